@@ -1,0 +1,217 @@
+// The machine interface: all that the kernel asks of the machine below it.
+//
+// Two ports stand side by side. arch/x86_64 is QEMU or real hardware; arch/host is an ordinary
+// Linux process in which physical memory is a memfd and a CPU is a pthread. The build puts one
+// port's folder on the include path and that port's machine_port.h defines the classes below,
+// all of static functions, so that a call costs nothing. The concepts at the end say what a port
+// must offer; one that lacks an operation fails to compile on the line that names it.
+// docs/porting.md walks through arch/host as the example.
+//
+// Interrupts. The kernel does not run its own code in interrupt handlers. A port's handler
+// acknowledges the device, latches an `event` in cpu_local::pending and, if the interrupted code was
+// not in a critical section, calls upcall::deliver_events(). A critical section is a counter that
+// keeps events latched; leaving the last one delivers them. A port without real interrupts (host)
+// only latches, and events are delivered when a critical section ends, in cpu::relax() and in
+// cpu::wait_for_event(). Code must therefore never spin without calling cpu::relax().
+#pragma once
+
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace arch {
+
+using paddr = std::uint64_t;  // a physical address
+using vaddr = std::uintptr_t; // a virtual address
+
+constexpr std::size_t page_shift = 12;
+constexpr std::size_t page_size = std::size_t{1} << page_shift;
+constexpr unsigned max_cpus = 16;
+
+// What an interrupt leaves behind for deliver_events(), as bits of cpu_local::pending.
+enum event : std::uint32_t {
+    event_ipi = 1u << 0,     // another CPU put something into an IPI queue of this one
+    event_timer = 1u << 1,   // clock::arm()'s deadline has passed
+    event_console = 1u << 2, // console input is waiting
+    event_resched = 1u << 3, // a thread that preempts became ready (set by the scheduler itself)
+};
+
+// The part of a CPU's state that its port and the kernel share. A port keeps its own data behind
+// it. Only the owning CPU touches it, except `pending` in a port where others latch events.
+struct cpu_local {
+    cpu_local* self;                    // this very address: how x86-64 finds it through GS
+    void* kernel;                       // the kernel's per-CPU structure
+    void* thread;                       // the running thread
+    std::uint32_t id;                   // dense, 0 is the boot CPU
+    std::uint32_t critical;             // depth of critical sections; 0 lets events in
+    std::atomic<std::uint32_t> pending; // latched events
+};
+
+// A run of physical memory, page aligned.
+struct region {
+    paddr base;
+    std::uint64_t size;
+};
+
+// A file that the boot loader brought, in the direct map. It stays as long as the kernel runs.
+struct boot_module {
+    std::string_view name;
+    std::span<const std::byte> bytes;
+};
+
+// What a kernel mapping allows. There is none that is both writable and executable.
+enum class access : std::uint8_t { read, read_write };
+
+// How a machine ends.
+enum class exit_status : std::uint8_t { success, failure };
+
+// Why a switch happens is the scheduler's affair; the port is told only whether the thread that
+// is left will ever run again.
+enum class leaving : std::uint8_t { for_now, for_good };
+
+// The kernel's side: functions that a port calls.
+namespace upcall {
+// The boot CPU, on its boot stack, critical depth 1, memory::regions() known, one CPU running.
+[[noreturn]] void boot();
+// A CPU started by cpu::start(), on the stack that was given there, critical depth 1.
+[[noreturn]] void boot_secondary();
+// Events are pending and the critical depth is 0. Called with interrupts enabled or disabled,
+// returns in the same state. May switch threads (preemption) before it returns.
+void deliver_events();
+} // namespace upcall
+
+template <class Cpu>
+concept cpu_operations = requires(unsigned id, vaddr stack, std::string_view why, exit_status status,
+                                  bool enabled) {
+    // This CPU. The reference is good until the thread may move, that is within a critical section.
+    { Cpu::local() } noexcept -> std::same_as<cpu_local&>;
+    { Cpu::thread() } noexcept -> std::same_as<void*>;
+    { Cpu::kernel() } noexcept -> std::same_as<void*>;
+    { Cpu::id() } noexcept -> std::same_as<unsigned>;
+    // Adds one to this CPU's critical depth / takes one away and says whether events wait now at depth 0.
+    { Cpu::critical_enter() } noexcept -> std::same_as<void>;
+    { Cpu::critical_leave() } noexcept -> std::same_as<bool>;
+    // Takes one away and, at depth 0, delivers the events that wait. The same as critical_leave() and
+    // upcall::deliver_events(), but a port can make it cost its caller no register.
+    { Cpu::critical_exit() } noexcept -> std::same_as<void>;
+    // Stops interrupts on this CPU and says whether they were enabled / puts that state back.
+    { Cpu::interrupts_disable() } noexcept -> std::same_as<bool>;
+    { Cpu::interrupts_restore(enabled) } noexcept -> std::same_as<void>;
+    { Cpu::relax() } noexcept -> std::same_as<void>; // in every spin loop
+    // Called in a critical section by the idle thread: sleeps until `pending` is not 0; may wake early.
+    { Cpu::wait_for_event() } noexcept -> std::same_as<void>;
+    // CPUs found, the boot CPU included, at most max_cpus; ids below this number are valid.
+    { Cpu::count() } noexcept -> std::same_as<unsigned>;
+    // Starts CPU `id` on the given stack top, in upcall::boot_secondary(). False if it does not come up.
+    { Cpu::start(id, stack) } -> std::same_as<bool>;
+    // Latches event_ipi on CPU `id`. Any context.
+    { Cpu::send_ipi(id) } noexcept -> std::same_as<void>;
+    // Prints the reason, the registers and a backtrace of every CPU, and ends the machine as failed. Any context.
+    { Cpu::die(why) } -> std::same_as<void>;
+    { Cpu::power_off(status) } -> std::same_as<void>; // does not return
+    { Cpu::reboot() } -> std::same_as<void>;          // does not return
+    { Cpu::model() } noexcept -> std::same_as<std::string_view>;
+};
+
+// A thread's saved machine state. `prepare` makes a fresh stack start at entry(argument) with
+// critical depth as the scheduler set it; `switch_to` saves here and resumes there. Called in a
+// critical section with interrupts enabled. `retire` frees what a port attached to a context that will
+// never run again; its stack must not be in use any more.
+template <class Context>
+concept context_operations = requires(Context& from, Context& to, vaddr stack, std::size_t size, void (*entry)(void*),
+                                      void* argument, leaving how) {
+    { to.prepare(stack, size, entry, argument) } noexcept -> std::same_as<void>;
+    { Context::switch_to(from, to, how) } noexcept -> std::same_as<void>;
+    { from.retire() } noexcept -> std::same_as<void>;
+    // Turns the running boot flow of a CPU, on this stack, into a context that can be switched from.
+    { from.adopt(stack, size) } noexcept -> std::same_as<void>;
+};
+
+// A checked build (AddressSanitizer and the like) makes frames larger: stacks grow by this factor.
+template <std::size_t Factor>
+concept stack_factor = Factor >= 1 && Factor <= 16;
+
+template <class Clock>
+concept clock_operations = requires(std::uint64_t deadline_ns) {
+    { Clock::now_ns() } noexcept -> std::same_as<std::uint64_t>; // monotonic since boot, the same on all CPUs
+    { Clock::cycles() } noexcept -> std::same_as<std::uint64_t>; // fine-grained; one an instruction under -icount
+    { Clock::cycles_hz() } noexcept -> std::same_as<std::uint64_t>;
+    // Latches event_timer on this CPU once now_ns() has reached the deadline; replaces the deadline before.
+    { Clock::arm(deadline_ns) } noexcept -> std::same_as<void>;
+    { Clock::disarm() } noexcept -> std::same_as<void>;
+    { Clock::since_handover_ns() } noexcept -> std::same_as<std::uint64_t>; // since the boot loader's hand-over
+};
+
+template <class Memory>
+concept memory_operations = requires(paddr pa, const void* from, void* to, std::size_t bytes, bool writable) {
+    // Usable RAM: sorted, page aligned, not overlapping, without what the kernel's image, its boot
+    // modules and the page array occupy. To be read after map_page_array().
+    { Memory::regions() } noexcept -> std::same_as<std::span<const region>>;
+    // One past the highest frame number in any region.
+    { Memory::frame_limit() } noexcept -> std::same_as<std::uint64_t>;
+    // Gives an array of `bytes`-sized elements indexed by frame number, zeroed, backed by memory
+    // only where there are usable frames. Called once, first of all. Null if memory is too small.
+    { Memory::map_page_array(bytes) } -> std::same_as<void*>;
+    // The direct map: every frame of RAM at a fixed address, readable and writable, never executable.
+    { Memory::direct(pa) } noexcept -> std::same_as<void*>;
+    { Memory::physical(from) } noexcept -> std::same_as<paddr>; // of a direct-map address
+    // Copies bytes between any two addresses of which one may be bad. Returns the count not copied:
+    // 0, or what was left at the first byte that faulted. Neither sleeps nor calls the pager.
+    { Memory::copy_catching(to, from, bytes) } noexcept -> std::same_as<std::size_t>;
+    // Debug builds: takes write permission away from frames in the direct map on every CPU, or gives
+    // it back. False where the port's direct map cannot do it.
+    { Memory::protect_direct(pa, bytes, writable) } noexcept -> std::same_as<bool>;
+    // Tells a memory checker that a direct-map range must not / may be touched. Nothing without a checker.
+    { Memory::poison(to, bytes) } noexcept -> std::same_as<void>;
+    { Memory::unpoison(to, bytes) } noexcept -> std::same_as<void>;
+};
+
+// Kernel virtual space outside the direct map: stacks and windows over scattered pages.
+template <class Kernel_map>
+concept kernel_map_operations = requires(vaddr va, paddr pa, access may, std::size_t pages, paddr (*table)()) {
+    { Kernel_map::base() } noexcept -> std::same_as<vaddr>;
+    { Kernel_map::size() } noexcept -> std::same_as<std::size_t>;
+    // Where page tables get their frames: a zeroed frame, or 0 when memory is out.
+    { Kernel_map::set_table_source(table) } noexcept -> std::same_as<void>;
+    // Makes sure that page tables exist for the range, so that map() cannot fail. False: out of memory.
+    { Kernel_map::reserve(va, pages) } -> std::same_as<bool>;
+    // Maps one page of a reserved range that is not mapped. No TLB work is needed.
+    { Kernel_map::map(va, pa, may) } noexcept -> std::same_as<void>;
+    // The frame mapped at an address that map() gave one to.
+    { Kernel_map::physical(va) } noexcept -> std::same_as<paddr>;
+    // Unmaps and forgets the range in this CPU's TLB only; other CPUs need flush() before reuse.
+    { Kernel_map::unmap(va, pages) } noexcept -> std::same_as<void>;
+    { Kernel_map::flush(va, pages) } noexcept -> std::same_as<void>; // this CPU's TLB
+};
+
+template <class Console>
+concept console_operations = requires(std::string_view text, std::span<char> buffer) {
+    // Writes all of it, in order, waiting for the device if it must. Any context, but not from two at
+    // once: the log serialises.
+    { Console::write(text) } noexcept -> std::same_as<void>;
+    // Takes what input is there, up to the buffer's size. Does not wait. event_console tells of more.
+    { Console::read(buffer) } noexcept -> std::same_as<std::size_t>;
+};
+
+template <class Boot>
+concept boot_operations = requires {
+    { Boot::command_line() } noexcept -> std::same_as<std::string_view>;
+    { Boot::modules() } noexcept -> std::same_as<std::span<const boot_module>>;
+    { Boot::entropy() } noexcept -> std::same_as<std::uint64_t>; // not secret: seeds tests and caches
+};
+
+} // namespace arch
+
+#include "machine_port.h"
+
+static_assert(arch::cpu_operations<arch::cpu>);
+static_assert(arch::context_operations<arch::context>);
+static_assert(arch::clock_operations<arch::clock>);
+static_assert(arch::memory_operations<arch::memory>);
+static_assert(arch::kernel_map_operations<arch::kernel_map>);
+static_assert(arch::console_operations<arch::console>);
+static_assert(arch::boot_operations<arch::boot>);
+static_assert(arch::stack_factor<arch::stack_size_factor>);

@@ -1,0 +1,166 @@
+// The x86-64 port's side of arch/machine.h: the classes that the kernel calls, all static.
+//
+// Rule: what the kernel does millions of times a second is inline here and touches nothing but GS
+// and the time-stamp counter; the rest lives in arch/x86_64/{boot,cpu,mm,dev}.
+#pragma once
+
+#include "arch/common/fresh_stack.h"
+#include "arch/x86_64/mm/layout.h"
+
+namespace arch {
+
+constexpr std::size_t stack_size_factor = 1;
+
+class cpu {
+  public:
+    static cpu_local& local() noexcept {
+        cpu_local* here;
+        asm volatile("movq %%gs:%c1, %0" : "=r"(here) : "i"(offsetof(cpu_local, self)));
+        return *here;
+    }
+    static void* thread() noexcept {
+        void* running;
+        asm volatile("movq %%gs:%c1, %0" : "=r"(running) : "i"(offsetof(cpu_local, thread)));
+        return running;
+    }
+    static void* kernel() noexcept {
+        void* data;
+        asm volatile("movq %%gs:%c1, %0" : "=r"(data) : "i"(offsetof(cpu_local, kernel)));
+        return data;
+    }
+    static unsigned id() noexcept {
+        unsigned number;
+        asm volatile("movl %%gs:%c1, %0" : "=r"(number) : "i"(offsetof(cpu_local, id)));
+        return number;
+    }
+
+    // One instruction: an interrupt sees the depth before it or after it, and a preempted thread
+    // never carries the counter of a CPU that it has left.
+    static void critical_enter() noexcept {
+        asm volatile("incl %%gs:%c0" : : "i"(offsetof(cpu_local, critical)) : "memory", "cc");
+    }
+    static bool critical_leave() noexcept {
+        bool outermost, waiting;
+        asm volatile("decl %%gs:%c1" : "=@ccz"(outermost) : "i"(offsetof(cpu_local, critical)) : "memory");
+        if (!outermost) return false;
+        asm volatile("cmpl $0, %%gs:%c1" : "=@ccnz"(waiting) : "i"(offsetof(cpu_local, pending)) : "memory");
+        return waiting;
+    }
+
+    // As one piece of assembler that changes no register, whatever happens in it: the fast path of whoever
+    // uses critical sections need not save anything around the call that is nearly never made.
+    static void critical_exit() noexcept {
+        asm volatile("decl %%gs:%c0\n\t"
+                     "jnz 1f\n\t"
+                     "cmpl $0, %%gs:%c1\n\t"
+                     "je 1f\n\t"
+                     "call arch_deliver_events\n"
+                     "1:"
+                     :
+                     : "i"(offsetof(cpu_local, critical)), "i"(offsetof(cpu_local, pending))
+                     : "memory", "cc");
+    }
+
+    static bool interrupts_disable() noexcept {
+        std::uint64_t flags;
+        asm volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
+        return flags & (1u << 9);
+    }
+    static void interrupts_restore(bool enabled) noexcept {
+        if (enabled) asm volatile("sti" : : : "memory");
+    }
+    static void relax() noexcept { asm volatile("pause" : : : "memory"); }
+
+    static void wait_for_event() noexcept;
+    static unsigned count() noexcept;
+    static bool start(unsigned id, vaddr stack_top);
+    static void send_ipi(unsigned id) noexcept;
+    [[noreturn]] static void die(std::string_view why);
+    [[noreturn]] static void power_off(exit_status status);
+    [[noreturn]] static void reboot();
+    static std::string_view model() noexcept;
+};
+
+class context {
+  public:
+    void prepare(vaddr stack, std::size_t size, void (*entry)(void*), void* argument) noexcept {
+        stack_pointer_ = fresh_stack(stack, size, entry, argument);
+    }
+    static void switch_to(context& from, context& to, leaving) noexcept {
+        arch_switch_stacks(&from.stack_pointer_, to.stack_pointer_);
+    }
+    void retire() noexcept { stack_pointer_ = nullptr; }
+    void adopt(vaddr, std::size_t) noexcept {} // the first switch away saves all there is
+
+  private:
+    void* stack_pointer_ = nullptr;
+};
+
+class clock {
+  public:
+    static std::uint64_t cycles() noexcept {
+        std::uint32_t low, high;
+        asm volatile("rdtsc" : "=a"(low), "=d"(high));
+        return std::uint64_t{high} << 32 | low;
+    }
+    static std::uint64_t now_ns() noexcept {
+        return static_cast<std::uint64_t>((static_cast<unsigned __int128>(cycles() - at_handover_) * ns_per_cycle_) >>
+                                          32);
+    }
+    static std::uint64_t since_handover_ns() noexcept { return now_ns(); }
+    static std::uint64_t cycles_hz() noexcept { return cycles_hz_; }
+    static void arm(std::uint64_t deadline_ns) noexcept;
+    static void disarm() noexcept;
+
+    // For dev/clock.cc only: the boot loader's hand-over is time zero.
+    static void set_zero(std::uint64_t cycles_at_handover) noexcept { at_handover_ = cycles_at_handover; }
+    static void set_rate(std::uint64_t hz) noexcept {
+        cycles_hz_ = hz;
+        ns_per_cycle_ = (std::uint64_t{1'000'000'000} << 32) / hz;
+    }
+
+  private:
+    static inline std::uint64_t at_handover_;
+    static inline std::uint64_t ns_per_cycle_; // 32.32 fixed point; 0 (time stands still) until calibrated
+    static inline std::uint64_t cycles_hz_;
+};
+
+class memory {
+  public:
+    static std::span<const region> regions() noexcept;
+    static std::uint64_t frame_limit() noexcept;
+    static void* map_page_array(std::size_t element_bytes);
+    static void* direct(paddr pa) noexcept { return reinterpret_cast<void*>(x86::direct_base + pa); }
+    static paddr physical(const void* from) noexcept { return reinterpret_cast<vaddr>(from) - x86::direct_base; }
+    static std::size_t copy_catching(void* to, const void* from, std::size_t bytes) noexcept;
+    static bool protect_direct(paddr pa, std::size_t bytes, bool writable) noexcept;
+    static void poison(void*, std::size_t) noexcept {} // no memory checker here
+    static void unpoison(void*, std::size_t) noexcept {}
+};
+
+class kernel_map {
+  public:
+    static vaddr base() noexcept { return x86::kernel_map_base; }
+    static std::size_t size() noexcept { return x86::kernel_map_size; }
+    static void set_table_source(paddr (*source)()) noexcept;
+    static bool reserve(vaddr va, std::size_t pages);
+    static void map(vaddr va, paddr pa, access may) noexcept;
+    static paddr physical(vaddr va) noexcept;
+    static void unmap(vaddr va, std::size_t pages) noexcept;
+    static void flush(vaddr va, std::size_t pages) noexcept;
+};
+
+class console {
+  public:
+    static void write(std::string_view text) noexcept;
+    static std::size_t read(std::span<char> buffer) noexcept;
+};
+
+class boot {
+  public:
+    static std::string_view command_line() noexcept;
+    static std::span<const boot_module> modules() noexcept;
+    static std::uint64_t entropy() noexcept;
+};
+
+} // namespace arch

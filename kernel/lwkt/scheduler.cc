@@ -1,0 +1,229 @@
+#include "kernel/lwkt/ipiq.h"
+#include "kernel/lwkt/scheduler_priv.h"
+#include "kernel/lwkt/token.h"
+#include "kernel/mem/slab.h"
+#include "kernel/time/callout.h"
+
+#include <cstring>
+
+namespace lwkt {
+
+namespace {
+
+std::atomic<scheduler*> schedulers[arch::max_cpus]; // set once, when the CPU starts
+
+// Memory's chores for when there is nothing else to do. True while there is more.
+bool idle_chores() {
+    mem::exchange_frees();
+    if (local_scheduler().dead_count > 4) {
+        reap_threads(4);
+        return true;
+    }
+    return vm::zero_ahead();
+}
+
+} // namespace
+
+scheduler* scheduler_of(unsigned cpu) noexcept {
+    return cpu < arch::max_cpus ? schedulers[cpu].load(std::memory_order_acquire) : nullptr;
+}
+
+void switch_away() noexcept {
+    scheduler& s = local_scheduler();
+    thread& from = self();
+    thread& to = s.pop();
+    to.state = thread_state::running;
+    if (&to == &from) return;
+    arch::cpu_local& cpu = arch::cpu::local();
+    from.critical_depth = cpu.critical;
+    cpu.thread = &to;
+    s.counters.switches++;
+    to.switches++;
+    arch::context::switch_to(from.context, to.context,
+                             from.state == thread_state::dead ? arch::leaving::for_good : arch::leaving::for_now);
+    finish_switch();
+}
+
+void finish_switch() noexcept {
+    arch::cpu::local().critical = self().critical_depth;
+    scheduler& s = local_scheduler(); // not the one before the switch, if this thread was handed over
+    if (s.departed_how == departure::none) [[likely]]
+        return;
+    thread& gone = *s.departed;
+    const departure how = std::exchange(s.departed_how, departure::none);
+    if (how == departure::dead) {
+        s.dead.push_front(gone);
+        s.dead_count++;
+        return;
+    }
+    s.counters.handed_over++;
+    gone.home.store(s.departed_to, std::memory_order_relaxed);
+    send(s.departed_to, [](void* t) { adopt(*static_cast<thread*>(t)); }, &gone);
+}
+
+void adopt(thread& t) noexcept {
+    local_scheduler().all.push_back(t);
+    wake_local(t);
+}
+
+void wake_local(thread& t) noexcept {
+    scheduler& s = local_scheduler();
+    kassert(t.home.load(std::memory_order_relaxed) == arch::cpu::id() && t.state == thread_state::blocked);
+    t.state = thread_state::ready;
+    s.push_back(t);
+    const thread& running = self();
+    if (&running == s.idle || (t.level >= interrupt_priority && t.level > running.level))
+        arch::cpu::local().pending.fetch_or(arch::event_resched, std::memory_order_relaxed);
+}
+
+void wake(thread& t) noexcept {
+    critical section;
+    const unsigned home = t.home.load(std::memory_order_relaxed);
+    if (home == arch::cpu::id()) return wake_local(t);
+    send(home, [](void* woken) { wake_local(*static_cast<thread*>(woken)); }, &t);
+}
+
+void block() noexcept {
+    thread& t = self();
+    token_hold* tokens = t.tokens;
+    t.state = thread_state::blocked; // from here on the wake-up may come
+    if (tokens) [[unlikely]]
+        release_for_blocking();
+    switch_away();
+    if (tokens) [[unlikely]]
+        take_again();
+}
+
+void yield() noexcept {
+    critical section;
+    scheduler& s = local_scheduler();
+    thread& t = self();
+    if (s.top() < t.level || &t == s.idle) return;
+    token_hold* tokens = t.tokens;
+    if (tokens) [[unlikely]]
+        release_for_blocking();
+    t.state = thread_state::ready;
+    s.push_back(t);
+    switch_away();
+    if (tokens) [[unlikely]]
+        take_again();
+}
+
+void preempt_if_due() noexcept {
+    scheduler& s = local_scheduler();
+    thread& t = self();
+    const int top = s.top();
+    if (&t == s.idle) {
+        if (top < 0) return;
+        t.state = thread_state::blocked; // the idle thread stands in no queue
+    } else {
+        if (top < interrupt_priority || top <= t.level) return;
+        t.state = thread_state::ready; // and keeps its tokens: it has not blocked
+        s.push_front(t);
+        s.counters.preemptions++;
+    }
+    switch_away();
+}
+
+k::status hand_over(unsigned cpu) noexcept {
+    assert_may_block();
+    if (!scheduler_of(cpu)) return k::error::inval;
+    critical section;
+    scheduler& s = local_scheduler();
+    thread& t = self();
+    if (cpu == arch::cpu::id()) return {};
+    token_hold* tokens = t.tokens;
+    if (tokens) release_for_blocking();
+    t.state = thread_state::blocked;
+    s.all.erase(s.all.iterator_to(t));
+    s.departed = &t;
+    s.departed_how = departure::handed_over;
+    s.departed_to = cpu;
+    switch_away();
+    if (tokens) take_again();
+    return {};
+}
+
+k::status hand_over(thread& t, unsigned cpu) noexcept {
+    if (!scheduler_of(cpu)) return k::error::inval;
+    critical section;
+    if (t.home.load(std::memory_order_relaxed) != arch::cpu::id() || t.state != thread_state::ready)
+        return k::error::busy;
+    if (cpu == arch::cpu::id()) return {};
+    scheduler& s = local_scheduler();
+    s.remove(t);
+    s.all.erase(s.all.iterator_to(t));
+    t.state = thread_state::blocked;
+    s.counters.handed_over++;
+    t.home.store(cpu, std::memory_order_relaxed);
+    send(cpu, [](void* moved) { adopt(*static_cast<thread*>(moved)); }, &t);
+    return {};
+}
+
+void sleep_for(k::u64 ns) noexcept {
+    assert_may_block();
+    struct alarm {
+        ktime::callout callout{[](ktime::callout& c) { wake_local(*reinterpret_cast<alarm&>(c).sleeper); }};
+        thread* sleeper;
+    } a{.sleeper = &self()};
+    critical section;
+    a.callout.arm(ktime::after(ns));
+    block();
+}
+
+void assert_may_block() noexcept {
+    kassert(&self() != local_scheduler().idle);
+    kassert(!in_ipi_function());
+}
+
+void adopt_boot_flow(std::string_view name, arch::vaddr stack, std::size_t size) {
+    auto* s = mem::make<scheduler>();
+    auto* t = mem::make<thread>();
+    if (!s || !t) k::panic("no memory for CPU {}'s scheduler", arch::cpu::id());
+    name.copy(t->name, sizeof(t->name) - 1);
+    t->home = arch::cpu::id();
+    t->state = thread_state::running;
+    t->level = normal_priority;
+    t->context.adopt(stack, size);
+    arch::cpu_local& cpu = arch::cpu::local();
+    cpu.kernel = s;
+    cpu.thread = t;
+    s->all.push_back(*t);
+    s->idle = t;
+    schedulers[cpu.id].store(s, std::memory_order_release);
+}
+
+void become_idle() noexcept {
+    thread& t = self();
+    t.level = idle_priority;
+    kassert(&t == local_scheduler().idle);
+    arch::cpu::critical_exit();
+    for (;;) {
+        if (!local_scheduler().ready_levels && idle_chores()) continue;
+        critical section;
+        scheduler& s = local_scheduler();
+        if (s.ready_levels) {
+            t.state = thread_state::blocked;
+            switch_away();
+        } else {
+            const k::u64 before = ktime::now();
+            arch::cpu::wait_for_event();
+            s.counters.idle_ns += ktime::now() - before;
+        }
+    }
+}
+
+void visit_threads(void (*visit)(const thread&, void*), void* argument) noexcept {
+    critical section;
+    for (const thread& t : local_scheduler().all)
+        visit(t, argument);
+}
+
+scheduler_counters scheduler_statistics(unsigned cpu) noexcept {
+    scheduler_counters counters{};
+    auto read = [](void* out) { *static_cast<scheduler_counters*>(out) = local_scheduler().counters; };
+    if (scheduler_of(cpu)) call_on(cpu, read, &counters);
+    return counters;
+}
+
+} // namespace lwkt

@@ -1,0 +1,67 @@
+// The scheduler's per-CPU state, seen by the files of this folder only.
+#pragma once
+
+#include "kernel/lwkt/thread.h"
+
+#include <bit>
+
+namespace lwkt {
+
+// What became of the thread that a switch left behind; done by whoever runs next.
+enum class departure : k::u8 { none, dead, handed_over };
+
+// Owned by its CPU, in a critical section.
+struct scheduler {
+    run_list ready[highest_priority + 1]; // oldest first
+    k::u32 ready_levels = 0;              // a bit for each list that is not empty
+    thread* idle = nullptr;
+    thread_list all;
+    run_list dead; // threads to be used again, their stacks with them
+    unsigned dead_count = 0;
+    thread* departed = nullptr;
+    departure departed_how = departure::none;
+    unsigned departed_to = 0;
+    scheduler_counters counters{};
+
+    void push_back(thread& t) {
+        ready[t.level].push_back(t);
+        ready_levels |= 1u << t.level;
+    }
+    void push_front(thread& t) {
+        ready[t.level].push_front(t);
+        ready_levels |= 1u << t.level;
+    }
+    void remove(thread& t) {
+        run_list& list = ready[t.level];
+        list.erase(list.iterator_to(t));
+        if (list.empty()) ready_levels &= ~(1u << t.level);
+    }
+    // The level of the best ready thread, or -1.
+    int top() const { return static_cast<int>(std::bit_width(ready_levels)) - 1; }
+    thread& pop() {
+        if (!ready_levels) return *idle;
+        run_list& list = ready[top()];
+        thread& t = list.front();
+        list.pop_front();
+        if (list.empty()) ready_levels &= ~(1u << t.level);
+        return t;
+    }
+};
+
+inline scheduler& local_scheduler() noexcept {
+    return *static_cast<scheduler*>(arch::cpu::kernel());
+}
+// Null for a CPU that is not running.
+scheduler* scheduler_of(unsigned cpu) noexcept;
+
+// Gives the CPU to the best ready thread. In a critical section; the caller has put the running thread where
+// it belongs (queue, wait queue, departure). Returns when the thread runs again.
+void switch_away() noexcept;
+// The first thing a thread does when it has the CPU.
+void finish_switch() noexcept;
+// Puts a thread that now belongs to this CPU into its lists. In a critical section or an IPI function.
+void adopt(thread& t) noexcept;
+// Gives the CPU to a better thread, if one may preempt this one. In a critical section of depth 1.
+void preempt_if_due() noexcept;
+
+} // namespace lwkt

@@ -1,0 +1,127 @@
+// Threads and the scheduler.
+//
+// A thread belongs to one CPU, which alone runs it, queues it and changes its state; no run queue is ever
+// touched by two CPUs. Waking a thread of another CPU is an IPI message to that CPU. A thread changes CPUs
+// only by an explicit hand-over, by itself or, while it is merely ready, by its owner.
+//
+// Threads have priorities 1 to 31. The highest ready one runs when the running one blocks or yields.
+// Kernel threads never preempt each other; only a thread at interrupt_priority or above takes the CPU
+// from a lower one, when the latter leaves its critical sections.
+//
+// Whatever blocks gives up the thread's tokens (token.h) and takes them again before it returns.
+#pragma once
+
+#include "arch/machine.h"
+#include "kernel/lib/result.h"
+#include "kernel/lwkt/critical.h"
+#include "kernel/mem/kernel_space.h"
+
+#include <boost/intrusive/list.hpp>
+
+namespace lwkt {
+
+class token_hold;
+class wait_queue;
+
+using list_hook = boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>;
+
+using priority = k::u8;
+constexpr priority idle_priority = 0;
+constexpr priority normal_priority = 12;
+constexpr priority interrupt_priority = 24; // and above: preempts
+constexpr priority highest_priority = 31;
+
+// Transitions, each made by the owning CPU: ready -> running (picked), running -> ready (yield, preempted,
+// handed over), running -> blocked (block()), blocked -> ready (wake), running -> dead (exit).
+enum class thread_state : k::u8 { ready, running, blocked, dead };
+
+struct thread {
+    // Immutable after create().
+    char name[24];
+    mem::stack stack; // none for the boot flows of CPUs, whose stacks the port gave
+
+    // Owned by the CPU `home`, in a critical section.
+    std::atomic<unsigned> home; // others read it to know where to send; changes only at a hand-over
+    thread_state state;
+    priority level;
+    k::u32 critical_depth; // while not running
+    list_hook run_link;    // in the run queue or a cache of dead threads
+    list_hook all_link;    // in the owner's list of all its threads
+    arch::context context;
+    void (*entry)(void*);
+    void* argument;
+    k::u64 switches; // times it was given the CPU
+
+    // Owned by the thread itself.
+    token_hold* tokens; // innermost first
+
+    // Guarded by the wait queue's lock while it stands in one.
+    list_hook wait_link;
+    // Null: popped by a waker or by the time-out. Atomic, because a time-out of the queue before may still look.
+    std::atomic<wait_queue*> waiting_in;
+};
+
+using run_list = boost::intrusive::list<thread, boost::intrusive::member_hook<thread, list_hook, &thread::run_link>,
+                                        boost::intrusive::constant_time_size<false>>;
+using thread_list = boost::intrusive::list<thread, boost::intrusive::member_hook<thread, list_hook, &thread::all_link>>;
+
+// The running thread.
+inline thread& self() noexcept {
+    return *static_cast<thread*>(arch::cpu::thread());
+}
+
+// Makes a thread of CPU `cpu` that runs entry(argument) and exits when that returns. ENOMEM.
+// Thread context. The thread may run, and be gone, before spawn() returns.
+k::status spawn(std::string_view name, unsigned cpu, priority level, void (*entry)(void*), void* argument);
+
+// Ends the running thread.
+[[noreturn]] void exit() noexcept;
+
+// Lets another ready thread of the same or a higher level run. Thread context.
+void yield() noexcept;
+
+// Sleeps until wake(). The caller has made itself findable, in the critical section that it is still in,
+// to whoever will wake it, and exactly one wake() follows. Wait queues and ports are built on it.
+void block() noexcept;
+
+// Makes a blocked thread ready. Exactly one for each block(). Any CPU, thread or critical section.
+void wake(thread& t) noexcept;
+// The same by the owning CPU itself, also from an IPI function.
+void wake_local(thread& t) noexcept;
+
+// Moves the running thread to CPU `cpu`; it continues there. Ports stay where they were made, so a thread that
+// waits at one stays too. EINVAL for a CPU that is not running. Thread context, outside critical sections.
+k::status hand_over(unsigned cpu) noexcept;
+// Moves a ready thread of this CPU. EBUSY if it is not ready here.
+k::status hand_over(thread& t, unsigned cpu) noexcept;
+
+// Sleeps for at least that long.
+void sleep_for(k::u64 ns) noexcept;
+
+// Asserts that the running code may block: a thread, not the idle one, outside IPI functions.
+void assert_may_block() noexcept;
+
+// Calls visit(thread) for each thread of this CPU, in a critical section.
+void visit_threads(void (*visit)(const thread&, void*), void* argument) noexcept;
+
+struct scheduler_counters {
+    k::u64 switches;
+    k::u64 preemptions;
+    k::u64 idle_ns;
+    k::u64 handed_over;
+};
+// Asks that CPU. Thread context.
+scheduler_counters scheduler_statistics(unsigned cpu) noexcept;
+
+// Makes the running boot flow the first thread of this CPU, with the given name and level.
+void adopt_boot_flow(std::string_view name, arch::vaddr stack, std::size_t size);
+// Turns the boot flow of a CPU, at critical depth 1, into its idle thread.
+[[noreturn]] void become_idle() noexcept;
+
+// Gives the memory of dead threads on this CPU back. Thread context.
+void reap_threads(unsigned keep) noexcept;
+
+// Threads alive on all CPUs.
+k::u64 threads_alive() noexcept;
+
+} // namespace lwkt

@@ -1,0 +1,113 @@
+#include "kernel/lwkt/token.h"
+
+namespace lwkt {
+
+bool token::try_take(sharing how) noexcept {
+    k::u32 word = word_.load(std::memory_order_relaxed);
+    for (;;) {
+        k::u32 wish;
+        if (how == sharing::exclusive) {
+            if (word & (exclusive_bit | count_mask)) return false;
+            wish = (word & ~wanted_bit) | exclusive_bit;
+        } else {
+            if (word & (exclusive_bit | wanted_bit)) return false;
+            wish = word + 1;
+        }
+        if (word_.compare_exchange_weak(word, wish, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+    }
+}
+
+void token::give_up(sharing how) noexcept {
+    const k::u32 unit = how == sharing::exclusive ? exclusive_bit : 1;
+    const k::u32 before = word_.fetch_sub(unit, std::memory_order_acq_rel);
+    if (!(before & waiting_bit) || ((before & ~exclusive_bit) & count_mask) > 1) [[likely]]
+        return;
+    word_.fetch_and(~waiting_bit, std::memory_order_acq_rel);
+    waiters_.wake_all();
+}
+
+// Sleeps until the token looks free. Whoever gives it up sees the waiting bit, which is set before
+// the last look.
+void token::wait_for(sharing how) noexcept {
+    const k::u32 bits = waiting_bit | (how == sharing::exclusive ? wanted_bit : 0);
+    const k::u32 in_the_way = exclusive_bit | (how == sharing::exclusive ? count_mask : wanted_bit);
+    waiters_.wait([&] { return !(word_.fetch_or(bits, std::memory_order_acq_rel) & in_the_way); });
+}
+
+bool token::held() const noexcept {
+    for (const token_hold* h = self().tokens; h; h = h->outer_)
+        if (&h->token_ == this && h->taken_) return true;
+    return false;
+}
+
+token_hold::token_hold(token& t, sharing how) noexcept
+    : token_(t), outer_(self().tokens), how_(how), again_(false), taken_(true) {
+    for (const token_hold* h = outer_; h; h = h->outer_) {
+        if (&h->token_ != &t) continue;
+        kassert(h->how_ == sharing::exclusive || how == sharing::shared);
+        again_ = true;
+        break;
+    }
+    self().tokens = this;
+    if (again_ || t.try_take(how)) [[likely]]
+        return;
+    // Sleeping with the outer tokens held could deadlock: give up all, and take all.
+    taken_ = false;
+    critical section;
+    self().tokens = nullptr; // those that sleep below must not see half a set
+    release_all(outer_);
+    take_all(this);
+    self().tokens = this;
+}
+
+token_hold::~token_hold() {
+    kassert(self().tokens == this && taken_);
+    self().tokens = outer_;
+    if (!again_) token_.give_up(how_);
+}
+
+void token_hold::release_all(token_hold* innermost) noexcept {
+    for (token_hold* h = innermost; h; h = h->outer_) {
+        kassert(h->taken_);
+        h->taken_ = false;
+        if (!h->again_) h->token_.give_up(h->how_);
+    }
+}
+
+// The untaken hold whose token has the lowest address: one order for all threads keeps two of them from
+// chasing each other.
+token_hold* token_hold::first_untaken(token_hold* innermost) noexcept {
+    token_hold* first = nullptr;
+    for (token_hold* h = innermost; h; h = h->outer_)
+        if (!h->taken_ && !h->again_ && (!first || &h->token_ < &first->token_)) first = h;
+    return first;
+}
+
+void token_hold::take_all(token_hold* innermost) noexcept {
+    while (token_hold* h = first_untaken(innermost)) {
+        if (h->token_.try_take(h->how_)) {
+            h->taken_ = true;
+            continue;
+        }
+        for (token_hold* back = innermost; back; back = back->outer_)
+            if (back->taken_ && !back->again_) {
+                back->taken_ = false;
+                back->token_.give_up(back->how_);
+            }
+        h->token_.wait_for(h->how_);
+    }
+    for (token_hold* h = innermost; h; h = h->outer_)
+        h->taken_ = true;
+}
+
+void release_for_blocking() noexcept {
+    token_hold::release_all(self().tokens);
+}
+
+void take_again() noexcept {
+    token_hold* tokens = std::exchange(self().tokens, nullptr);
+    token_hold::take_all(tokens);
+    self().tokens = tokens;
+}
+
+} // namespace lwkt

@@ -1,0 +1,72 @@
+// Tokens: serialisation that is given up while its holder sleeps.
+//
+// Idea: a token keeps others out while its holder *runs*. Whatever makes the holder block, another token
+// included, gives up all its tokens, and they are all taken again before it goes on.
+// Guarantee: no order of taking tokens deadlocks, because nobody sleeps holding one.
+// Prohibition: what was known under a token must be checked again after anything that may block. A token held
+// shared cannot be taken exclusively as well; the other way round, and taking twice, is allowed.
+// Cost: one atomic operation each way when nobody else wants it. A preempted thread keeps its tokens.
+#pragma once
+
+#include "kernel/lib/annotations.h"
+#include "kernel/lwkt/wait_queue.h"
+
+namespace lwkt {
+
+enum class sharing : k::u8 { exclusive, shared };
+
+class CAPABILITY("token") token {
+  public:
+    token() = default;
+    ~token() { kassert(word_.load(std::memory_order_relaxed) == 0); }
+    token(const token&) = delete;
+    token& operator=(const token&) = delete;
+
+    // For assertions. Does the running thread hold it (in any way)?
+    bool held() const noexcept;
+
+  private:
+    friend class token_hold;
+    // One word: who holds it, and what those who wait want.
+    static constexpr k::u32 exclusive_bit = 1u << 31;
+    static constexpr k::u32 waiting_bit = 1u << 30; // somebody sleeps in waiters_
+    static constexpr k::u32 wanted_bit = 1u << 29;  // an exclusive one waits: no new shared holders
+    static constexpr k::u32 count_mask = wanted_bit - 1;
+
+    bool try_take(sharing how) noexcept;
+    void give_up(sharing how) noexcept;
+    void wait_for(sharing how) noexcept;
+
+    std::atomic<k::u32> word_ = 0;
+    wait_queue waiters_;
+};
+
+// Holds a token for a scope. Scopes nest. Thread context.
+class [[nodiscard]] SCOPED_CAPABILITY token_hold {
+  public:
+    explicit token_hold(token& t, sharing how = sharing::exclusive) noexcept ACQUIRE(t);
+    ~token_hold() RELEASE();
+    token_hold(const token_hold&) = delete;
+    token_hold& operator=(const token_hold&) = delete;
+
+  private:
+    friend class token;
+    friend void release_for_blocking() noexcept;
+    friend void take_again() noexcept;
+
+    static void release_all(token_hold* innermost) noexcept;
+    static void take_all(token_hold* innermost) noexcept;
+    static token_hold* first_untaken(token_hold* innermost) noexcept;
+
+    token& token_;
+    token_hold* outer_; // the next hold of this thread
+    sharing how_;
+    bool again_; // this thread holds it already, further out
+    bool taken_; // false while the thread is blocked
+};
+
+// The scheduler's part of the guarantee. In a critical section.
+void release_for_blocking() noexcept;
+void take_again() noexcept;
+
+} // namespace lwkt

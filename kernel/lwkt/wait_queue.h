@@ -1,0 +1,67 @@
+// Wait queues: threads of any CPU sleep until a condition holds.
+//
+// A short spinlock guards the list. A waker takes a thread out of the list and then wakes it, which is a message
+// if the thread is another CPU's; because a blocked thread is never moved, the message always finds
+// it. A time-out that comes second sees that the thread is out of the list and leaves it to the waker.
+#pragma once
+
+#include "kernel/lwkt/spinlock.h"
+#include "kernel/lwkt/thread.h"
+#include "kernel/time/callout.h"
+
+namespace lwkt {
+
+class wait_queue {
+  public:
+    wait_queue() = default;
+    ~wait_queue() { kassert(list_.empty()); }
+
+    // Sleeps until ready() is true; false if the deadline came first. ready() is called in a critical section and
+    // must not block; whoever makes it true calls wake_one() or wake_all() afterwards. Thread context.
+    template <class Ready> bool wait(Ready ready, ktime::ns deadline = ktime::forever) noexcept {
+        for (;;) {
+            critical section;
+            if (ready()) return true;
+            enqueue();
+            if (ready()) { // made true before we could be seen
+                leave();
+                return true;
+            }
+            if (!sleep(deadline)) return ready();
+        }
+    }
+
+    // Wakes the thread that waits longest / all threads that wait now. Any thread or critical section, but not
+    // from an IPI function.
+    void wake_one() noexcept;
+    void wake_all() noexcept;
+
+  private:
+    friend class completion;
+    using list = boost::intrusive::list<thread, boost::intrusive::member_hook<thread, list_hook, &thread::wait_link>,
+                                        boost::intrusive::constant_time_size<false>>;
+
+    void enqueue() noexcept;
+    void leave() noexcept;
+    bool sleep(ktime::ns deadline) noexcept;
+    bool take_out(thread& t) noexcept;
+    thread* pop() noexcept;
+
+    spinlock lock_;
+    list list_ GUARDED_BY(lock_);
+};
+
+// Something that will have happened `count` times. May be destroyed as soon as wait() has returned.
+class completion {
+  public:
+    explicit completion(unsigned count = 1) noexcept : remaining_(count) {}
+    void signal() noexcept;
+    // False if the deadline came first.
+    bool wait(ktime::ns deadline = ktime::forever) noexcept;
+
+  private:
+    wait_queue queue_;
+    std::atomic<unsigned> remaining_;
+};
+
+} // namespace lwkt

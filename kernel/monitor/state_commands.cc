@@ -1,0 +1,141 @@
+// Commands that show the state of CPUs, threads and memory.
+//
+// What belongs to a CPU is read by that CPU, in an IPI function that writes it down in a buffer of the caller's;
+// printing comes afterwards, in the caller's thread. CPUs that did not start are not asked.
+#include "kernel/lib/log.h"
+#include "kernel/lwkt/ipiq.h"
+#include "kernel/lwkt/thread.h"
+#include "kernel/mem/slab.h"
+#include "kernel/monitor/commands_priv.h"
+#include "kernel/time/callout.h"
+
+#include <algorithm>
+
+namespace monitor {
+
+namespace {
+
+bool out_of_memory() {
+    k::log("no memory to gather it in\n");
+    return false;
+}
+
+// One CPU's numbers.
+struct cpu_record {
+    bool running;
+    lwkt::scheduler_counters scheduler;
+    lwkt::ipi_counters ipi;
+    ktime::ns now;
+};
+
+struct cpu_records {
+    cpu_record of[arch::max_cpus] = {};
+
+    static void add(void* self) {
+        const unsigned cpu = arch::cpu::id();
+        static_cast<cpu_records*>(self)->of[cpu] = {
+            .running = true,
+            .scheduler = lwkt::scheduler_statistics(cpu),
+            .ipi = lwkt::ipi_statistics(cpu),
+            .now = ktime::now(),
+        };
+    }
+};
+
+struct thread_record {
+    char name[sizeof(lwkt::thread::name)];
+    unsigned cpu;
+    lwkt::thread_state state;
+    lwkt::priority level;
+    k::u64 switches;
+};
+
+// Filled by all CPUs at once.
+struct thread_records {
+    static constexpr unsigned capacity = 512;
+
+    std::atomic<unsigned> count = 0; // threads met; those beyond the capacity are only counted
+    thread_record records[capacity] = {};
+
+    static void add(const lwkt::thread& t, void* self) {
+        auto& all = *static_cast<thread_records*>(self);
+        const unsigned at = all.count.fetch_add(1, std::memory_order_relaxed);
+        if (at >= capacity) return;
+        thread_record& r = all.records[at];
+        std::ranges::copy(t.name, r.name);
+        r.cpu = arch::cpu::id();
+        r.state = t.state;
+        r.level = t.level;
+        r.switches = t.switches;
+    }
+};
+
+std::string_view name_of(lwkt::thread_state state) {
+    switch (state) {
+    case lwkt::thread_state::ready:
+        return "ready";
+    case lwkt::thread_state::running:
+        return "running";
+    case lwkt::thread_state::blocked:
+        return "blocked";
+    case lwkt::thread_state::dead:
+        return "dead";
+    }
+    return "?";
+}
+
+void print_pages(std::string_view name, k::u64 pages) {
+    constexpr k::u64 kib_per_page = arch::page_size / 1024;
+    k::log("{:<12} {:>10} {:>12}\n", name, pages, pages * kib_per_page);
+}
+
+} // namespace
+
+bool show_cpus(std::string_view) {
+    const auto records = mem::make_box<cpu_records>();
+    if (!records) return out_of_memory();
+    lwkt::call_everywhere(cpu_records::add, records.get());
+    k::log("{}\n", arch::cpu::model());
+    k::log("{:>3} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9} {:>5} {:>14}\n", "cpu", "switches", "preempted", "moved off",
+           "ipis sent", "interrupts", "ring full", "idle", "time ns");
+    for (unsigned cpu = 0; cpu < arch::cpu::count(); cpu++) {
+        const cpu_record& r = records->of[cpu];
+        if (!r.running) {
+            k::log("{:>3} not running\n", cpu);
+            continue;
+        }
+        k::log("{:>3} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9} {:>4}% {:>14}\n", cpu, r.scheduler.switches,
+               r.scheduler.preemptions, r.scheduler.handed_over, r.ipi.sent, r.ipi.interrupts, r.ipi.ring_full,
+               r.scheduler.idle_ns / std::max<k::u64>(r.now / 100, 1), r.now);
+    }
+    return true;
+}
+
+bool show_threads(std::string_view) {
+    const auto all = mem::make_box<thread_records>();
+    if (!all) return out_of_memory();
+    lwkt::call_everywhere([](void* records) { lwkt::visit_threads(thread_records::add, records); }, all.get());
+    const unsigned met = all->count.load(std::memory_order_relaxed);
+    const std::span<thread_record> records(all->records, std::min(met, thread_records::capacity));
+    std::ranges::sort(records, {}, &thread_record::cpu);
+    k::log("{:>3} {:<24} {:<8} {:>5} {:>12}\n", "cpu", "name", "state", "level", "switches");
+    for (const thread_record& r : records)
+        k::log("{:>3} {:<24} {:<8} {:>5} {:>12}\n", r.cpu, r.name, name_of(r.state), r.level, r.switches);
+    if (met > records.size()) k::log("and {} more\n", met - records.size());
+    return true;
+}
+
+bool show_pages(std::string_view) {
+    const vm::page_account pages = vm::account();
+    k::log("{:<12} {:>10} {:>12}\n", "use", "pages", "KiB");
+    print_pages("free", pages.free);
+    print_pages("cached", pages.cached);
+    for (unsigned use = 0; use < vm::page_uses; use++)
+        if (static_cast<vm::page_use>(use) != vm::page_use::free)
+            print_pages(vm::name_of(static_cast<vm::page_use>(use)), pages.in_use[use]);
+    print_pages("total", pages.total);
+    k::log("slab objects in use: {}\n", mem::objects_in_use());
+    return true;
+}
+
+} // namespace monitor

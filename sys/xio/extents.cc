@@ -1,0 +1,297 @@
+#include "sys/xio/extents.h"
+
+#include "sys/xio/guard.h"
+#include "sys/xio/ledger.h"
+
+#include <new>
+
+namespace xio {
+
+constinit payer kernel_payer;
+
+namespace {
+
+// Calls visit(head) once for each block that a run of pages lies in; stops at false and returns where.
+template <class Visit> page* for_each_head(page* first, k::u64 pages, Visit visit) {
+    if (pages == 1) [[likely]]
+        return visit(platform::block_head(first)) ? first + 1 : first;
+    page* const end = first + pages;
+    for (page* p = first; p < end;) {
+        page* head = platform::block_head(p);
+        if (!visit(head)) [[unlikely]]
+            return p;
+        p = head + platform::block_pages(head);
+    }
+    return end;
+}
+
+unsigned index(pin_kind kind) {
+    return kind == pin_kind::source ? 0 : 1;
+}
+
+// Does the run lie in the block of its first page?
+bool in_one_block(page* first, page* head, k::u64 pages) {
+    return first + pages <= head + platform::block_pages(head);
+}
+
+// Pins each block that a run lies in once: all or none.
+bool pin_run(page* first, k::u64 pages, pin_kind kind) {
+    page* const head = platform::block_head(first);
+    if (in_one_block(first, head, pages)) [[likely]]
+        return platform::pin(head, kind);
+    page* const reached = for_each_head(first, pages, [kind](page* head) { return platform::pin(head, kind); });
+    if (reached >= first + pages) return true;
+    if (reached != first)
+        for_each_head(first, static_cast<k::u64>(reached - first), [kind](page* head) {
+            platform::unpin(head, kind);
+            return true;
+        });
+    return false;
+}
+
+void unpin_run(page* first, k::u64 pages, pin_kind kind) {
+    page* const head = platform::block_head(first);
+    if (in_one_block(first, head, pages)) [[likely]]
+        return platform::unpin(head, kind);
+    for_each_head(first, pages, [kind](page* head) {
+        platform::unpin(head, kind);
+        return true;
+    });
+}
+
+} // namespace
+
+extent_list* extent_list::of_run(payer& who, pin_kind kind, stability promise, page* first, k::u64 offset,
+                                 k::u64 bytes, k::error& why) noexcept {
+    if (bytes > max_bytes || offset > max_bytes) [[unlikely]] {
+        why = k::error::overflow;
+        return nullptr;
+    }
+    void* at = platform::allocate(sizeof(extent_list));
+    if (!at) [[unlikely]] {
+        why = k::error::nomem;
+        return nullptr;
+    }
+    auto* list = new (at) extent_list(who, kind, promise);
+    const extent e{first + offset / platform::page_size, offset % platform::page_size, bytes};
+    list->bytes_ = bytes;
+    list->pages_ = e.pages();
+    if (!pin_run(e.first, list->pages_, kind)) [[unlikely]] {
+        list->free_blocks();
+        why = k::error::again;
+        return nullptr;
+    }
+    list->first_.slots[0] = e;
+    list->first_.count = 1;
+    if constexpr (k::debug_build) guard::begin(e.first, list->pages_, kind);
+    list->enter_in_books();
+    return list;
+}
+
+// Charges the payer and counts the list, once it is whole.
+void extent_list::enter_in_books() noexcept {
+    payer_.pages_[index(kind_)].fetch_add(pages_, std::memory_order_relaxed);
+    platform::critical section;
+    local_ledger& books = local_ledger::all.local();
+    books.happened(happening::built, 1);
+    books.happened(happening::bytes_lent, bytes_);
+}
+
+template <class Visit> bool extent_list::visit_heads(Visit visit) noexcept {
+    for (const extent_block* block = blocks(); block; block = block->next)
+        for (const extent* e = block->slots; e != block->slots + block->count; e++) {
+            const k::u64 pages = e->pages();
+            if (for_each_head(e->first, pages, visit) < e->first + pages) return false;
+        }
+    return true;
+}
+
+template <class Visit> void extent_list::visit_extents(Visit visit) noexcept {
+    for (const extent_block* block = blocks(); block; block = block->next)
+        for (const extent* e = block->slots; e != block->slots + block->count; e++)
+            visit(*e);
+}
+
+void extent_list::unpin_all() noexcept {
+    const pin_kind kind = kind_;
+    if constexpr (k::debug_build) visit_extents([kind](const extent& e) { guard::end(e.first, e.pages(), kind); });
+    for (const extent_block* block = blocks(); block; block = block->next)
+        for (const extent* e = block->slots; e != block->slots + block->count; e++) {
+            if (e->bytes == platform::page_size && e->offset == 0 && platform::stands_alone(e->first))
+                platform::unpin(e->first, kind);
+            else
+                unpin_run(e->first, e->pages(), kind);
+        }
+}
+
+void extent_list::free_blocks() noexcept {
+    for (extent_block* block = first_.next; block;) {
+        extent_block* next = block->next;
+        platform::free(block);
+        block = next;
+    }
+    this->~extent_list();
+    platform::free(this);
+}
+
+void extent_list::destroy() noexcept {
+    payer_.pages_[index(kind_)].fetch_sub(pages_, std::memory_order_relaxed);
+    note(happening::released);
+    unpin_all();
+    free_blocks();
+}
+
+bool extent_list::make_sole_sink() noexcept {
+    if (kind_ != pin_kind::source || !one_holder()) return false;
+    // Whoever else could add a hold would have to hold the page already.
+    if (!visit_heads([](page* head) { return platform::pinned_alone(head, pin_kind::source); })) return false;
+    if constexpr (k::debug_build)
+        visit_extents([](const extent& e) {
+            guard::begin(e.first, e.pages(), pin_kind::sink);
+            guard::end(e.first, e.pages(), pin_kind::source);
+        });
+    visit_heads([](page* head) {
+        const bool pinned = platform::pin(head, pin_kind::sink);
+        kassert(pinned); // its only hold is ours
+        platform::unpin(head, pin_kind::source);
+        return true;
+    });
+    payer_.pages_[0].fetch_sub(pages_, std::memory_order_relaxed);
+    payer_.pages_[1].fetch_add(pages_, std::memory_order_relaxed);
+    kind_ = pin_kind::sink;
+    return true;
+}
+
+bool extent_list::only_sink() noexcept {
+    return one_holder() && visit_heads([](page* head) { return platform::sink_pins(head) == 1; });
+}
+
+list_builder::list_builder(payer& who, pin_kind kind, stability promise) noexcept
+    : payer_(who), kind_(kind), stability_(promise) {}
+
+void list_builder::fail(k::error e) noexcept {
+    if (failed_) return;
+    failed_ = true;
+    error_ = e;
+}
+
+// A free slot in the last block.
+bool list_builder::make_room() noexcept {
+    if (last_ && last_->count < capacity_) [[likely]]
+        return true;
+    if (!list_) {
+        void* at = platform::allocate(sizeof(extent_list));
+        if (!at) return false;
+        list_ = new (at) extent_list(payer_, kind_, stability_);
+        last_ = reinterpret_cast<extent_block*>(&list_->first_);
+        capacity_ = std::extent_v<decltype(inline_block::slots)>;
+        return true;
+    }
+    void* at = platform::allocate(sizeof(chained_block));
+    if (!at) return false;
+    auto* block = static_cast<extent_block*>(at);
+    block->next = nullptr;
+    block->count = 0;
+    last_->next = block;
+    last_ = block;
+    capacity_ = std::extent_v<decltype(chained_block::slots)>;
+    return true;
+}
+
+// Whole pages that are no part of a block and have no neighbour after them in the list, until one is or has: what
+// scattered pages mostly are, in as few instructions as can be. at[most] is a page too. How many it took.
+k::u64 list_builder::append_lone_pages(page* const* at, k::u64 most) noexcept {
+    if (!last_) return 0;
+    most = std::min<k::u64>(most, capacity_ - last_->count);
+    extent* slot = last_->slots + last_->count;
+    const pin_kind kind = kind_;
+    k::u64 taken = 0;
+    for (; taken < most; taken++) {
+        page* const p = at[taken];
+        if (at[taken + 1] == p + 1 || !platform::stands_alone(p)) break;
+        if (!platform::pin(p, kind)) break; // append() will say so
+        *slot++ = extent{p, 0, platform::page_size};
+        if constexpr (k::debug_build) guard::begin(p, 1, kind);
+    }
+    last_->count += static_cast<k::u32>(taken);
+    list_->pages_ += taken;
+    list_->bytes_ += taken * platform::page_size;
+    return taken;
+}
+
+// One extent, `offset` below a page's size.
+inline void list_builder::append(page* first, k::u64 offset, k::u64 bytes) noexcept {
+    if (!make_room()) [[unlikely]]
+        return fail(k::error::nomem);
+    const extent e{first, offset, bytes};
+    const k::u64 pages = e.pages();
+    if (!pin_run(first, pages, kind_)) [[unlikely]]
+        return fail(k::error::again);
+    last_->slots[last_->count++] = e;
+    list_->bytes_ += bytes;
+    list_->pages_ += pages;
+    if constexpr (k::debug_build) guard::begin(first, pages, kind_);
+}
+
+void list_builder::add(page* first, k::u64 offset, k::u64 bytes) noexcept {
+    if (failed_ || !bytes) return;
+    if (bytes > max_bytes || offset > max_bytes || (list_ && list_->bytes_ + bytes > max_bytes))
+        return fail(k::error::overflow);
+    append(first + offset / platform::page_size, offset % platform::page_size, bytes);
+}
+
+void list_builder::add_pages(std::span<page* const> pages, k::u64 offset, k::u64 bytes) noexcept {
+    if (failed_ || !bytes) return;
+    if (bytes > max_bytes || offset > max_bytes || (list_ && list_->bytes_ + bytes > max_bytes))
+        return fail(k::error::overflow);
+    page* const* at = pages.data() + offset / platform::page_size;
+    if ((offset + bytes + platform::page_size - 1) / platform::page_size > pages.size()) return fail(k::error::inval);
+    offset %= platform::page_size;
+    // One page after the other, those that are neighbours joined.
+    while (bytes && !failed_) {
+        if (offset == 0 && bytes > platform::page_size) {
+            const k::u64 alone = append_lone_pages(at, (bytes - 1) / platform::page_size);
+            at += alone;
+            bytes -= alone * platform::page_size;
+        }
+        page* const first = *at++;
+        k::u64 run = platform::page_size - offset;
+        for (page* next = first + 1; run < bytes && *at == next; at++, next++)
+            run += platform::page_size;
+        run = std::min(run, bytes);
+        append(first, offset, run);
+        offset = 0;
+        bytes -= run;
+    }
+}
+
+void list_builder::add(position from, k::u64 bytes) noexcept {
+    if (list_ && list_->bytes_ + bytes > max_bytes) return fail(k::error::overflow);
+    while (bytes && !failed_) {
+        const extent& e = from.at();
+        const k::u64 part = std::min(e.bytes - from.offset, bytes);
+        const k::u64 start = e.offset + from.offset;
+        append(e.first + start / platform::page_size, start % platform::page_size, part);
+        bytes -= part;
+        if (bytes) from.advance(part);
+    }
+}
+
+void list_builder::abandon() noexcept {
+    if (!list_) return;
+    list_->unpin_all();
+    std::exchange(list_, nullptr)->free_blocks();
+}
+
+k::result<extent_list*> list_builder::finish() noexcept {
+    if (failed_) {
+        abandon();
+        note(happening::build_refused);
+        return error_;
+    }
+    if (!list_) return nullptr;
+    list_->enter_in_books();
+    return std::exchange(list_, nullptr);
+}
+
+} // namespace xio
