@@ -1,0 +1,211 @@
+"""A QEMU machine with the kernel in it, its serial line held at this end.
+
+    with boot(options(smp=2), command_line="selftest") as it:
+        it.wait(timeout=300)
+        print(it.status, it.text())
+"""
+
+import contextlib
+import dataclasses
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+import threading
+import time
+
+import project
+
+# How QEMU ends when the kernel writes 0x10 or 0x11 to the debug-exit port.
+status_passed = 33
+status_failed = 35
+
+firmware = "/usr/share/ovmf/OVMF.fd"
+gdb_port = 1234
+
+
+@dataclasses.dataclass
+class options:
+    smp: int = 4
+    mem: str = "512M"
+    uefi: bool = False
+    gdb: bool = False
+    icount: bool = False
+    acpi: bool = True
+    flavour: str = "x86_64"
+
+
+def kvm_usable():
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+        return True
+    except OSError:
+        return False
+
+
+def accelerator(how):
+    if how.icount:
+        return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
+    kvm = ["-accel", "kvm"] if kvm_usable() else []
+    return kvm + ["-accel", "tcg,thread=multi"]
+
+
+def qemu_command(how, iso, serial):
+    """The command line; NUTCRACKER_QEMU may name another QEMU. `serial` is how the serial line is connected."""
+    return [
+        *shlex.split(os.environ.get("NUTCRACKER_QEMU", "qemu-system-x86_64")),
+        "-machine", "q35" if how.acpi else "q35,acpi=off",
+        "-cpu", "max", "-m", how.mem, "-smp", str(how.smp), *accelerator(how),
+        "-display", "none", "-no-reboot", *serial,
+        "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+        *(["-bios", firmware] if how.uefi else []),
+        *(["-S", "-gdb", f"tcp:127.0.0.1:{gdb_port}"] if how.gdb else []),
+        "-cdrom", str(iso),
+    ]  # fmt: skip
+
+
+escape_sequence = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>c])")
+
+
+def plain(text):
+    """Serial output without what firmware draws with, and with plain line ends."""
+    return escape_sequence.sub("", text).replace("\r", "")
+
+
+class machine:
+    """A running QEMU, stopped when the with block ends. `on_bytes`, if given, sees the serial output as it comes."""
+
+    def __init__(self, command, on_bytes=None):
+        self.status = None
+        self.timed_out = False
+        self.reader_failed = None
+        self._on_bytes = on_bytes
+        self._output = bytearray()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._error_file = tempfile.TemporaryFile()
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                             stderr=self._error_file, bufsize=0)
+        except FileNotFoundError:
+            raise project.problem(f"{command[0]} is not there; install qemu-system-x86") from None
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        self._reader.join(10)
+        self.errors()
+        self._error_file.close()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def _read(self):
+        while data := self._process.stdout.read(65536):
+            with self._changed:
+                self._output += data
+                self._changed.notify_all()
+            if self._on_bytes and self.reader_failed is None:
+                try:
+                    self._on_bytes(data)
+                except (OSError, ValueError) as error:  # say, a closed pipe on our own stdout
+                    self.reader_failed = error
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def send(self, text):
+        """Types on the serial line."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(text.encode())
+
+    def bytes(self):
+        with self._changed:
+            return bytes(self._output)
+
+    def text(self):
+        return plain(self.bytes().decode(errors="replace"))
+
+    def errors(self):
+        """What QEMU itself complained about."""
+        if not self._error_file.closed:
+            self._error_file.seek(0)
+            self._errors = self._error_file.read().decode(errors="replace").strip()
+        return self._errors
+
+    def wait_for(self, pattern, timeout, after=0):
+        """Waits until the serial output from byte `after` on matches. Gives the match's end, or None."""
+        deadline = time.monotonic() + timeout
+        wanted = re.compile(pattern.encode())
+        with self._changed:
+            while True:
+                if found := wanted.search(self._output, after):
+                    return found.end()
+                left = deadline - time.monotonic()
+                if self._ended or left <= 0:
+                    return None
+                self._changed.wait(left)
+
+    def wait(self, timeout):
+        """Waits for the machine's end and gives QEMU's exit status, or None once the time is over."""
+        try:
+            self.status = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.timed_out = True
+            self.stop()
+        self._reader.join(10)
+        return self.status
+
+    def serial_closed(self):
+        with self._changed:
+            return self._ended
+
+    def stop(self):
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextlib.contextmanager
+def image(flavour, command_line="", modules=None):
+    """A boot image in a folder of its own, so that runs do not meet."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        yield project.make_image(flavour, command_line, modules or {}, folder)
+
+
+@contextlib.contextmanager
+def boot(how, command_line="", modules=None, on_bytes=None):
+    """Builds, boots, and gives the running machine; stops it at the end if it still runs."""
+    with image(how.flavour, command_line, modules) as iso:
+        serial = ["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial", "-monitor", "none"]
+        project.say(f"booting with {how.smp} CPU{'s' if how.smp > 1 else ''}, {how.mem}"
+                    + (", UEFI" if how.uefi else "") + (", counting instructions" if how.icount else ""))
+        with machine(qemu_command(how, iso, serial), on_bytes) as running:
+            yield running
+
+
+def panic_line(text):
+    """The kernel's own word on why it died, or None."""
+    found = re.search(r"^panic( on cpu \d+)?: .*$", text, re.MULTILINE)
+    return found[0].strip() if found else None
+
+
+def describe_end(status, text, errors="", timeout=None):
+    """One line on how a machine ended that should have ended well; None if it did."""
+    if status == status_passed:
+        return None
+    if why := panic_line(text):
+        return f"the kernel died: {why}"
+    if status is None:
+        lines = [line for line in text.splitlines() if line.strip()]
+        last = f"; its last line: {lines[-1].strip()}" if lines else " and printed nothing"
+        return f"time-out: the machine still ran after {timeout:g} s{last}"
+    if status == status_failed:
+        return "the kernel ended as failed"
+    if status == 0:
+        return "the machine was reset or switched off before its work was done"
+    return f"QEMU ended with status {status}" + (f": {errors.splitlines()[-1]}" if errors else "")

@@ -1,0 +1,293 @@
+"""What ./tools/test can do: each function here is a kind of scenario and gives a list of tap.result.
+
+The table of scenarios is in test_runner.py. A scenario gets a `context` and the arguments from the table.
+"""
+
+import dataclasses
+import os
+import random
+import re
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+import frames
+import lint
+import machine
+import project
+import tap
+import tools_test
+
+self_test_timeout = 300
+host_timeout = 900
+command_timeout = 120
+
+
+@dataclasses.dataclass
+class context:
+    name: str  # the scenario's
+    tests: str  # a glob that picks tests by name, "" for all
+    long: bool
+    logs: Path
+
+    def log(self, part=""):
+        return self.logs / f"{self.name}{part}.log"
+
+
+def passed(name):
+    return tap.result(name, True)
+
+
+def failed(name, *lines):
+    return tap.result(name, False, list(lines))
+
+
+def check(name, good, *lines):
+    return passed(name) if good else failed(name, *lines)
+
+
+def last_lines(text, count=15):
+    return [line for line in text.splitlines() if line.strip()][-count:]
+
+
+# The tools themselves and the look of the code.
+
+
+def tool_tests(it):
+    """The unit tests of these tools."""
+    suite = unittest.defaultTestLoader.loadTestsFromModule(tools_test)
+    report = tools_test.collect(suite)
+    return [check(name, not text, *text.splitlines()) for name, text in report]
+
+
+def lint_checks(it):
+    return [check(f"lint.{name}", not problems, *problems[:20]) for name, problems in lint.run_checks()]
+
+
+# Under GoogleTest on the host.
+
+
+def google_test_results(text):
+    """Results from what GoogleTest prints; a test that began and never ended has failed."""
+    results, name, lines = [], None, []
+    for line in text.splitlines():
+        if found := re.search(r"\[ RUN      \] (\S+)", line):
+            name, lines = found[1], []
+        elif name and (found := re.search(r"\[ +(OK|FAILED|SKIPPED) +\] " + re.escape(name), line)):
+            results.append(tap.result(name, found[1] != "FAILED", lines, found[1] == "SKIPPED"))
+            name = None
+        elif name:
+            lines.append(line)
+    if name:
+        results.append(failed(name, "the process ended in this test:", *lines[:40]))
+    return results
+
+
+def without_address_randomisation():
+    """ThreadSanitizer wants its shadow memory where a randomised process may already have something."""
+    command = ["setarch", os.uname().machine, "-R"]
+    return command if subprocess.run([*command, "true"], capture_output=True).returncode == 0 else []
+
+
+def host_tests(it, flavour):
+    program = project.build(flavour) / "nutcracker-tests"
+    command = [str(program)]
+    if it.tests:
+        command.append(f"--gtest_filter={it.tests}")
+    if flavour == "host-tsan":
+        command = without_address_randomisation() + command
+    environment = dict(os.environ, NUTCRACKER_CPUS="4")
+    environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
+    environment.setdefault("TSAN_OPTIONS", "halt_on_error=1:second_deadlock_stack=1")
+    log = it.log()
+    with open(log, "wb") as file:
+        try:
+            status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                                    env=environment, timeout=host_timeout, cwd=log.parent).returncode
+        except subprocess.TimeoutExpired:
+            status = None
+    text = log.read_text(errors="replace")
+    results = google_test_results(text)
+    if status is None:
+        results.append(failed(f"{it.name}.ends", f"time-out: still running after {host_timeout} s"))
+    elif status != 0 and all(one.passed for one in results):
+        results.append(failed(f"{it.name}.ends", f"{program.name} ended with status {status}", *last_lines(text)))
+    return results
+
+
+# In QEMU.
+
+
+def boot_once(it, how, line, timeout, modules=None, log_part=""):
+    """Boots, waits for the end, keeps the serial line in a log file. Gives the machine."""
+    with machine.boot(how, line, modules) as running:
+        running.wait(timeout)
+        it.log(log_part).write_bytes(running.bytes())
+        return running
+
+
+def self_tests(it, **how):
+    """The kernel's self-tests; 20 times over with --long where the table says so."""
+    rounds = 20 if how.pop("repeat", False) and it.long else 1
+    everything = []
+    for number in range(1, rounds + 1):
+        line = f"selftest={it.tests}" if it.tests else "selftest"
+        ran = boot_once(it, machine.options(**how), line, self_test_timeout, log_part=f"-{number}" if rounds > 1 else "")
+        results, wrong = tap.judge(ran.status, ran.text(), ran.errors(), self_test_timeout)
+        everything += results
+        if wrong:
+            everything.append(failed(f"{it.name}.ends", wrong, *last_lines(ran.text())))
+    return everything
+
+
+def run_tool(it, *arguments, part=""):
+    """Calls ./tools/run as a user does. Gives (status, stdout, the kernel's log and whatever else was said)."""
+    project.build("x86_64")  # a tree that does not build is told once, not by each scenario
+    log = it.log(part + "-serial")
+    log.write_bytes(b"")
+    command = [str(project.root / "tools/run"), "--timeout", str(command_timeout), "--log", str(log), *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=command_timeout + 600)
+    said = machine.plain(log.read_text(errors="replace")) + done.stderr.decode(errors="replace")
+    it.log(part).write_bytes(done.stdout + b"\n" + done.stderr)
+    return done.returncode, done.stdout.decode(errors="replace"), said
+
+
+def answers(it, arguments, command, expect):
+    """A command runs in the guest and its output matches."""
+    status, output, said = run_tool(it, *arguments, "--exec", command)
+    lines = [f"--exec '{command}' ended with status {status}", *last_lines(output), *last_lines(said)]
+    return [
+        check(f"{it.name}.status", status == 0, *lines),
+        check(f"{it.name}.output", re.search(expect, output, re.MULTILINE), f"no match for {expect}", *lines),
+    ]
+
+
+def no_acpi(it):
+    """A machine without ACPI tables: the boot CPU alone is enough."""
+    ran = boot_once(it, machine.options(smp=2, acpi=False), "", command_timeout, {"exec": b"cpus"})
+    wrong = machine.describe_end(ran.status, ran.text(), ran.errors(), command_timeout)
+    status = frames.split(ran.bytes())[0]
+    return [check("no_acpi.boots", not wrong and status == 0, wrong or f"cpus: {status}", *last_lines(ran.text()))]
+
+
+def exec_contract(it):
+    """What scripts rely on: only output on stdout, the command's status, runs side by side."""
+    status, output, said = run_tool(it, "--exec", "help", part="-help")
+    bad_status, bad_output, _ = run_tool(it, "--exec", "no-such-command", part="-bad")
+    command = [str(project.root / "tools/run"), "--timeout", str(command_timeout), "--smp", "1", "--exec", "help"]
+    pair = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            for _ in range(2)]
+    outputs = [one.communicate()[0].decode(errors="replace") for one in pair]
+    return [
+        check("run.exec_ends_with_the_commands_status", status == 0 and bad_status not in (0, 124, 125),
+              f"help: {status}, an unknown command: {bad_status}"),
+        check("run.exec_prints_only_output", "help" in output and "\x01" not in output and "\x02" not in output,
+              *last_lines(output)),
+        check("run.exec_log_is_apart", said.strip() and not any(line in output for line in last_lines(said)),
+              *last_lines(said)),
+        check("run.unknown_command_says_so", "no-such-command" in bad_output, *last_lines(bad_output)),
+        check("run.two_at_once_do_not_meet", outputs == [output, output], *outputs),
+    ]
+
+
+def panics(it):
+    """A panic says why, shows every CPU's backtrace with names, and the machine ends as failed."""
+    status, output, said = run_tool(it, "--exec", "panic", "--smp", "4")
+    shown = {}  # CPU -> what was said about it
+    for part in re.split(r"^(?=panic on cpu \d|cpu \d+ )", said, flags=re.MULTILINE):
+        if found := re.match(r"(?:panic on )?cpu (\d+)", part):
+            shown[int(found[1])] = part
+    unnamed = [cpu for cpu in range(4) if not re.search(r"^ +[0-9a-f]{16} \S.*\+0x", shown.get(cpu, ""), re.MULTILINE)]
+    return [
+        check("panic.ends_as_failed", status == 125, f"--exec panic ended with status {status}"),
+        check("panic.says_why", machine.panic_line(said), *last_lines(said)),
+        check("panic.shows_every_cpu", set(shown) == set(range(4)), f"CPUs shown: {sorted(shown)}", *last_lines(said, 60)),
+        check("panic.names_functions", not unnamed, f"no named function for CPU {unnamed}", *last_lines(said, 60)),
+        check("panic.is_no_output", "panic on" not in output, *last_lines(output)),
+    ]
+
+
+def command_lines(it):
+    """Whatever stands on the command line, the kernel boots, or says in one line what is wrong with it."""
+    noise = random.Random(4)  # always the same bytes, so that a failure can be seen again
+    printable = "".join(chr(code) for code in range(0x20, 0x7F))
+    lines = {
+        "unknown_option": "frobnicate unknown=1 =x = ==",
+        "10000_characters": ("x" * 4999 + " ") * 2,
+        "many_options": "a=b " * 2500,
+        "all_printable": printable,
+        "empty_values": "selftest_= seed= bench_ exec",
+        "bad_number": "seed=99999999999999999999999999 seed=-1 seed=0x",
+    }
+    for number in range(3):
+        raw = bytes(noise.choice([*range(1, 10), *range(11, 256)]) for _ in range(200))
+        lines[f"random_bytes_{number}"] = os.fsdecode(raw)
+    results = []
+    for name, line in lines.items():
+        ran = boot_once(it, machine.options(smp=1), line, command_timeout, {"exec": b"help"}, f"-{name}")
+        text = ran.text()
+        booted = ran.status == machine.status_passed and "\x01exec-end 0" in text
+        refused = (ran.status == machine.status_failed and not machine.panic_line(text)
+                   and len(re.findall(r"command line", text)) == 1)
+        wrong = machine.describe_end(ran.status, text, ran.errors(), command_timeout) or "the command did not run"
+        results.append(check(f"command_line.{name}", booted or refused, wrong, *last_lines(text)))
+    return results
+
+
+prompt = "nutcracker> "
+
+
+def monitor_typing(it):
+    """A person at the serial line: a typing mistake mended, an unknown command, then poweroff."""
+    with machine.boot(machine.options(smp=2)) as running:
+        at = running.wait_for(prompt, command_timeout)
+        if at is None:
+            it.log().write_bytes(running.bytes())
+            return [failed("monitor.prompt", "no prompt", *last_lines(running.text()))]
+        running.send("hexx\x7f\x7flp\r")
+        helped = running.wait_for(r"poweroff[\s\S]*\n" + prompt, 30, at)
+        at = helped or at
+        running.send("no-such-command\r")
+        unknown = running.wait_for(r"no-such-command[^\n]*\n[\s\S]*no-such-command[\s\S]*\n" + prompt, 30, at)
+        at = unknown or at
+        running.send("\r\r   \r" + "y" * 3000 + "\r")
+        survived = running.wait_for(prompt + r"[\s\S]*" + prompt + r"[\s\S]*" + prompt + r"[\s\S]*" + prompt, 30, at)
+        running.send("poweroff\r")
+        status = running.wait(30)
+        it.log().write_bytes(running.bytes())
+        tail = last_lines(running.text())
+    return [
+        check("monitor.backspace_mends_a_line", helped, *tail),
+        check("monitor.unknown_command_is_named", unknown, *tail),
+        check("monitor.empty_and_endless_lines_do_no_harm", survived, *tail),
+        check("monitor.poweroff_ends_the_machine", status == machine.status_passed, f"QEMU: {status}", *tail),
+    ]
+
+
+# Fuzzing.
+
+
+def fuzz(it):
+    """Every fuzzer of build/fuzz for a bounded time; its corpus stays for the next run."""
+    seconds = 300 if it.long else 30
+    folder = project.build("fuzz")
+    programs = sorted(path for path in folder.rglob("fuzz_*") if path.is_file() and os.access(path, os.X_OK))
+    results = [] if programs else [failed("fuzz.exists", f"no fuzzer in {project.relative(folder)}")]
+    for program in programs:
+        corpus = folder / "corpus" / program.name
+        corpus.mkdir(parents=True, exist_ok=True)
+        seeds = project.root / "tests/fuzz/corpus" / program.name
+        command = [str(program), f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=4096",
+                   f"-artifact_prefix={it.logs}/{program.name}-", str(corpus), *([str(seeds)] if seeds.is_dir() else [])]
+        log = it.log(f"-{program.name}")
+        with open(log, "wb") as file:
+            try:
+                status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                                        cwd=it.logs, timeout=seconds + 120).returncode
+            except subprocess.TimeoutExpired:
+                status = None
+        ended = "did not end" if status is None else f"ended with status {status}"
+        results.append(check(f"fuzz.{program.name}", status == 0, f"{program.name} {ended}",
+                             *last_lines(log.read_text(errors="replace"))))
+    return results

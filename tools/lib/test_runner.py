@@ -1,0 +1,107 @@
+"""./tools/test: runs everything and ends with the line `N passed, N failed`."""
+
+import argparse
+import fnmatch
+import sys
+import time
+
+import project
+import scenarios as do
+
+# Name, what is done, with which arguments. Those marked `tests` run tests that have names of their own, so a GLOB
+# that fits no scenario's name picks among them.
+table = [
+    ("tools", do.tool_tests, {}),
+    ("lint", do.lint_checks, {}),
+    ("host", do.host_tests, dict(flavour="host")),
+    ("host-asan", do.host_tests, dict(flavour="host-asan")),
+    ("host-tsan", do.host_tests, dict(flavour="host-tsan")),
+    ("kernel.1-cpu", do.self_tests, dict(smp=1, repeat=True)),
+    ("kernel.2-cpus", do.self_tests, dict(smp=2, repeat=True)),
+    ("kernel.4-cpus", do.self_tests, dict(smp=4, repeat=True)),
+    ("kernel.debug", do.self_tests, dict(smp=2, flavour="x86_64-debug")),
+    ("kernel.uefi", do.self_tests, dict(smp=2, uefi=True)),
+    ("boot.16-cpus", do.answers, dict(arguments=["--smp", "16"], command="cpus", expect=r"^ *15 ")),
+    ("boot.32-mib", do.answers, dict(arguments=["--mem", "32M", "--smp", "2"], command="pages", expect=r"^free +\d")),
+    ("boot.8-gib", do.answers, dict(arguments=["--mem", "8G", "--smp", "2"], command="pages", expect=r"^free +\d")),
+    ("boot.no-acpi", do.no_acpi, {}),
+    ("boot.command-line", do.command_lines, {}),
+    ("run.exec", do.exec_contract, {}),
+    ("monitor.typing", do.monitor_typing, {}),
+    ("panic", do.panics, {}),
+    ("fuzz", do.fuzz, {}),
+]
+with_tests = (do.host_tests, do.self_tests)
+
+usage_end = """\
+GLOB picks scenarios by name; if it fits none, tests by name within the scenarios that run named tests:
+  ./tools/test 'host*'     everything on the host
+  ./tools/test 'xio.*'     the tests whose names begin with xio., on the host and in the kernel
+Logs are kept in build/test-logs/.
+
+Scenarios:
+"""
+
+
+def choose(glob):
+    """Gives (the scenarios to run, the glob for tests within them)."""
+    if not glob:
+        return table, ""
+    named = [entry for entry in table if fnmatch.fnmatchcase(entry[0], glob)]
+    return (named, "") if named else ([entry for entry in table if entry[1] in with_tests], glob)
+
+
+def run_scenario(it, function, arguments):
+    """The results of a scenario; one that cannot be carried out is a failed test."""
+    try:
+        return function(it, **arguments)
+    except project.problem as what:
+        return [do.failed(f"{it.name}.runs", str(what), *what.details)]
+    except Exception as error:
+        return [do.failed(f"{it.name}.runs", f"{type(error).__name__}: {error}")]
+
+
+def report(name, results, seconds, logs):
+    good = sum(one.passed and not one.skipped for one in results)
+    bad = [one for one in results if not one.passed]
+    skipped = sum(one.skipped for one in results)
+    print(f"{name:<18} {good:5} passed, {len(bad)} failed" + (f", {skipped} skipped" if skipped else "")
+          + f"  ({seconds:.0f} s)")
+    for one in bad:
+        print(f"  FAILED {one.name}")
+        for line in one.lines[:60]:
+            print(f"    {line}")
+    if bad:
+        print(f"  logs: {project.relative(logs)}/{name}*.log")
+    sys.stdout.flush()
+    return good, len(bad)
+
+
+def main():
+    listed = usage_end + "".join(f"  {name}\n" for name, _, _ in table)
+    parser = argparse.ArgumentParser(prog="./tools/test", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=listed,
+                                     description="Runs the tests. Without arguments: all of them, in about 20 minutes.")
+    parser.add_argument("--long", action="store_true", help="self-tests 20 times in a row, fuzzers for minutes")
+    parser.add_argument("glob", nargs="?", default="", metavar="GLOB", help="only what fits")
+    args = parser.parse_args()
+    project.end_on_signals()
+    project.install("build", "image", "qemu", "uefi", "host", "fuzz", "lint")
+    chosen, tests = choose(args.glob)
+    logs = project.build_root / "test-logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    passed = failed = 0
+    for name, function, arguments in chosen:
+        begun = time.monotonic()
+        project.say(f"testing {name}")
+        results = run_scenario(do.context(name, tests, args.long, logs), function, arguments)
+        good, bad = report(name, results, time.monotonic() - begun, logs)
+        passed += good
+        failed += bad
+    if passed + failed == 0:
+        project.say(f"no test fits '{args.glob}'")
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return 0 if passed and not failed else 1
+
+
+if __name__ == "__main__":
+    project.run_main(main)

@@ -1,0 +1,229 @@
+"""Tests of the tools themselves, without a kernel: stand_in.py plays QEMU. Run by ./tools/test tools."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import frames
+import machine
+import project
+import tap
+
+library = Path(__file__).resolve().parent
+
+
+def stand_in(what):
+    return [sys.executable, str(library / "stand_in.py"), what]
+
+
+def run_command(*arguments, what, program="run"):
+    """./tools/run (or another) with neither build nor image, and the stand-in as its QEMU."""
+    code = (f"import project, {program}; project.make_image = lambda *_: 'none.iso'; project.install = lambda *_: None; "
+            f"{program}.measure_on_host = lambda _: []; project.run_main({program}.main)")
+    environment = dict(os.environ, NUTCRACKER_QEMU=" ".join(stand_in(what)), PYTHONPATH=str(library))
+    return subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=60)
+
+
+class tap_reports(unittest.TestCase):
+    def judge(self, what, timeout=20):
+        with machine.machine(stand_in(what)) as running:
+            status = running.wait(timeout)
+            return tap.judge(status, running.text(), running.errors(), timeout)
+
+    def test_all_passed(self):
+        results, wrong = self.judge("passing")
+        self.assertEqual([one.name for one in results], ["a.first", "a.second"])
+        self.assertIsNone(wrong)
+
+    def test_failed_test_keeps_its_diagnostics(self):
+        results, wrong = self.judge("failing")
+        self.assertIsNone(wrong)
+        self.assertEqual([one.passed for one in results], [False, True])
+        self.assertIn("# expected 1, got 2", results[0].lines)
+
+    def test_panic_is_one_line_with_its_reason(self):
+        _, wrong = self.judge("panicking")
+        self.assertIn("panic on cpu 1: assertion failed: x in f at y.cc:3", wrong)
+        self.assertNotIn("\n", wrong)
+
+    def test_time_out_names_the_last_test(self):
+        _, wrong = self.judge("hanging", timeout=1)
+        self.assertIn("time-out", wrong)
+        self.assertIn("a.first", wrong)
+
+    def test_missing_plan(self):
+        self.assertIn("no TAP plan", self.judge("planless")[1])
+
+    def test_plan_not_kept(self):
+        self.assertIn("after 1 of 3 tests", self.judge("short")[1])
+
+    def test_reset(self):
+        self.assertIn("reset", self.judge("resetting")[1])
+
+    def test_test_named_panic_is_no_panic(self):
+        results, wrong = tap.judge(33, "1..1\nok 1 - panic.says_why\n")
+        self.assertTrue(results[0].passed)
+        self.assertIsNone(wrong)
+
+    def test_skipped(self):
+        results, _ = tap.parse("1..1\nok 1 - a.b # SKIP one CPU\n")
+        self.assertTrue(results[0].skipped)
+
+
+class run(unittest.TestCase):
+    def test_selftest_prints_tap_only(self):
+        done = run_command("--selftest", what="passing")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.splitlines(), ["TAP version 13", "1..2", "ok 1 - a.first", "ok 2 - a.second"])
+        self.assertIn("a line of log", done.stderr)
+
+    def test_selftest_failures_are_named(self):
+        done = run_command("--selftest=a.*", what="failing")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("1 of 2 tests failed: a.first", done.stderr)
+
+    def test_selftest_needs_more_than_a_good_status(self):
+        for what in ["planless", "short", "resetting", "panicking"]:
+            self.assertEqual(run_command("--selftest", what=what).returncode, 1, what)
+
+    def test_selftest_time_out(self):
+        done = run_command("--selftest", "--timeout", "1", what="hanging")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("time-out", done.stderr)
+
+    def test_exec_prints_only_output_and_ends_with_the_status(self):
+        done = run_command("--exec", "anything", what="executing")
+        self.assertEqual(done.returncode, 7)
+        self.assertEqual(done.stdout, "one\ntwo\nno line end")
+        for line in ["log before", "log within", "more log", "log after"]:
+            self.assertIn(line, done.stderr)
+
+    def test_exec_log_goes_to_the_file(self):
+        with tempfile.NamedTemporaryFile() as log:
+            done = run_command("--exec", "anything", "--log", log.name, what="executing")
+            self.assertIn("log within", Path(log.name).read_text())
+        self.assertNotIn("log within", done.stderr)
+
+    def test_exec_of_a_panic(self):
+        done = run_command("--exec", "panic", what="executing_panic")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("panic on cpu 0: as asked", done.stderr)
+        self.assertEqual(done.stdout.strip(), "before")
+
+    def test_exec_time_out(self):
+        self.assertEqual(run_command("--exec", "x", "--timeout", "1", what="hanging").returncode, 124)
+
+    def test_exec_without_an_answer(self):
+        self.assertEqual(run_command("--exec", "x", what="passing").returncode, 125)
+
+    def test_interactive_passes_what_is_typed(self):
+        done = run_command(what="typing")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("ready", done.stdout)
+
+    def test_bad_options_are_refused_at_once(self):
+        for options in [["--smp", "0"], ["--mem", "lots"], ["--icount", "--smp", "2"], ["--selftest", "xio.*"],
+                        ["--timeout", "-1"], ["--exec", "x", "--selftest"], ["--frobnicate"]]:
+            self.assertEqual(run_command(*options, what="passing").returncode, 2, options)
+
+
+class bench(unittest.TestCase):
+    def test_table_shows_what_is_over_budget(self):
+        done = run_command("--filter", "*", what="benching", program="bench")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"xio\.slice +120 +150 +yes")
+        self.assertRegex(done.stdout, r"xio\.copy +900 +800 +NO")
+        self.assertRegex(done.stdout, r"ipiq\.send +300")
+
+    def test_comparison_is_not_there_yet(self):
+        done = run_command("--vs", "linux", what="benching", program="bench")
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(len(done.stderr.splitlines()), 1)
+
+
+class serial_line(unittest.TestCase):
+    def test_waits_for_text_and_types(self):
+        with machine.machine(stand_in("typing")) as running:
+            self.assertIsNotNone(running.wait_for("ready", 20))
+            running.send("hello\n")
+            self.assertEqual(running.wait(20), 33)
+            self.assertIn("got hello", running.text())
+
+    def test_end_of_machine_ends_the_wait(self):
+        with machine.machine(stand_in("passing")) as running:
+            self.assertIsNone(running.wait_for("never printed", 20))
+
+    def test_frames_cut_anywhere(self):
+        stream = b"log\r\n\x01exec-begin\r\none\r\n\x02log\r\ntwo\x01exec-end 3\r\nlog"
+        for size in range(1, len(stream)):
+            output, log = [], []
+            it = frames.splitter(output.append, log.append)
+            for at in range(0, len(stream), size):
+                it.feed(stream[at : at + size])
+            it.finish()
+            self.assertEqual((it.status, b"".join(output)), (3, b"one\ntwo"))
+
+    def test_firmware_drawing_is_removed(self):
+        self.assertEqual(machine.plain("\x1b[2J\x1b[01;01H\x1b[=3hok 1 - a\r\n"), "ok 1 - a\n")
+
+
+class layers(unittest.TestCase):
+    def problems(self, files):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in {"arch/machine.h": "", **files}.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            done = subprocess.run([sys.executable, project.root / "tools/check-layers", folder], capture_output=True, text=True)
+            self.assertEqual(done.stderr, "")
+            return done.stdout.splitlines()
+
+    def test_downwards_is_fine(self):
+        self.assertEqual(self.problems({
+            "kernel/lib/a.h": '#include "arch/machine.h"\n', "sys/xio/xio.h": '#include "kernel/lib/a.h"\n',
+            "drivers/pci/pci.h": '#include "sys/xio/xio.h"\n', "tests/sys/xio/t.cc": '#include "sys/xio/xio.h"\n',
+        }), [])  # fmt: skip
+
+    def test_upwards_is_not(self):
+        found = self.problems({"sys/vm/vm.h": "", "sys/xio/xio.cc": '\n#include "sys/vm/vm.h"\n'})
+        self.assertEqual(len(found), 1)
+        self.assertTrue(found[0].startswith("sys/xio/xio.cc:2: "), found)
+
+    def test_only_the_interface_of_arch_is_seen(self):
+        found = self.problems({"arch/host/x.h": "", "arch/x86_64/y.h": '#include "arch/host/x.h"\n',
+                               "kernel/mem/a.cc": '#include "arch/host/x.h"\n', "tests/host/t.cc": '#include "arch/host/x.h"\n'})
+        self.assertEqual([line.split(":")[0] for line in found], ["arch/x86_64/y.h", "kernel/mem/a.cc"])
+
+    def test_unknown_folder(self):
+        self.assertIn("sys/new is not in the table", self.problems({"sys/new/a.h": ""})[0])
+
+    def test_unknown_file(self):
+        self.assertIn("is not a file", self.problems({"sys/vm/a.cc": '#include "a.h"\n', "sys/vm/a.h": ""})[0])
+
+    def test_private_header(self):
+        found = self.problems({"sys/xio/a_priv.h": "", "sys/vm/b.cc": '#include "sys/xio/a_priv.h"\n'})
+        self.assertIn("private", found[0])
+
+    def test_headers_in_a_circle(self):
+        found = self.problems({"sys/vm/a.h": '#include "sys/vm/b.h"\n', "sys/vm/b.h": '#include "sys/vm/a.h"\n'})
+        self.assertIn("circle", found[0])
+
+
+def collect(suite):
+    """Runs the tests and gives [(name, what failed or "")]."""
+    report = []
+    for group in suite:
+        for case in group:
+            outcome = unittest.TestResult()
+            case.run(outcome)
+            trouble = [text for _, text in outcome.failures + outcome.errors]
+            report.append((case.id().replace("test_", ""), "".join(trouble)))
+    return report
+
+
+if __name__ == "__main__":
+    unittest.main()
