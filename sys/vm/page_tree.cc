@@ -1,0 +1,191 @@
+#include "sys/vm/page_tree.h"
+
+#include "kernel/mem/slab.h"
+
+#include <algorithm>
+
+namespace vm {
+
+namespace {
+
+std::atomic<k::u64> nodes;
+
+constexpr k::u32 max_holders = k::u32{1} << 31;
+
+// Both kinds of child.
+void drop_page(void* slot) noexcept {
+    drop(static_cast<page*>(slot), hold::reference);
+}
+
+} // namespace
+
+k::u64 page_tree::nodes_alive() noexcept {
+    return nodes.load(std::memory_order_relaxed);
+}
+
+page_tree::node* page_tree::make_node() noexcept {
+    auto* n = mem::make<node>();
+    if (!n) return nullptr;
+    n->holders.store(1, std::memory_order_relaxed);
+    nodes.fetch_add(1, std::memory_order_relaxed);
+    return n;
+}
+
+// Recursion is as deep as the tree is high: at most nine small frames.
+void page_tree::drop_node(node* n, unsigned level) noexcept {
+    if (n->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    for (void* slot : n->slots) {
+        if (!slot) continue;
+        if (level == 0)
+            drop_page(slot);
+        else
+            drop_node(static_cast<node*>(slot), level - 1);
+    }
+    mem::destroy(n);
+    nodes.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// A node with the same children, each of which gets one more holder.
+k::result<page_tree::node*> page_tree::copy_node(const node* n, unsigned level) noexcept {
+    node* copy = make_node();
+    if (!copy) return k::error::nomem;
+    for (unsigned slot = 0; slot < fanout; slot++) {
+        void* child = n->slots[slot];
+        if (!child) continue;
+        if (level == 0) {
+            if (!static_cast<page*>(child)->holds.try_add(hold::reference)) {
+                drop_node(copy, level);
+                return k::error::again;
+            }
+        } else {
+            static_cast<node*>(child)->holders.fetch_add(1, std::memory_order_relaxed);
+        }
+        copy->slots[slot] = child;
+        copy->used++;
+    }
+    return copy;
+}
+
+// Makes the node in `slot` one that may be changed: it is there, and its only holder is this tree.
+k::status page_tree::make_own(void*& slot, unsigned level) noexcept {
+    auto* n = static_cast<node*>(slot);
+    if (n && has_one_holder(n)) return {};
+    if (!n) {
+        slot = make_node();
+        return slot ? k::status() : k::error::nomem;
+    }
+    slot = TRY(copy_node(n, level));
+    drop_node(n, level);
+    return {};
+}
+
+k::result<page_tree> page_tree::snapshot() const noexcept {
+    page_tree copy;
+    if (!root_) return copy;
+    if (root_->holders.fetch_add(1, std::memory_order_relaxed) >= max_holders) {
+        root_->holders.fetch_sub(1, std::memory_order_relaxed);
+        return k::error::again;
+    }
+    copy.root_ = root_;
+    copy.height_ = height_;
+    return copy;
+}
+
+found_page page_tree::find(k::u64 index) const noexcept {
+    if (!root_ || index >> (fanout_shift * height_)) return {};
+    const node* n = root_;
+    bool sole = has_one_holder(n);
+    for (unsigned level = height_ - 1; level > 0; level--) {
+        n = static_cast<const node*>(n->slots[slot_of(index, level)]);
+        if (!n) return {};
+        sole = sole && has_one_holder(n);
+    }
+    auto* p = static_cast<page*>(n->slots[slot_of(index, 0)]);
+    return {p, p && sole && page_sole(p)};
+}
+
+// Puts levels on top until the index fits.
+k::status page_tree::grow_to(k::u64 index) noexcept {
+    while (!root_ || index >> (fanout_shift * height_)) {
+        node* top = make_node();
+        if (!top) return k::error::nomem;
+        if (root_) {
+            top->slots[0] = root_;
+            top->used = 1;
+        }
+        root_ = top;
+        height_++;
+    }
+    return {};
+}
+
+k::status page_tree::insert(k::u64 index, page_ref& held) noexcept {
+    if (index > max_index) return k::error::inval;
+    if (auto grown = grow_to(index); !grown) return grown;
+    void* root = root_;
+    auto owned = make_own(root, height_ - 1);
+    root_ = static_cast<node*>(root);
+    if (!owned) return owned;
+    node* n = root_;
+    for (unsigned level = height_ - 1; level > 0; level--) {
+        void*& slot = n->slots[slot_of(index, level)];
+        const bool fresh = !slot;
+        if (auto own = make_own(slot, level - 1); !own) return own;
+        n->used += fresh;
+        n = static_cast<node*>(slot);
+    }
+    void*& slot = n->slots[slot_of(index, 0)];
+    if (slot)
+        drop_page(slot);
+    else
+        n->used++;
+    slot = held.release();
+    return {};
+}
+
+// Erases what lies in [first, last] below one slot, whose node starts at `base`. An emptied node goes.
+k::status page_tree::erase_below(void*& slot, unsigned level, k::u64 base, k::u64 first, k::u64 last) noexcept {
+    const unsigned shift = fanout_shift * level;
+    const k::u64 end = base + ((k::u64{fanout} << shift) - 1);
+    if (first <= base && end <= last) { // all of it: no need to own what goes
+        drop_node(static_cast<node*>(slot), level);
+        slot = nullptr;
+        return {};
+    }
+    if (auto own = make_own(slot, level); !own) return own;
+    auto* n = static_cast<node*>(slot);
+    for (unsigned i = slot_of(std::max(first, base), level); i < fanout; i++) {
+        const k::u64 at = base + (k::u64{i} << shift);
+        if (at > last) break;
+        void*& child = n->slots[i];
+        if (!child) continue;
+        if (level == 0)
+            drop_page(std::exchange(child, nullptr));
+        else if (auto below = erase_below(child, level - 1, at, first, last); !below)
+            return below;
+        n->used -= !child;
+    }
+    if (!n->used) {
+        drop_node(n, level);
+        slot = nullptr;
+    }
+    return {};
+}
+
+k::status page_tree::erase(k::u64 first, k::u64 count) noexcept {
+    if (!root_ || !count || first > max_index || first >> (fanout_shift * height_)) return {};
+    const k::u64 last = count > max_index - first ? max_index : first + count - 1;
+    void* root = root_;
+    auto done = erase_below(root, height_ - 1, 0, first, last);
+    root_ = static_cast<node*>(root);
+    if (!root_) height_ = 0;
+    return done;
+}
+
+void page_tree::clear() noexcept {
+    if (root_) drop_node(root_, height_ - 1);
+    root_ = nullptr;
+    height_ = 0;
+}
+
+} // namespace vm

@@ -1,0 +1,126 @@
+// vm::page_tree: a map from page index to page that can be shared by taking a snapshot of it.
+//
+// A radix tree of counted nodes. A snapshot is one more holder of the root, whatever the size; whoever then
+// changes a tree copies the nodes on the path to the change, and only those that are shared. Hence law 3:
+//
+//     a page may be written in place iff every node from the root to it has exactly one holder, and the page has
+//     exactly one reference and no source pin.
+//
+// find() answers that together with the page. Nobody else implements copy-on-write.
+//
+//      snapshot()                        insert(5, new page) into the copy
+//
+//      tree   copy                       tree     copy
+//         \   /                            |        |
+//        [root] 2 holders               [root]   [root'] 1 holder each
+//         |   |                           |  \    /  |
+//        [a] [b]                         [a]  [b]   [a']   b: 2 holders; pages 0..4 of a and a': 2 references
+//
+// A tree belongs to one owner (an object), which serialises its use; the nodes that trees share never
+// change while they are shared, so different trees are independent on any CPUs. Nothing here sleeps.
+#pragma once
+
+#include "kernel/lib/result.h"
+#include "kernel/mem/page.h"
+
+#include <array>
+
+namespace vm {
+
+// Where a page stands, and whether law 3 lets its bytes be changed there.
+struct found_page {
+    page* p = nullptr;
+    bool sole = false;
+};
+
+class page_tree {
+  public:
+    static constexpr unsigned fanout_shift = 6;
+    static constexpr unsigned fanout = 1u << fanout_shift;
+    static constexpr unsigned max_height = 9; // 2^54 pages
+    static constexpr k::u64 max_index = (k::u64{1} << (fanout_shift * max_height)) - 1;
+
+    page_tree() = default;
+    page_tree(page_tree&& other) noexcept
+        : root_(std::exchange(other.root_, nullptr)), height_(std::exchange(other.height_, 0)) {}
+    page_tree& operator=(page_tree&& other) noexcept {
+        std::swap(root_, other.root_);
+        std::swap(height_, other.height_);
+        return *this;
+    }
+    ~page_tree() { clear(); }
+
+    // The same pages, shared until either side changes. EAGAIN when the root has no room for one more holder.
+    k::result<page_tree> snapshot() const noexcept;
+
+    found_page find(k::u64 index) const noexcept;
+
+    // Puts a page at an index, in the place of what was there. Takes over `held`'s reference only if it
+    // succeeds. ENOMEM; EAGAIN when a page on a shared node has no room for one more reference; EINVAL beyond max_index.
+    k::status insert(k::u64 index, page_ref& held) noexcept;
+
+    // Takes out all pages in [first, first + count). The same errors; what was not reached yet stays.
+    k::status erase(k::u64 first, k::u64 count) noexcept;
+
+    // The pages in [first, first + count) in order: visit(index, found) until it returns false. True if it never did.
+    template <class Visit> bool for_each(k::u64 first, k::u64 count, Visit visit) const noexcept {
+        if (!root_ || !count) return true;
+        const k::u64 end = count > max_index - first ? max_index : first + count - 1;
+        return walk(root_, height_ - 1, 0, first, end, root_sole(), visit);
+    }
+
+    bool empty() const noexcept { return !root_; }
+    void clear() noexcept;
+
+    // Nodes that are alive in all trees.
+    static k::u64 nodes_alive() noexcept;
+
+  private:
+    // Level 0 holds pages, the others nodes of the level below. Never changed while it has several holders.
+    struct node {
+        std::atomic<k::u32> holders;
+        k::u32 used; // slots that are not empty
+        std::array<void*, fanout> slots;
+    };
+
+    static node* make_node() noexcept;
+    static void drop_node(node* n, unsigned level) noexcept;
+    static k::result<node*> copy_node(const node* n, unsigned level) noexcept;
+    static k::status make_own(void*& slot, unsigned level) noexcept;
+    static k::status erase_below(void*& slot, unsigned level, k::u64 base, k::u64 first, k::u64 last) noexcept;
+    static bool has_one_holder(const node* n) noexcept { return n->holders.load(std::memory_order_acquire) == 1; }
+    bool root_sole() const noexcept { return has_one_holder(root_); }
+    k::status grow_to(k::u64 index) noexcept;
+
+    static unsigned slot_of(k::u64 index, unsigned level) noexcept {
+        return static_cast<unsigned>(index >> (fanout_shift * level)) % fanout;
+    }
+    // Law 3's part about the page itself. A sink pin is the owner's own and does not stand in the way.
+    static bool page_sole(const page* p) noexcept {
+        return p->holds.count(hold::reference) == 1 && p->holds.count(hold::source_pin) == 0;
+    }
+
+    template <class Visit>
+    static bool walk(const node* n, unsigned level, k::u64 base, k::u64 first, k::u64 last, bool sole, Visit& visit) {
+        const unsigned shift = fanout_shift * level;
+        const unsigned from = first > base ? static_cast<unsigned>((first - base) >> shift) : 0;
+        for (unsigned slot = from; slot < fanout; slot++) {
+            const k::u64 at = base + (k::u64{slot} << shift);
+            if (at > last) break;
+            if (!n->slots[slot]) continue;
+            if (level == 0) {
+                auto* p = static_cast<page*>(n->slots[slot]);
+                if (!visit(at, found_page{p, sole && page_sole(p)})) return false;
+            } else {
+                auto* child = static_cast<node*>(n->slots[slot]);
+                if (!walk(child, level - 1, at, first, last, sole && has_one_holder(child), visit)) return false;
+            }
+        }
+        return true;
+    }
+
+    node* root_ = nullptr;
+    unsigned height_ = 0; // levels; 0 for an empty tree
+};
+
+} // namespace vm
