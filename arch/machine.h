@@ -182,7 +182,7 @@ concept kernel_map_operations = requires(vaddr va, paddr pa, access may, std::si
     { Kernel_map::map(va, pa, may) } noexcept -> std::same_as<void>;
     // The frame mapped at an address that map() gave one to.
     { Kernel_map::physical(va) } noexcept -> std::same_as<paddr>;
-    // Unmaps and forgets the range in this CPU's TLB only; other CPUs need flush() before reuse.
+    // Unmaps what is mapped of the range and forgets it in this CPU's TLB only; other CPUs need flush() before reuse.
     { Kernel_map::unmap(va, pages) } noexcept -> std::same_as<void>;
     { Kernel_map::flush(va, pages) } noexcept -> std::same_as<void>; // this CPU's TLB
 };

@@ -147,15 +147,14 @@ void operator delete(void*, std::size_t, std::align_val_t) noexcept {
 // What the library's inline functions do instead of returning. Under -fno-exceptions there is no other way.
 namespace std {
 
-[[noreturn]] void __throw_bad_function_call();
-[[noreturn]] void __throw_length_error(const char*);
-[[noreturn]] void __throw_logic_error(const char*);
-[[noreturn]] void __throw_out_of_range(const char*);
-[[noreturn]] void __throw_out_of_range_fmt(const char*, ...);
-[[noreturn]] void __throw_invalid_argument(const char*);
-[[noreturn]] void __throw_bad_optional_access();
-[[noreturn]] void __throw_bad_variant_access(const char*);
-[[noreturn]] void __glibcxx_assert_fail(const char*, int, const char*, const char*) noexcept;
+__attribute__((noreturn)) void __throw_bad_function_call();
+__attribute__((noreturn)) void __throw_length_error(const char*);
+__attribute__((noreturn)) void __throw_logic_error(const char*);
+__attribute__((noreturn)) void __throw_out_of_range(const char*);
+__attribute__((noreturn)) void __throw_out_of_range_fmt(const char*, ...);
+__attribute__((noreturn)) void __throw_invalid_argument(const char*);
+__attribute__((noreturn)) void __throw_bad_variant_access(const char*);
+__attribute__((noreturn)) void __glibcxx_assert_fail(const char*, int, const char*, const char*) noexcept;
 
 void __throw_bad_function_call() {
     k::panic("an empty std::function was called");

@@ -48,7 +48,7 @@ class buddy_allocator {
 
     void give(page* head) {
         lwkt::spin_guard guard(lock_);
-        give_locked(head, head->order);
+        give_locked(head, head->order());
     }
 
     void give_pages(std::span<page* const> pages) {
@@ -97,7 +97,7 @@ class buddy_allocator {
         free_pages_ += k::u64{1} << order;
         while (order < max_order) {
             page* buddy = buddy_of(head, order);
-            if (!buddy || !buddy->free_head || buddy->order != order) break;
+            if (!buddy || !buddy->free_head || buddy->order() != order) break;
             free_[order].erase(free_[order].iterator_to(*buddy));
             buddy->free_head = false;
             head = std::min(head, buddy);
@@ -107,7 +107,7 @@ class buddy_allocator {
     }
 
     void insert(page* head, unsigned order) REQUIRES(lock_) {
-        head->order = static_cast<k::u8>(order);
+        head->set_place(order, 0);
         head->free_head = true;
         free_[order].push_front(*head);
     }
@@ -163,7 +163,7 @@ page* take(page_cache& cache, bool& clean) {
 void start_page(page* p, page_use use) {
     p->holds.start(hold::reference);
     p->use = use;
-    p->order = 0;
+    p->set_place(0, 0);
 }
 
 // What allocate_page() does when it takes more than looking into the cache.
@@ -209,7 +209,7 @@ page* allocate_block(unsigned order, page_use use, fill content) noexcept {
     }
     const std::size_t pages = std::size_t{1} << order;
     for (std::size_t i = 0; i < pages; i++) {
-        head[i].order = static_cast<k::u8>(order);
+        head[i].set_place(order, i);
         head[i].use = use;
     }
     head->holds.start(hold::reference);
@@ -224,7 +224,7 @@ page* allocate_block(unsigned order, page_use use, fill content) noexcept {
 namespace {
 
 [[gnu::noinline]] void free_to_buddy(page_cache& cache, page* head) {
-    if (head->order) return buddy().give(head);
+    if (head->order()) return buddy().give(head);
     cache.count -= cache_batch;
     buddy().give_pages({cache.pages + cache.count, cache_batch});
     cache.pages[cache.count++] = head;
@@ -235,9 +235,9 @@ namespace {
 void free_block(page* head) noexcept {
     lwkt::critical section;
     page_cache& cache = caches.local();
-    cache.in_use[static_cast<unsigned>(head->use)] -= k::i64{1} << head->order;
+    cache.in_use[static_cast<unsigned>(head->use)] -= k::i64{1} << head->order();
     head->use = page_use::free;
-    if (head->order || cache.count == cache_pages) [[unlikely]]
+    if (head->order() || cache.count == cache_pages) [[unlikely]]
         return free_to_buddy(cache, head);
     cache.pages[cache.count++] = head;
 }

@@ -6,7 +6,7 @@
 // read?" has an exact answer.
 //
 // Contiguous runs come as blocks of 2^order pages. A block is held as a whole: the counts of its
-// first page, the head, stand for all of it. Every page of a block knows the order, so any page finds its head.
+// first page, the head, stand for all of it. Every page of a block knows the order and its distance from the head.
 //
 // Allocation: a CPU's own cache first (no lock), the buddy allocator behind it. Allocating never sleeps; without
 // memory the answer is null. Any context but the log's.
@@ -95,12 +95,17 @@ struct page {
             k::u8 home;         // the CPU whose cache the slab belongs to
         } slab;
     };
-    k::u8 order;  // of the block this page is part of; immutable while the block is allocated
-    page_use use; // immutable while allocated
+    k::u16 place;   // in its block: the order, and how many pages the head is away; immutable while allocated
+    page_use use;   // immutable while allocated
     bool free_head; // the head of a block in the buddy allocator; guarded by its lock
-    k::u8 flags;  // page_flag bits; owned by `owner`
     k::u32 guarded; // debug builds: how many lent sources keep the direct map read-only; see sys/xio
+
+    unsigned order() const noexcept { return place & 15; }
+    void set_place(unsigned order, std::size_t distance) noexcept {
+        place = static_cast<k::u16>(distance << 4 | order);
+    }
 };
+static_assert(max_order <= 12, "a distance within a block has twelve bits");
 static_assert(sizeof(page) <= 48, "the page array must stay under 1.5 % of memory");
 
 // The array over all frames. Set once at boot.
@@ -119,9 +124,7 @@ inline page* page_of(const void* direct_address) noexcept {
     return page_at(arch::memory::physical(direct_address));
 }
 inline page* head_of(page* p) noexcept {
-    if (p->order == 0) [[likely]]
-        return p;
-    return p - (static_cast<k::u64>(p - page_array) & ((k::u64{1} << p->order) - 1));
+    return p - (p->place >> 4);
 }
 
 // A page or a block of 2^order pages, with one reference, or null.
@@ -160,7 +163,7 @@ class page_ref {
     page* operator->() const { return head_; }
     page* release() { return std::exchange(head_, nullptr); }
     void* data() const { return direct(head_); }
-    std::size_t size() const { return arch::page_size << head_->order; }
+    std::size_t size() const { return arch::page_size << head_->order(); }
 
   private:
     page* head_ = nullptr;

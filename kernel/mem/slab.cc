@@ -113,7 +113,7 @@ page* new_slab(unsigned size_class) {
 }
 
 void free_slab(page* slab) {
-    arch::memory::unpoison(vm::direct(slab), arch::page_size << slab->order);
+    arch::memory::unpoison(vm::direct(slab), arch::page_size << slab->order());
     vm::drop(slab, vm::hold::reference);
 }
 

@@ -34,35 +34,64 @@ bool in_one_block(page* first, page* head, k::u64 pages) {
     return first + pages <= head + platform::block_pages(head);
 }
 
-// Pins each block that a run lies in once: all or none.
-bool pin_run(page* first, k::u64 pages, pin_kind kind) {
-    page* const head = platform::block_head(first);
-    if (in_one_block(first, head, pages)) [[likely]]
-        return platform::pin(head, kind);
-    page* const reached = for_each_head(first, pages, [kind](page* head) { return platform::pin(head, kind); });
-    if (reached >= first + pages) return true;
-    if (reached != first)
-        for_each_head(first, static_cast<k::u64>(reached - first), [kind](page* head) {
-            platform::unpin(head, kind);
-            return true;
-        });
-    return false;
-}
-
-void unpin_run(page* first, k::u64 pages, pin_kind kind) {
-    page* const head = platform::block_head(first);
-    if (in_one_block(first, head, pages)) [[likely]]
-        return platform::unpin(head, kind);
-    for_each_head(first, pages, [kind](page* head) {
-        platform::unpin(head, kind);
+// The kind of pin is a template's parameter below, so that its field in a page's counts is a constant.
+template <pin_kind Kind> [[gnu::noinline]] void unpin_blocks(page* first, k::u64 pages) {
+    for_each_head(first, pages, [](page* head) {
+        platform::unpin(head, Kind);
         return true;
     });
 }
 
+template <pin_kind Kind> [[gnu::noinline]] bool pin_blocks(page* first, k::u64 pages) {
+    page* const reached = for_each_head(first, pages, [](page* head) { return platform::pin(head, Kind); });
+    if (reached >= first + pages) return true;
+    if (reached != first) unpin_blocks<Kind>(first, static_cast<k::u64>(reached - first));
+    return false;
+}
+
+// Pins each block that a run lies in once: all or none.
+template <pin_kind Kind> bool pin_run(page* first, k::u64 pages) {
+    page* const head = platform::block_head(first);
+    if (in_one_block(first, head, pages)) [[likely]]
+        return platform::pin(head, Kind);
+    return pin_blocks<Kind>(first, pages);
+}
+
+template <pin_kind Kind> void unpin_run(page* first, k::u64 pages) {
+    page* const head = platform::block_head(first);
+    if (in_one_block(first, head, pages)) [[likely]]
+        return platform::unpin(head, Kind);
+    unpin_blocks<Kind>(first, pages);
+}
+
+template <pin_kind Kind> void unpin_list(const extent_block* block) {
+    for (; block; block = block->next)
+        for (const extent *e = block->slots, *end = e + block->count; e != end; e++) {
+            if (e->is_whole_page() && platform::stands_alone(e->first))
+                platform::unpin(e->first, Kind);
+            else
+                unpin_run<Kind>(e->first, e->pages());
+        }
+}
+
+// Writes extents over whole pages that are no part of a block and have no neighbour after them in the list, until one
+// is or has: what scattered pages mostly are, in as few instructions as can be. at[most] is a page too. How many.
+template <pin_kind Kind> k::u64 fill_with_lone_pages(extent* slot, page* const* at, k::u64 most) {
+    for (k::u64 taken = 0; taken < most; taken++) {
+        page* const p = at[taken];
+        if (at[taken + 1] == p + 1 || !platform::stands_alone(p)) return taken;
+        if (!platform::pin(p, Kind)) return taken; // append() will say so
+        slot[taken] = extent{p, 0, platform::page_size};
+        if constexpr (k::debug_build) guard::begin(p, 1, Kind);
+    }
+    return most;
+}
+
 } // namespace
 
-extent_list* extent_list::of_run(payer& who, pin_kind kind, stability promise, page* first, k::u64 offset,
-                                 k::u64 bytes, k::error& why) noexcept {
+template <pin_kind Kind>
+extent_list* extent_list::of_run(payer& who, stability promise, page* first, k::u64 offset, k::u64 bytes,
+                                 k::error& why) noexcept {
     if (bytes > max_bytes || offset > max_bytes) [[unlikely]] {
         why = k::error::overflow;
         return nullptr;
@@ -72,21 +101,23 @@ extent_list* extent_list::of_run(payer& who, pin_kind kind, stability promise, p
         why = k::error::nomem;
         return nullptr;
     }
-    auto* list = new (at) extent_list(who, kind, promise);
+    auto* list = new (at) extent_list(who, Kind, promise);
     const extent e{first + offset / platform::page_size, offset % platform::page_size, bytes};
     list->bytes_ = bytes;
     list->pages_ = e.pages();
-    if (!pin_run(e.first, list->pages_, kind)) [[unlikely]] {
+    if (!pin_run<Kind>(e.first, list->pages_)) [[unlikely]] {
         list->free_blocks();
         why = k::error::again;
         return nullptr;
     }
     list->first_.slots[0] = e;
     list->first_.count = 1;
-    if constexpr (k::debug_build) guard::begin(e.first, list->pages_, kind);
+    if constexpr (k::debug_build) guard::begin(e.first, list->pages_, Kind);
     list->enter_in_books();
     return list;
 }
+template extent_list* extent_list::of_run<pin_kind::source>(payer&, stability, page*, k::u64, k::u64, k::error&) noexcept;
+template extent_list* extent_list::of_run<pin_kind::sink>(payer&, stability, page*, k::u64, k::u64, k::error&) noexcept;
 
 // Charges the payer and counts the list, once it is whole.
 void extent_list::enter_in_books() noexcept {
@@ -115,13 +146,10 @@ template <class Visit> void extent_list::visit_extents(Visit visit) noexcept {
 void extent_list::unpin_all() noexcept {
     const pin_kind kind = kind_;
     if constexpr (k::debug_build) visit_extents([kind](const extent& e) { guard::end(e.first, e.pages(), kind); });
-    for (const extent_block* block = blocks(); block; block = block->next)
-        for (const extent* e = block->slots; e != block->slots + block->count; e++) {
-            if (e->bytes == platform::page_size && e->offset == 0 && platform::stands_alone(e->first))
-                platform::unpin(e->first, kind);
-            else
-                unpin_run(e->first, e->pages(), kind);
-        }
+    if (kind == pin_kind::source)
+        unpin_list<pin_kind::source>(blocks());
+    else
+        unpin_list<pin_kind::sink>(blocks());
 }
 
 void extent_list::free_blocks() noexcept {
@@ -198,21 +226,12 @@ bool list_builder::make_room() noexcept {
     return true;
 }
 
-// Whole pages that are no part of a block and have no neighbour after them in the list, until one is or has: what
-// scattered pages mostly are, in as few instructions as can be. at[most] is a page too. How many it took.
 k::u64 list_builder::append_lone_pages(page* const* at, k::u64 most) noexcept {
     if (!last_) return 0;
+    extent* const slot = last_->slots + last_->count;
     most = std::min<k::u64>(most, capacity_ - last_->count);
-    extent* slot = last_->slots + last_->count;
-    const pin_kind kind = kind_;
-    k::u64 taken = 0;
-    for (; taken < most; taken++) {
-        page* const p = at[taken];
-        if (at[taken + 1] == p + 1 || !platform::stands_alone(p)) break;
-        if (!platform::pin(p, kind)) break; // append() will say so
-        *slot++ = extent{p, 0, platform::page_size};
-        if constexpr (k::debug_build) guard::begin(p, 1, kind);
-    }
+    const k::u64 taken = kind_ == pin_kind::source ? fill_with_lone_pages<pin_kind::source>(slot, at, most)
+                                                   : fill_with_lone_pages<pin_kind::sink>(slot, at, most);
     last_->count += static_cast<k::u32>(taken);
     list_->pages_ += taken;
     list_->bytes_ += taken * platform::page_size;
@@ -225,7 +244,8 @@ inline void list_builder::append(page* first, k::u64 offset, k::u64 bytes) noexc
         return fail(k::error::nomem);
     const extent e{first, offset, bytes};
     const k::u64 pages = e.pages();
-    if (!pin_run(first, pages, kind_)) [[unlikely]]
+    if (!(kind_ == pin_kind::source ? pin_run<pin_kind::source>(first, pages) : pin_run<pin_kind::sink>(first, pages)))
+        [[unlikely]]
         return fail(k::error::again);
     last_->slots[last_->count++] = e;
     list_->bytes_ += bytes;

@@ -35,6 +35,7 @@ struct extent {
     k::u64 bytes : 52;
 
     k::u64 pages() const { return (end() + platform::page_size - 1) / platform::page_size; }
+    bool is_whole_page() const { return offset == 0 && bytes == platform::page_size; }
     // Where it ends, from the start of the first page.
     k::u64 end() const { return offset + bytes; }
 };
@@ -89,7 +90,8 @@ class extent_list {
     extent_list& operator=(const extent_list&) = delete;
 
     // The list of a single run, which most lists are, without a builder in between. Null, and why.
-    static extent_list* of_run(payer& who, pin_kind kind, stability promise, page* first, k::u64 offset, k::u64 bytes,
+    template <pin_kind Kind>
+    static extent_list* of_run(payer& who, stability promise, page* first, k::u64 offset, k::u64 bytes,
                                k::error& why) noexcept;
 
     void add_holder() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }

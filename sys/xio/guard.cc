@@ -9,10 +9,10 @@ using platform::pin_kind;
 
 // A page's guard count holds the sources in its lower bits and the sinks above; both have room for all pins.
 constexpr k::u32 one_sink = 1u << 20;
-constexpr k::u32 one(pin_kind kind) {
+[[maybe_unused]] constexpr k::u32 one(pin_kind kind) {
     return kind == pin_kind::source ? 1 : one_sink;
 }
-constexpr bool writable(k::u32 count) {
+[[maybe_unused]] constexpr bool writable(k::u32 count) {
     return count == 0 || count >= one_sink;
 }
 

@@ -29,12 +29,12 @@ inline page* block_head(page* p) noexcept {
     return vm::head_of(p);
 }
 inline std::size_t block_pages(const page* head) noexcept {
-    return std::size_t{1} << head->order;
+    return std::size_t{1} << head->order();
 }
 
 // Is the page a block of its own?
 inline bool stands_alone(const page* p) noexcept {
-    return p->order == 0;
+    return p->place == 0;
 }
 
 // Pins a block that somebody holds. False when its count is full.

@@ -39,7 +39,7 @@ k::result<source> source::from(list_builder& builder) noexcept {
 k::result<source> source::over_run(page* first, k::u64 offset, k::u64 bytes, loan_terms terms) noexcept {
     if (!bytes) return source();
     k::error why;
-    extent_list* list = extent_list::of_run(terms.paid_by, pin_kind::source, terms.promise, first, offset, bytes, why);
+    extent_list* list = extent_list::of_run<pin_kind::source>(terms.paid_by, terms.promise, first, offset, bytes, why);
     if (!list) [[unlikely]] {
         note(happening::build_refused);
         return why;
@@ -95,7 +95,7 @@ k::result<sink> sink::from(list_builder& builder) noexcept {
 k::result<sink> sink::over_run(page* first, k::u64 offset, k::u64 bytes, loan_terms terms) noexcept {
     if (!bytes) return sink();
     k::error why;
-    extent_list* list = extent_list::of_run(terms.paid_by, pin_kind::sink, terms.promise, first, offset, bytes, why);
+    extent_list* list = extent_list::of_run<pin_kind::sink>(terms.paid_by, terms.promise, first, offset, bytes, why);
     if (!list) [[unlikely]] {
         note(happening::build_refused);
         return why;

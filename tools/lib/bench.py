@@ -23,9 +23,10 @@ class measure:
     remark: str = ""
 
     def within(self):
-        """True, False, or None where there is no budget."""
+        """True, False, or None where there is no budget. Of a gain (`times`) the budget is the least that will do."""
         try:
-            return float(self.value) <= float(self.budget)
+            value, budget = float(self.value), float(self.budget)
+            return value >= budget if self.unit == "times" else value <= budget
         except ValueError:
             return None
 
@@ -41,6 +42,7 @@ def parse(text):
 
 
 def print_table(title, measures, unit_word):
+    """Budgets are in instructions: `value` tables, of other units, show them but do not judge."""
     print(f"\n{title}")
     if not measures:
         print("  nothing was measured")
@@ -48,8 +50,8 @@ def print_table(title, measures, unit_word):
     width = max(len("operation"), *(len(one.name) for one in measures))
     print(f"  {'operation':<{width}}  {unit_word:>14}  {'budget':>10}  within?")
     for one in measures:
-        verdict = {True: "yes", False: "NO", None: ""}[one.within()]
-        value = one.value if unit_word != "value" else f"{one.value} {one.unit}"
+        verdict = {True: "yes", False: "NO", None: ""}[one.within() if unit_word != "value" else None]
+        value = f"{one.value} {one.unit}" if unit_word == "value" or one.unit == "times" else one.value
         print(f"  {one.name:<{width}}  {value:>14}  {one.budget:>10}  {verdict:<7}  {one.remark}".rstrip())
 
 
@@ -64,7 +66,7 @@ def measure_in_kernel(how, glob):
 
 def measure_on_host(glob):
     project.install("build", "host")
-    program = project.build("host") / "nutcracker-bench"
+    program = project.find_built(project.build("host"), "nutcracker-bench")
     done = subprocess.run([str(program), *([glob] if glob else [])], capture_output=True, text=True, timeout=timeout,
                           env=dict(os.environ, NUTCRACKER_CPUS="4"))
     if done.returncode != 0:

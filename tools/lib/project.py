@@ -179,11 +179,12 @@ def build(flavour):
         return build_locked(flavour)
 
 
-def find_kernel(folder):
-    for candidate in [folder / "nutcracker.elf", *folder.rglob("nutcracker.elf")]:
+def find_built(folder, name):
+    """A program that the build leaves in its folder or below."""
+    for candidate in [folder / name, *folder.rglob(name)]:
         if candidate.is_file():
             return candidate
-    raise problem(f"the build left no nutcracker.elf under {relative(folder)}")
+    raise problem(f"the build left no {name} under {relative(folder)}")
 
 
 longest_word = 8000  # GRUB's script reader hangs on words of more than 8 KiB
@@ -194,7 +195,7 @@ def make_image(flavour, command_line, modules, folder):
     if any(len(os.fsencode(word)) > longest_word for word in command_line.split()):
         raise problem(f"a word on the kernel's command line is longer than {longest_word} bytes, which GRUB cannot read")
     with locked(flavour):
-        kernel = find_kernel(build_locked(flavour))
+        kernel = find_built(build_locked(flavour), "nutcracker.elf")
         iso = Path(folder) / "nutcracker.iso"
         files = []
         for name, content in modules.items():

@@ -91,7 +91,7 @@ def without_address_randomisation():
 
 
 def host_tests(it, flavour):
-    program = project.build(flavour) / "nutcracker-tests"
+    program = project.find_built(project.build(flavour), "nutcracker-tests")
     command = [str(program)]
     if it.tests:
         command.append(f"--gtest_filter={it.tests}")

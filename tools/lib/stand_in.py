@@ -65,6 +65,7 @@ def typing():
 
 
 def benching():
+    serial("bench\txio.gain\t60\ttimes\t50\tat least")
     serial("bench\txio.slice\t120\tinsn\t150\t-", "bench\txio.copy\t900\tinsn\t800\ttoo slow", "bench\tipiq.send\t300\tns\t-\t-")
     return 33
 

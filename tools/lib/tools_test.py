@@ -136,6 +136,7 @@ class bench(unittest.TestCase):
         done = run_command("--filter", "*", what="benching", program="bench")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"xio\.slice +120 +150 +yes")
+        self.assertRegex(done.stdout, r"xio\.gain +60 times +50 +yes")
         self.assertRegex(done.stdout, r"xio\.copy +900 +800 +NO")
         self.assertRegex(done.stdout, r"ipiq\.send +300")
 
@@ -200,6 +201,7 @@ class layers(unittest.TestCase):
 
     def test_unknown_folder(self):
         self.assertIn("sys/new is not in the table", self.problems({"sys/new/a.h": ""})[0])
+        self.assertIn("new is not in the table", self.problems({"new/a.h": ""})[0])
 
     def test_unknown_file(self):
         self.assertIn("is not a file", self.problems({"sys/vm/a.cc": '#include "a.h"\n', "sys/vm/a.h": ""})[0])

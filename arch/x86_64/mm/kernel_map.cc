@@ -54,11 +54,10 @@ paddr kernel_map::physical(vaddr va) noexcept {
 
 void kernel_map::unmap(vaddr va, std::size_t pages) noexcept {
     kassert(in_kernel_map(va, pages));
-    for (std::size_t i = 0; i < pages; i++) {
-        table_entry* entry = find_entry(va + i * page_size);
-        kassert(entry && (*entry & pte::present));
-        std::atomic_ref(*entry).store(0, std::memory_order_release);
-    }
+    for (std::size_t i = 0; i < pages; i++)
+        // A range whose making stopped half way has pages without an entry, and even without a table.
+        if (table_entry* entry = find_entry(va + i * page_size))
+            std::atomic_ref(*entry).store(0, std::memory_order_release);
     flush(va, pages);
 }
 

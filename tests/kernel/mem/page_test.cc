@@ -25,20 +25,20 @@ k::u64* words_of(const page* p) {
 
 // Marks a block with a number and says whether all of the marks are (still) there.
 void mark(const page* head, k::u64 number) {
-    for (std::size_t i = 0; i < std::size_t{1} << head->order; i++) {
+    for (std::size_t i = 0; i < std::size_t{1} << head->order(); i++) {
         words_of(head + i)[0] = number + i;
         words_of(head + i)[words - 1] = ~(number + i);
     }
 }
 bool marked(const page* head, k::u64 number) {
-    for (std::size_t i = 0; i < std::size_t{1} << head->order; i++)
+    for (std::size_t i = 0; i < std::size_t{1} << head->order(); i++)
         if (words_of(head + i)[0] != number + i || words_of(head + i)[words - 1] != ~(number + i)) return false;
     return true;
 }
 
 bool is_zero(const page* head) {
     const k::u64* at = words_of(head);
-    return std::all_of(at, at + (words << head->order), [](k::u64 word) { return word == 0; });
+    return std::all_of(at, at + (words << head->order()), [](k::u64 word) { return word == 0; });
 }
 
 // All that can be had in blocks of one order, chained through their first words.
@@ -100,7 +100,7 @@ SELFTEST(mem, blocks_of_every_order_are_aligned_whole_and_known_to_each_page) {
         const std::size_t count = std::size_t{1} << order;
         for (const std::size_t i : {std::size_t{0}, count / 2, count - 1}) {
             EXPECT(vm::head_of(block.get() + i) == block.get());
-            EXPECT_EQ(block.get()[i].order, order);
+            EXPECT_EQ(block.get()[i].order(), order);
             EXPECT(block.get()[i].use == page_use::test);
         }
         std::memset(block.data(), 0x5a, block.size());
@@ -201,7 +201,7 @@ SELFTEST(mem, random_traffic_fits_a_model_and_merges_back_to_large_blocks) {
         if (!giving) slot = page_ref::allocate(order, page_use::test).release();
         if (!slot) continue;
         const auto first = static_cast<std::size_t>(vm::physical(slot) >> arch::page_shift);
-        const std::size_t count = std::size_t{1} << slot->order;
+        const std::size_t count = std::size_t{1} << slot->order();
         const unsigned expected = giving ? count : 0;
         EXPECT_EQ(static_cast<unsigned>(std::count(taken + first, taken + first + count, 1)), expected);
         std::fill_n(taken + first, count, static_cast<unsigned char>(!giving));

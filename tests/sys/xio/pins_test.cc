@@ -6,6 +6,8 @@
 #include "tests/support/page_set.h"
 #include "tests/support/threads.h"
 
+#include <algorithm>
+
 using vm::hold;
 using xio::sink;
 using xio::source;
@@ -122,6 +124,27 @@ SELFTEST(xio, a_full_pin_count_is_eagain_with_nothing_held) {
         full.leave(full.added() - 1);
         EXPECT(build());
     }
+}
+
+SELFTEST(xio, a_full_page_in_the_midst_of_a_run_lets_go_of_those_before) {
+    // Single pages that are neighbours in memory: one extent, a pin on each.
+    support::page_set<128> pages;
+    REQUIRE(pages.allocate());
+    vm::page* sorted[128];
+    std::copy_n(pages.span().begin(), 128, sorted);
+    std::sort(sorted, sorted + 128);
+    vm::page** run = sorted;
+    while (run + 3 < sorted + 128 && (run[0] + 1 != run[1] || run[1] + 1 != run[2]))
+        run++;
+    REQUIRE(run + 3 < sorted + 128);
+    full_pin_count full(run[2], hold::source_pin);
+    auto refused = source::over_run(run[0], 0, 3 * page);
+    EXPECT(!refused && refused.error() == k::error::again);
+    EXPECT(run[0]->holds.only(hold::reference) && run[1]->holds.only(hold::reference));
+    EXPECT_EQ(run[2]->holds.count(hold::source_pin), full.added());
+    auto shorter = source::over_run(run[0], 0, 2 * page);
+    EXPECT(shorter);
+    EXPECT_EQ(run[1]->holds.count(hold::source_pin), 1u);
 }
 
 SELFTEST(xio, a_full_pin_count_names_its_error) {

@@ -19,14 +19,15 @@ constexpr unsigned mebibyte_order = 8;
 
 constexpr bench::figure failed{0, "failed", "no memory"};
 
-// Pages of which no two neighbours in the list are neighbours in memory.
+// Single pages of which no two neighbours in the list are neighbours in memory.
 template <unsigned Count> struct scattered_pages {
-    vm::page_ref block[2] = {support::allocate_block(mebibyte_order), support::allocate_block(mebibyte_order)};
+    vm::page_ref held[2 * Count];
     vm::page* pages[Count];
     bool ready() {
-        if (!block[0] || !block[1]) return false;
+        for (vm::page_ref& p : held)
+            if (p = support::allocate_block(0); !p) return false;
         for (unsigned i = 0; i < Count; i++)
-            pages[i] = block[i % 2].get() + i / 2;
+            pages[i] = held[2 * i].get();
         return true;
     }
 };
