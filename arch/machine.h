@@ -83,6 +83,8 @@ namespace upcall {
 void deliver_events();
 } // namespace upcall
 
+// Version 14 breaks the lines of a requires expression.
+// clang-format off
 template <class Cpu>
 concept cpu_operations = requires(unsigned id, vaddr stack, std::string_view why, exit_status status,
                                   bool enabled) {
@@ -202,6 +204,8 @@ concept boot_operations = requires {
     { Boot::modules() } noexcept -> std::same_as<std::span<const boot_module>>;
     { Boot::entropy() } noexcept -> std::same_as<std::uint64_t>; // not secret: seeds tests and caches
 };
+
+// clang-format on
 
 } // namespace arch
 

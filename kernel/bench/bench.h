@@ -56,9 +56,10 @@ template <class Operation> figure ns_per_operation(unsigned operations, Operatio
 
 } // namespace bench
 
-#define BENCHMARK(name_, budget_)                                                                                    \
-    static bench::figure bench_##name_();                                                                            \
-    static constexpr bench::benchmark bench_entry_##name_{#name_, budget_, bench_##name_};                           \
-    [[gnu::used, gnu::retain, gnu::section("benchmarks")]] static constinit const bench::benchmark* const            \
-        bench_pointer_##name_ = &bench_entry_##name_;                                                                \
+#define BENCHMARK(name_, budget_)                                                                                      \
+    static bench::figure bench_##name_();                                                                              \
+    static constexpr bench::benchmark bench_entry_##name_{#name_, budget_, bench_##name_};                             \
+    [[gnu::used, gnu::retain,                                                                                          \
+      gnu::section("benchmarks")]] static constinit const bench::benchmark* const bench_pointer_##name_ =              \
+        &bench_entry_##name_;                                                                                          \
     static bench::figure bench_##name_()

@@ -74,9 +74,10 @@ void put_argument(text_sink& sink, const format_arg& arg, spec s) {
         const char c = static_cast<char>(arg.number());
         return put_padded(sink, "", {&c, 1}, s);
     }
-    case format_arg::kind::pointer:
+    case format_arg::kind::pointer: {
         s.hexadecimal = s.prefix = true;
         return put_number(sink, arg.number(), false, s);
+    }
     case format_arg::kind::text: return put_padded(sink, "", arg.text(), s);
     }
 }

@@ -30,7 +30,7 @@ class format_arg {
             kind_ = std::is_signed_v<T> ? kind::signed_number : kind::unsigned_number;
     }
     template <class T>
-        requires std::is_enum_v<T>
+    requires std::is_enum_v<T>
     constexpr format_arg(T v) : format_arg(static_cast<std::underlying_type_t<T>>(v)) {}
     constexpr format_arg(std::string_view v) : kind_(kind::text), text_(v) {}
     constexpr format_arg(const char* v) : format_arg(v ? std::string_view(v) : std::string_view("(null)")) {}

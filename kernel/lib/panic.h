@@ -20,8 +20,8 @@ template <class... Args> [[noreturn]] void panic(std::string_view format, const 
 } // namespace k
 
 // Stays on in every build. States what only our own bug could break.
-#define kassert(condition)                                                                                           \
-    do {                                                                                                             \
-        if (!(condition)) [[unlikely]]                                                                               \
-            ::k::assertion_failed(#condition, ::k::where::here());                                      \
+#define kassert(condition)                                                                                             \
+    do {                                                                                                               \
+        if (!(condition)) [[unlikely]]                                                                                 \
+            ::k::assertion_failed(#condition, ::k::where::here());                                                     \
     } while (0)

@@ -80,10 +80,10 @@ using status = result<void>;
 } // namespace k
 
 // The value of a k::result expression, or return its error from the enclosing function.
-#define TRY(expression)                                                                                              \
-    ({                                                                                                               \
-        auto try_result_ = (expression);                                                                             \
-        if (!try_result_) [[unlikely]]                                                                               \
-            return try_result_.error();                                                                              \
-        std::move(try_result_).value();                                                                              \
+#define TRY(expression)                                                                                                \
+    ({                                                                                                                 \
+        auto try_result_ = (expression);                                                                               \
+        if (!try_result_) [[unlikely]]                                                                                 \
+            return try_result_.error();                                                                                \
+        std::move(try_result_).value();                                                                                \
     })

@@ -60,10 +60,10 @@ struct msg {
     }
 
     hook link_;
-    port* target_ = nullptr;   // where it was put; null when idle
-    unsigned target_cpu_ = 0;  // that port's CPU: the port may be gone once it has replied
-    port* reply_to_ = nullptr; // asynchronous: the reply is queued there
-    thread* waiter_ = nullptr; // synchronous: who sleeps in call()
+    port* target_ = nullptr;                         // where it was put; null when idle
+    unsigned target_cpu_ = 0;                        // that port's CPU: the port may be gone once it has replied
+    port* reply_to_ = nullptr;                       // asynchronous: the reply is queued there
+    thread* waiter_ = nullptr;                       // synchronous: who sleeps in call()
     std::atomic<msg_state> state_ = msg_state::idle; // atomic only because abort() looks from elsewhere
     std::atomic<bool> aborting_ = false;
 };

@@ -58,7 +58,8 @@ void finish_switch() noexcept {
     }
     s.counters.handed_over++;
     gone.home.store(s.departed_to, std::memory_order_relaxed);
-    send(s.departed_to, [](void* t) { adopt(*static_cast<thread*>(t)); }, &gone);
+    send(
+        s.departed_to, [](void* t) { adopt(*static_cast<thread*>(t)); }, &gone);
 }
 
 void adopt(thread& t) noexcept {
@@ -80,7 +81,8 @@ void wake(thread& t) noexcept {
     critical section;
     const unsigned home = t.home.load(std::memory_order_relaxed);
     if (home == arch::cpu::id()) return wake_local(t);
-    send(home, [](void* woken) { wake_local(*static_cast<thread*>(woken)); }, &t);
+    send(
+        home, [](void* woken) { wake_local(*static_cast<thread*>(woken)); }, &t);
 }
 
 void block() noexcept {
@@ -156,7 +158,8 @@ k::status hand_over(thread& t, unsigned cpu) noexcept {
     t.state = thread_state::blocked;
     s.counters.handed_over++;
     t.home.store(cpu, std::memory_order_relaxed);
-    send(cpu, [](void* moved) { adopt(*static_cast<thread*>(moved)); }, &t);
+    send(
+        cpu, [](void* moved) { adopt(*static_cast<thread*>(moved)); }, &t);
     return {};
 }
 

@@ -16,9 +16,10 @@ class CAPABILITY("spinlock") spinlock {
   private:
     friend class spin_guard;
     void lock() noexcept ACQUIRE() {
-        while (taken_.exchange(true, std::memory_order_acquire)) [[unlikely]]
+        while (taken_.exchange(true, std::memory_order_acquire)) {
             while (taken_.load(std::memory_order_relaxed))
                 arch::cpu::relax();
+        }
     }
     void unlock() noexcept RELEASE() { taken_.store(false, std::memory_order_release); }
 

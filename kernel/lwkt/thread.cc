@@ -65,7 +65,8 @@ k::status spawn(std::string_view name, unsigned cpu, priority level, void (*entr
     t->waiting_in = nullptr;
     t->context.prepare(t->stack.base(), mem::stack::size, start, t);
     alive.fetch_add(1, std::memory_order_relaxed);
-    send(cpu, [](void* made) { adopt(*static_cast<thread*>(made)); }, t);
+    send(
+        cpu, [](void* made) { adopt(*static_cast<thread*>(made)); }, t);
     return {};
 }
 

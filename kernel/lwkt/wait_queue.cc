@@ -95,8 +95,7 @@ void completion::signal() noexcept {
 }
 
 bool completion::wait(ktime::ns deadline) noexcept {
-    const bool done =
-        queue_.wait([this] { return remaining_.load(std::memory_order_acquire) == 0; }, deadline);
+    const bool done = queue_.wait([this] { return remaining_.load(std::memory_order_acquire) == 0; }, deadline);
     spin_guard guard(queue_.lock_);
     return done;
 }

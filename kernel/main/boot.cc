@@ -13,7 +13,8 @@ void start_memory() {
     if (!vm::initialise_pages()) k::panic("no usable memory");
     if (!mem::initialise_kernel_space()) k::panic("no memory for kernel virtual space");
     const vm::page_account pages = vm::account();
-    k::log("memory: {} MiB free of {} MiB\n", pages.free >> (20 - arch::page_shift), pages.total >> (20 - arch::page_shift));
+    k::log("memory: {} MiB free of {} MiB\n", pages.free >> (20 - arch::page_shift),
+           pages.total >> (20 - arch::page_shift));
 }
 
 // A CPU that does not come up is left out; the rest go on without it.
@@ -40,7 +41,8 @@ void arch::upcall::boot() {
     start_memory();
     lwkt::adopt_boot_flow("idle/0", 0, 0);
     start_other_cpus();
-    if (!lwkt::spawn("main", 0, lwkt::normal_priority, kernel_main, nullptr)) k::panic("no memory for the first thread");
+    if (!lwkt::spawn("main", 0, lwkt::normal_priority, kernel_main, nullptr))
+        k::panic("no memory for the first thread");
     lwkt::become_idle();
 }
 

@@ -29,8 +29,9 @@ class va_arena {
     void release(va_range* range);
 
   private:
-    using list = boost::intrusive::list<va_range, boost::intrusive::member_hook<va_range, vm::page::hook, &va_range::link>,
-                                        boost::intrusive::constant_time_size<false>>;
+    using list =
+        boost::intrusive::list<va_range, boost::intrusive::member_hook<va_range, vm::page::hook, &va_range::link>,
+                               boost::intrusive::constant_time_size<false>>;
     list free_;
 };
 

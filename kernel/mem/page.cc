@@ -69,7 +69,8 @@ class buddy_allocator {
         total_pages_ += end - first;
         lwkt::spin_guard guard(lock_);
         while (first < end) {
-            unsigned order = std::min<unsigned>(max_order, static_cast<unsigned>(std::countr_zero(first | (1ull << 63))));
+            unsigned order =
+                std::min<unsigned>(max_order, static_cast<unsigned>(std::countr_zero(first | (1ull << 63))));
             while (first + (k::u64{1} << order) > end)
                 order--;
             give_locked(page_array + first, order);
@@ -125,8 +126,8 @@ class buddy_allocator {
     lwkt::spinlock lock_;
     page_list free_[max_order + 1] GUARDED_BY(lock_);
     k::u64 free_pages_ GUARDED_BY(lock_) = 0;
-    k::u64 total_pages_ = 0;                    // immutable after boot
-    std::span<const arch::region> regions_;     // immutable after boot
+    k::u64 total_pages_ = 0;                // immutable after boot
+    std::span<const arch::region> regions_; // immutable after boot
 };
 
 // Constructed in place at boot, so that no order of constructors matters.

@@ -85,14 +85,14 @@ struct page {
     hold_counts holds; // of a block: in its head only
     union {
         struct {
-            object* owner;  // null: an orphan, kept alive by its holds alone
-            k::u64 index;   // the page's place in its owner
+            object* owner; // null: an orphan, kept alive by its holds alone
+            k::u64 index;  // the page's place in its owner
         } in_object;
         struct {
-            void* free;         // first free object
-            k::u16 used;        // objects handed out
+            void* free;  // first free object
+            k::u16 used; // objects handed out
             k::u8 size_class;
-            k::u8 home;         // the CPU whose cache the slab belongs to
+            k::u8 home; // the CPU whose cache the slab belongs to
         } slab;
     };
     k::u16 place;   // in its block: the order, and how many pages the head is away; immutable while allocated

@@ -73,10 +73,10 @@ struct batch {
 
 // Owned by one CPU.
 struct slab_cache {
-    page* active[classes];     // where objects come from
-    slab_list* partial;        // [classes]: others with free objects; full slabs are in no list
+    page* active[classes]; // where objects come from
+    slab_list* partial;    // [classes]: others with free objects; full slabs are in no list
     batch outgoing[arch::max_cpus];
-    k::i64 in_use;             // this CPU's part of the sum
+    k::i64 in_use; // this CPU's part of the sum
     alignas(slab_list) std::byte partial_storage[classes][sizeof(slab_list)];
 };
 lwkt::per_cpu<slab_cache> caches;

@@ -17,43 +17,28 @@ constexpr k::u8 control(char letter) {
 key_kind control_key(k::u8 byte) {
     switch (byte) {
     case '\r':
-    case '\n':
-        return key_kind::enter;
+    case '\n': return key_kind::enter;
     case '\b':
-    case delete_character:
-        return key_kind::erase_before;
-    case control('A'):
-        return key_kind::home;
-    case control('C'):
-        return key_kind::cancel;
-    case control('E'):
-        return key_kind::end;
-    case control('U'):
-        return key_kind::erase_start;
-    case control('W'):
-        return key_kind::erase_word;
-    default:
-        return key_kind::unknown;
+    case delete_character: return key_kind::erase_before;
+    case control('A'): return key_kind::home;
+    case control('C'): return key_kind::cancel;
+    case control('E'): return key_kind::end;
+    case control('U'): return key_kind::erase_start;
+    case control('W'): return key_kind::erase_word;
+    default: return key_kind::unknown;
     }
 }
 
 // ESC [ x and ESC O x.
 key_kind lettered_key(k::u8 letter) {
     switch (letter) {
-    case 'A':
-        return key_kind::older;
-    case 'B':
-        return key_kind::newer;
-    case 'C':
-        return key_kind::right;
-    case 'D':
-        return key_kind::left;
-    case 'F':
-        return key_kind::end;
-    case 'H':
-        return key_kind::home;
-    default:
-        return key_kind::unknown;
+    case 'A': return key_kind::older;
+    case 'B': return key_kind::newer;
+    case 'C': return key_kind::right;
+    case 'D': return key_kind::left;
+    case 'F': return key_kind::end;
+    case 'H': return key_kind::home;
+    default: return key_kind::unknown;
     }
 }
 
@@ -61,15 +46,11 @@ key_kind lettered_key(k::u8 letter) {
 key_kind numbered_key(unsigned number) {
     switch (number) {
     case 1:
-    case 7:
-        return key_kind::home;
-    case 3:
-        return key_kind::erase_at;
+    case 7: return key_kind::home;
+    case 3: return key_kind::erase_at;
     case 4:
-    case 8:
-        return key_kind::end;
-    default:
-        return key_kind::unknown;
+    case 8: return key_kind::end;
+    default: return key_kind::unknown;
     }
 }
 
@@ -88,18 +69,14 @@ key key_decoder::feed(char c) {
         return {control_key(byte)};
     }
     switch (state_) {
-    case state::plain:
-        return {key_kind::character, c};
+    case state::plain: return {key_kind::character, c};
     case state::escape:
         state_ = c == '[' ? state::parameters : c == 'O' ? state::application : state::plain;
         first_parameter_ = true;
         number_ = 0;
         return {state_ == state::plain ? key_kind::unknown : key_kind::none};
-    case state::application:
-        state_ = state::plain;
-        return {lettered_key(byte)};
-    case state::parameters:
-        return feed_parameter(byte);
+    case state::application: state_ = state::plain; return {lettered_key(byte)};
+    case state::parameters: return feed_parameter(byte);
     }
     return {key_kind::unknown};
 }

@@ -23,51 +23,24 @@ line_editor::outcome line_editor::feed(char c, k::text_sink& echo) {
 
 line_editor::outcome line_editor::apply(key pressed, k::text_sink& echo) {
     switch (pressed.kind) {
-    case key_kind::none:
-        break;
-    case key_kind::character:
-        insert(pressed.character, echo);
-        break;
+    case key_kind::none: break;
+    case key_kind::character: insert(pressed.character, echo); break;
     case key_kind::enter:
         echo.put("\n");
         history_.add(line());
         return outcome::finished;
-    case key_kind::cancel:
-        echo.put("^C\n");
-        return outcome::cancelled;
-    case key_kind::erase_before:
-        erase(cursor_ - std::min<std::size_t>(cursor_, 1), cursor_, echo);
-        break;
-    case key_kind::erase_at:
-        erase(cursor_, std::min(cursor_ + 1, line_.length()), echo);
-        break;
-    case key_kind::erase_word:
-        erase(word_start(), cursor_, echo);
-        break;
-    case key_kind::erase_start:
-        erase(0, cursor_, echo);
-        break;
-    case key_kind::left:
-        move(cursor_ - std::min<std::size_t>(cursor_, 1), echo);
-        break;
-    case key_kind::right:
-        move(std::min(cursor_ + 1, line_.length()), echo);
-        break;
-    case key_kind::home:
-        move(0, echo);
-        break;
-    case key_kind::end:
-        move(line_.length(), echo);
-        break;
-    case key_kind::older:
-        recall(age_ + 1, echo);
-        break;
-    case key_kind::newer:
-        recall(age_ - 1, echo);
-        break; // of the draft there is no newer: too large an age
-    case key_kind::unknown:
-        echo.put(bell);
-        break;
+    case key_kind::cancel: echo.put("^C\n"); return outcome::cancelled;
+    case key_kind::erase_before: erase(cursor_ - std::min<std::size_t>(cursor_, 1), cursor_, echo); break;
+    case key_kind::erase_at: erase(cursor_, std::min(cursor_ + 1, line_.length()), echo); break;
+    case key_kind::erase_word: erase(word_start(), cursor_, echo); break;
+    case key_kind::erase_start: erase(0, cursor_, echo); break;
+    case key_kind::left: move(cursor_ - std::min<std::size_t>(cursor_, 1), echo); break;
+    case key_kind::right: move(std::min(cursor_ + 1, line_.length()), echo); break;
+    case key_kind::home: move(0, echo); break;
+    case key_kind::end: move(line_.length(), echo); break;
+    case key_kind::older: recall(age_ + 1, echo); break;
+    case key_kind::newer: recall(age_ - 1, echo); break; // of the draft there is no newer: too large an age
+    case key_kind::unknown: echo.put(bell); break;
     }
     return outcome::more;
 }

@@ -45,12 +45,9 @@ std::string_view read_line(console_reader& input) {
 
 std::string_view objection(k::error e) {
     switch (e) {
-    case k::error::toobig:
-        return "it is longer than 4096 bytes";
-    case k::error::noent:
-        return "it holds no command";
-    default:
-        return "it holds a character that is not printable";
+    case k::error::toobig: return "it is longer than 4096 bytes";
+    case k::error::noent: return "it holds no command";
+    default: return "it holds a character that is not printable";
     }
 }
 

@@ -72,14 +72,10 @@ struct thread_records {
 
 std::string_view name_of(lwkt::thread_state state) {
     switch (state) {
-    case lwkt::thread_state::ready:
-        return "ready";
-    case lwkt::thread_state::running:
-        return "running";
-    case lwkt::thread_state::blocked:
-        return "blocked";
-    case lwkt::thread_state::dead:
-        return "dead";
+    case lwkt::thread_state::ready: return "ready";
+    case lwkt::thread_state::running: return "running";
+    case lwkt::thread_state::blocked: return "blocked";
+    case lwkt::thread_state::dead: return "dead";
     }
     return "?";
 }

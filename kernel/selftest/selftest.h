@@ -67,32 +67,33 @@ bool failed() noexcept;
 
 } // namespace selftest
 
-#define SELFTEST(suite_, name_)                                                                                      \
-    static void test_##suite_##_##name_();                                                                           \
-    static constexpr selftest::test entry_##suite_##_##name_{#suite_, #name_, test_##suite_##_##name_};              \
-    [[gnu::used, gnu::retain, gnu::section("selftests")]] static constinit const selftest::test* const               \
-        pointer_##suite_##_##name_ = &entry_##suite_##_##name_;                                                      \
+#define SELFTEST(suite_, name_)                                                                                        \
+    static void test_##suite_##_##name_();                                                                             \
+    static constexpr selftest::test entry_##suite_##_##name_{#suite_, #name_, test_##suite_##_##name_};                \
+    [[gnu::used, gnu::retain,                                                                                          \
+      gnu::section("selftests")]] static constinit const selftest::test* const pointer_##suite_##_##name_ =            \
+        &entry_##suite_##_##name_;                                                                                     \
     static void test_##suite_##_##name_()
 
-#define EXPECT(condition)                                                                                            \
-    do {                                                                                                             \
-        if (!(condition)) [[unlikely]]                                                                               \
-            selftest::fail(k::where::here(), "{}", #condition);                                       \
+#define EXPECT(condition)                                                                                              \
+    do {                                                                                                               \
+        if (!(condition)) [[unlikely]]                                                                                 \
+            selftest::fail(k::where::here(), "{}", #condition);                                                        \
     } while (0)
 
-#define EXPECT_EQ(left, right)                                                                                       \
-    do {                                                                                                             \
-        const auto left_ = (left);                                                                                   \
-        const auto right_ = (right);                                                                                 \
-        if (!(left_ == right_)) [[unlikely]]                                                                         \
-            selftest::fail(k::where::here(), "{} == {}: {} and {}", #left, #right, left_, right_);    \
+#define EXPECT_EQ(left, right)                                                                                         \
+    do {                                                                                                               \
+        const auto left_ = (left);                                                                                     \
+        const auto right_ = (right);                                                                                   \
+        if (!(left_ == right_)) [[unlikely]]                                                                           \
+            selftest::fail(k::where::here(), "{} == {}: {} and {}", #left, #right, left_, right_);                     \
     } while (0)
 
 // Ends the running function if it does not hold.
-#define REQUIRE(condition)                                                                                           \
-    do {                                                                                                             \
-        if (!(condition)) [[unlikely]] {                                                                             \
-            selftest::fail(k::where::here(), "{}", #condition);                                       \
-            return;                                                                                                  \
-        }                                                                                                            \
+#define REQUIRE(condition)                                                                                             \
+    do {                                                                                                               \
+        if (!(condition)) [[unlikely]] {                                                                               \
+            selftest::fail(k::where::here(), "{}", #condition);                                                        \
+            return;                                                                                                    \
+        }                                                                                                              \
     } while (0)

@@ -70,8 +70,10 @@ class wheel {
     }
 
   private:
-    using list = boost::intrusive::list<callout, boost::intrusive::member_hook<callout, decltype(callout::link_), &callout::link_>,
-                                        boost::intrusive::constant_time_size<false>>;
+    using list =
+        boost::intrusive::list<callout,
+                               boost::intrusive::member_hook<callout, decltype(callout::link_), &callout::link_>,
+                               boost::intrusive::constant_time_size<false>>;
     static constexpr k::u64 none = ~k::u64{0};
 
     list& slot(unsigned level, unsigned index) { return slots_[level][index]; }

@@ -56,7 +56,8 @@ class page_tree {
     found_page find(k::u64 index) const noexcept;
 
     // Puts a page at an index, in the place of what was there. Takes over `held`'s reference only if it
-    // succeeds. ENOMEM; EAGAIN when a page on a shared node has no room for one more reference; EINVAL beyond max_index.
+    // succeeds. ENOMEM; EAGAIN when a page on a shared node has no room for one more reference; EINVAL beyond
+    // max_index.
     k::status insert(k::u64 index, page_ref& held) noexcept;
 
     // Takes out all pages in [first, first + count). The same errors; what was not reached yet stays.

@@ -89,9 +89,8 @@ template <pin_kind Kind> k::u64 fill_with_lone_pages(extent* slot, page* const* 
 
 } // namespace
 
-template <pin_kind Kind>
-extent_list* extent_list::of_run(payer& who, stability promise, page* first, k::u64 offset, k::u64 bytes,
-                                 k::error& why) noexcept {
+template <pin_kind Kind> extent_list* extent_list::of_run(payer& who, stability promise, page* first, k::u64 offset,
+                                                          k::u64 bytes, k::error& why) noexcept {
     if (bytes > max_bytes || offset > max_bytes) [[unlikely]] {
         why = k::error::overflow;
         return nullptr;
@@ -116,7 +115,8 @@ extent_list* extent_list::of_run(payer& who, stability promise, page* first, k::
     list->enter_in_books();
     return list;
 }
-template extent_list* extent_list::of_run<pin_kind::source>(payer&, stability, page*, k::u64, k::u64, k::error&) noexcept;
+template extent_list* extent_list::of_run<pin_kind::source>(payer&, stability, page*, k::u64, k::u64,
+                                                            k::error&) noexcept;
 template extent_list* extent_list::of_run<pin_kind::sink>(payer&, stability, page*, k::u64, k::u64, k::error&) noexcept;
 
 // Charges the payer and counts the list, once it is whole.

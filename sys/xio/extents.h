@@ -68,11 +68,12 @@ struct position {
     // Moves `bytes` forward, which lie in the list.
     void advance(k::u64 bytes) {
         offset += bytes;
-        while (offset >= at().bytes) [[unlikely]] {
-            if (index + 1 == block->count && !block->next) break; // the end of the list
-            offset -= at().bytes;
-            next_extent();
-        }
+        while (offset >= at().bytes)
+            [[unlikely]] {
+                if (index + 1 == block->count && !block->next) break; // the end of the list
+                offset -= at().bytes;
+                next_extent();
+            }
     }
     void next_extent() {
         if (++index == block->count && block->next) {
@@ -90,9 +91,8 @@ class extent_list {
     extent_list& operator=(const extent_list&) = delete;
 
     // The list of a single run, which most lists are, without a builder in between. Null, and why.
-    template <pin_kind Kind>
-    static extent_list* of_run(payer& who, stability promise, page* first, k::u64 offset, k::u64 bytes,
-                               k::error& why) noexcept;
+    template <pin_kind Kind> static extent_list* of_run(payer& who, stability promise, page* first, k::u64 offset,
+                                                        k::u64 bytes, k::error& why) noexcept;
 
     void add_holder() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
     void drop_holder() noexcept {

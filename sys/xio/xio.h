@@ -120,8 +120,8 @@ class source : public slice_base {
     k::status read(k::u64 offset, std::span<std::byte> to) const noexcept;
     // A value whose bytes start at `offset`; a copy, so that what is checked is what is used.
     template <class T>
-        requires std::is_trivially_copyable_v<T>
-    k::result<T> read_value(k::u64 offset) const noexcept {
+    requires std::is_trivially_copyable_v<T> k::result<T> read_value(k::u64 offset)
+    const noexcept {
         T value;
         if (auto done = read(offset, std::as_writable_bytes(std::span(&value, 1))); !done) return done.error();
         return value;
@@ -167,10 +167,8 @@ class sink : public slice_base {
     // Copies bytes in. EINVAL if they do not all fit inside.
     k::status write(k::u64 offset, std::span<const std::byte> from) noexcept;
     template <class T>
-        requires std::is_trivially_copyable_v<T>
-    k::status write_value(k::u64 offset, const T& value) noexcept {
-        return write(offset, std::as_bytes(std::span(&value, 1)));
-    }
+    requires std::is_trivially_copyable_v<T> k::status write_value(k::u64 offset, const T& value)
+    noexcept { return write(offset, std::as_bytes(std::span(&value, 1))); }
     k::status zero(k::u64 offset, k::u64 bytes) noexcept;
 
     // Filling is done: the same bytes to read. EBUSY, and the sink stays, unless this is the only sink over them

@@ -74,6 +74,10 @@ def check_with_clang(command):
     if "-o" in kept:
         at = kept.index("-o")
         del kept[at : at + 2]
+    # Headers that another compiler compiled are of no use; without them each file shows what it forgot to include.
+    while "-include" in kept:
+        at = kept.index("-include")
+        del kept[at : at + 2]
     # Without floating point registers clang refuses even declarations in the standard headers.
     kept = [one for one in kept if one not in ("-c", "-Werror", "-mgeneral-regs-only") and not one.startswith("-fsanitize")]
     done = subprocess.run(["clang++", *kept, "-fsyntax-only", "-Wno-everything", "-Wthread-safety", "-Wno-unknown-warning-option"],

@@ -268,6 +268,16 @@ def monitor_typing(it):
 # Fuzzing.
 
 
+def foreign_xio(it):
+    """sys/xio on a platform that is not the kernel's."""
+    ran = subprocess.run([str(project.build("host") / "xio-alone")], stdin=subprocess.DEVNULL, text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    it.log("").write_text(ran.stdout)
+    lines = [line for line in ran.stdout.splitlines() if line.startswith(("ok - ", "not ok - "))]
+    results = [check(f"xio-alone: {line.partition(' - ')[2]}", line.startswith("ok"), line) for line in lines]
+    return results + [check("xio-alone ends well", ran.returncode == 0, *last_lines(ran.stdout))]
+
+
 def fuzz(it):
     """Every fuzzer of build/fuzz for a bounded time; its corpus stays for the next run."""
     seconds = 300 if it.long else 30

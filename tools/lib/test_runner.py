@@ -16,6 +16,7 @@ table = [
     ("host", do.host_tests, dict(flavour="host")),
     ("host-asan", do.host_tests, dict(flavour="host-asan")),
     ("host-tsan", do.host_tests, dict(flavour="host-tsan")),
+    ("xio-alone", do.foreign_xio, {}),
     ("kernel.1-cpu", do.self_tests, dict(smp=1, repeat=True)),
     ("kernel.2-cpus", do.self_tests, dict(smp=2, repeat=True)),
     ("kernel.4-cpus", do.self_tests, dict(smp=4, repeat=True)),

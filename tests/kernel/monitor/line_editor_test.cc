@@ -28,15 +28,9 @@ class terminal final : public k::text_sink {
     void put(char c) {
         if (escape_ || c == '\x1b') return put_escape(c);
         switch (c) {
-        case '\n':
-            new_row();
-            break;
-        case '\a':
-            bells_++;
-            break;
-        case '\b':
-            column_ ? void(column_--) : void(confused_ = true);
-            break;
+        case '\n': new_row(); break;
+        case '\a': bells_++; break;
+        case '\b': column_ ? void(column_--) : void(confused_ = true); break;
         default:
             if (c < ' ' || c > '~' || column_ + 1 >= line_editor::columns)
                 confused_ = true;

@@ -103,14 +103,10 @@ ns random_deadline(k::random& random) {
     switch (random.below(8)) {
     case 0: // has passed
         return random.below(ktime::now());
-    case 1:
-        return ktime::after(0);
-    case 2:
-        return ktime::after(random.below(30 * millisecond));
-    case 3:
-        return ktime::after(random.below(3 * tick));
-    default:
-        return ktime::after(random.below(6 * millisecond));
+    case 1: return ktime::after(0);
+    case 2: return ktime::after(random.below(30 * millisecond));
+    case 3: return ktime::after(random.below(3 * tick));
+    default: return ktime::after(random.below(6 * millisecond));
     }
 }
 

@@ -142,8 +142,9 @@ SELFTEST(xio, lengths_that_overflow_are_refused_with_nothing_held) {
     struct range {
         k::u64 offset, bytes;
     };
-    constexpr range too_long[] = {{0, xio::max_bytes + 1}, {0, last},           {1, last},      {last, 1},
-                                  {last, last},            {page, last - page}, {last - 10, 11}, {xio::max_bytes + 1, 1}};
+    constexpr range too_long[] = {
+        {0, xio::max_bytes + 1}, {0, last}, {1, last}, {last, 1}, {last, last}, {page, last - page}, {last - 10, 11},
+        {xio::max_bytes + 1, 1}};
     for (const range& r : too_long) {
         auto run = source::over_run(pages[0], r.offset, r.bytes);
         auto scattered = source::over_pages(pages.span(), r.offset, r.bytes);
@@ -169,9 +170,9 @@ SELFTEST(xio, too_few_pages_are_refused_with_nothing_held) {
         bool enough;
     };
     constexpr range ranges[] = {
-        {0, 3 * page, true},      {0, 3 * page + 1, false}, {1, 3 * page, false},      {1, 3 * page - 1, true},
-        {3 * page - 1, 1, true},  {3 * page, 1, false},     {3 * page - 1, 2, false},  {0, xio::max_bytes, false},
-        {xio::max_bytes, 1, false},
+        {0, 3 * page, true},      {0, 3 * page + 1, false},   {1, 3 * page, false},
+        {1, 3 * page - 1, true},  {3 * page - 1, 1, true},    {3 * page, 1, false},
+        {3 * page - 1, 2, false}, {0, xio::max_bytes, false}, {xio::max_bytes, 1, false},
     };
     for (const range& r : ranges) {
         auto from = source::over_pages(pages.span(), r.offset, r.bytes);

@@ -30,8 +30,7 @@ class station {
 
     [[nodiscard]] bool open() {
         open_ = bool(lwkt::spawn(
-            "station", inbox_.cpu(), lwkt::normal_priority,
-            [](void* me) { static_cast<station*>(me)->work(); }, this));
+            "station", inbox_.cpu(), lwkt::normal_priority, [](void* me) { static_cast<station*>(me)->work(); }, this));
         return open_;
     }
     k::status call(command what, parcel& p) {

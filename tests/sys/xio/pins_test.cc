@@ -109,7 +109,8 @@ SELFTEST(xio, a_full_pin_count_is_eagain_with_nothing_held) {
         EXPECT_EQ(full.added(), vm::hold_counts::limit(kind));
         const xio::ledger before = xio::read_ledger();
         auto build = [&]() -> k::status {
-            if (kind == hold::source_pin) return source::over_pages(pages.span(), 0, 3 * page, {payer}) ? k::status() : k::error::again;
+            if (kind == hold::source_pin)
+                return source::over_pages(pages.span(), 0, 3 * page, {payer}) ? k::status() : k::error::again;
             return sink::over_pages(pages.span(), 0, 3 * page, {payer}) ? k::status() : k::error::again;
         };
         EXPECT(!build());

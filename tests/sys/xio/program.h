@@ -17,8 +17,8 @@ namespace xio_model {
 constexpr unsigned slots = 6, lists = 2 * slots + 3, payers = 2;
 constexpr u32 max_list_bytes = 24 * page;
 
-template <class Handle>
-constexpr pin_kind kind_of = std::is_same_v<Handle, xio::source> ? pin_kind::source : pin_kind::sink;
+template <class Handle> constexpr pin_kind kind_of =
+    std::is_same_v<Handle, xio::source> ? pin_kind::source : pin_kind::sink;
 
 // A handle and its model.
 template <class Handle> struct pair {
@@ -100,8 +100,7 @@ class program {
     bool disarm();
 
     // What was built goes into some slot, as the model has planned, or the error is what was expected.
-    template <class Handle>
-    void settle(k::result<Handle> made, list& planned, std::optional<k::error> expected = {}) {
+    template <class Handle> void settle(k::result<Handle> made, list& planned, std::optional<k::error> expected = {}) {
         planned.holders = 0;
         if (disarm()) {
             EXPECT(!made && made.error() == k::error::nomem);

@@ -54,14 +54,33 @@ void program::tear_down() {
 void program::one_operation() {
     using operation = void (program::*)();
     constexpr operation all[] = {
-        &program::build_run, &program::build_pages,   &program::build_from_kernel, &program::build_copy,
-        &program::build_fresh, &program::take_slice,  &program::take_clone,        &program::split,
-        &program::append,    &program::drop,          &program::move,              &program::copy,
-        &program::read,      &program::write,         &program::zero,              &program::become_sink,
-        &program::become_source, &program::compare,   &program::checksum,          &program::segments,
-        &program::view_source, &program::view_sink,
+        &program::build_run,
+        &program::build_pages,
+        &program::build_from_kernel,
+        &program::build_copy,
+        &program::build_fresh,
+        &program::take_slice,
+        &program::take_clone,
+        &program::split,
+        &program::append,
+        &program::drop,
+        &program::move,
+        &program::copy,
+        &program::read,
+        &program::write,
+        &program::zero,
+        &program::become_sink,
+        &program::become_source,
+        &program::compare,
+        &program::checksum,
+        &program::segments,
+        &program::view_source,
+        &program::view_sink,
         // Once more what the rest lives on.
-        &program::build_pages, &program::append,      &program::take_slice,        &program::copy,
+        &program::build_pages,
+        &program::append,
+        &program::take_slice,
+        &program::copy,
     };
     (this->*all[below(std::size(all))])();
 }

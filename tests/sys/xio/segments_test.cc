@@ -89,8 +89,8 @@ SELFTEST(xio, a_device_that_takes_one_segment_of_a_sector) {
         k::u64 offset, bytes;
         bool fits;
     };
-    constexpr range ranges[] = {{0, 512, true},  {0, 513, false},      {511, 512, true},
-                                {100, 1, true},  {page - 256, 512, true}, {0, 0, true}};
+    constexpr range ranges[] = {{0, 512, true}, {0, 513, false},         {511, 512, true},
+                                {100, 1, true}, {page - 256, 512, true}, {0, 0, true}};
     for (const range& r : ranges) {
         auto s = source::over_run(block.get(), r.offset, r.bytes);
         REQUIRE(s);

@@ -77,8 +77,8 @@ SELFTEST(xio, a_slice_must_lie_inside) {
     };
     constexpr k::u64 last = ~k::u64{0};
     constexpr range ranges[] = {
-        {0, 0, true},     {0, 5000, true},  {5000, 0, true},     {4999, 1, true},     {1, 4999, true},
-        {0, 5001, false}, {5001, 0, false}, {5000, 1, false},    {1, 5000, false},    {last, 1, false},
+        {0, 0, true},     {0, 5000, true},  {5000, 0, true},     {4999, 1, true},      {1, 4999, true},
+        {0, 5001, false}, {5001, 0, false}, {5000, 1, false},    {1, 5000, false},     {last, 1, false},
         {1, last, false}, {last, 0, false}, {last, last, false}, {2, last - 1, false}, {4096, last - 4095, false},
     };
     std::byte one[1] = {};

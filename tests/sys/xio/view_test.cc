@@ -122,9 +122,14 @@ SELFTEST(xio, odd_pieces_cannot_be_seen_as_one) {
         bool possible;
     };
     constexpr cut cuts[] = {
-        {0, page, page, page, true},           {100, page - 100, page, 10, true}, {0, page - 1, page, page, false},
-        {0, page, page + 1, 10, false},        {0, 10, 2 * page, page, false},    {5, page - 5, 3 * page, page, true},
-        {0, 2 * page, 3 * page, page - 1, true}, {0, page + 1, 2 * page, 1, false},
+        {0, page, page, page, true},
+        {100, page - 100, page, 10, true},
+        {0, page - 1, page, page, false},
+        {0, page, page + 1, 10, false},
+        {0, 10, 2 * page, page, false},
+        {5, page - 5, 3 * page, page, true},
+        {0, 2 * page, 3 * page, page - 1, true},
+        {0, page + 1, 2 * page, 1, false},
     };
     const k::u64 objects = mem::objects_in_use();
     for (const cut& c : cuts) {

@@ -50,8 +50,7 @@ BENCHMARK(xio_build_release_1MiB_block, 150) {
 BENCHMARK(xio_build_release_256_scattered_pages, 15) {
     auto scattered = mem::make_box<scattered_pages<256>>();
     if (!scattered || !scattered->ready()) return failed;
-    bench::figure f =
-        bench::per_operation(50, [&] { (void)source::over_pages(scattered->pages, 0, 256 * page); });
+    bench::figure f = bench::per_operation(50, [&] { (void)source::over_pages(scattered->pages, 0, 256 * page); });
     f.value = (f.value + 128) / 256;
     f.remark = "a page";
     return f;
