@@ -34,6 +34,36 @@ bool in_one_block(page* first, page* head, k::u64 pages) {
     return first + pages <= head + platform::block_pages(head);
 }
 
+// Memory for lists, a few on each CPU at hand: a list comes and goes with nearly every xio.
+struct spare_lists {
+    static constexpr unsigned most = 16;
+    unsigned count;
+    void* memory[most];
+};
+platform::per_cpu<spare_lists> spares;
+
+void* take_list_memory() {
+    {
+        platform::critical section;
+        spare_lists& mine = spares.local();
+        if (mine.count) [[likely]]
+            return mine.memory[--mine.count];
+    }
+    return platform::allocate(sizeof(extent_list));
+}
+
+void give_list_memory(void* memory) {
+    {
+        platform::critical section;
+        spare_lists& mine = spares.local();
+        if (mine.count < spare_lists::most) [[likely]] {
+            mine.memory[mine.count++] = memory;
+            return;
+        }
+    }
+    platform::free(memory);
+}
+
 // The kind of pin is a template's parameter below, so that its field in a page's counts is a constant.
 template <pin_kind Kind> [[gnu::noinline]] void unpin_blocks(page* first, k::u64 pages) {
     for_each_head(first, pages, [](page* head) {
@@ -89,13 +119,26 @@ template <pin_kind Kind> k::u64 fill_with_lone_pages(extent* slot, page* const* 
 
 } // namespace
 
+void give_back_spare_lists() noexcept {
+    for (;;) {
+        void* spare;
+        {
+            platform::critical section;
+            spare_lists& mine = spares.local();
+            if (!mine.count) return;
+            spare = mine.memory[--mine.count];
+        }
+        platform::free(spare);
+    }
+}
+
 template <pin_kind Kind> extent_list* extent_list::of_run(payer& who, stability promise, page* first, k::u64 offset,
                                                           k::u64 bytes, k::error& why) noexcept {
     if (bytes > max_bytes || offset > max_bytes) [[unlikely]] {
         why = k::error::overflow;
         return nullptr;
     }
-    void* at = platform::allocate(sizeof(extent_list));
+    void* at = take_list_memory();
     if (!at) [[unlikely]] {
         why = k::error::nomem;
         return nullptr;
@@ -120,7 +163,7 @@ template extent_list* extent_list::of_run<pin_kind::source>(payer&, stability, p
 template extent_list* extent_list::of_run<pin_kind::sink>(payer&, stability, page*, k::u64, k::u64, k::error&) noexcept;
 
 // Charges the payer and counts the list, once it is whole.
-void extent_list::enter_in_books() noexcept {
+inline void extent_list::enter_in_books() noexcept {
     payer_.pages_[index(kind_)].fetch_add(pages_, std::memory_order_relaxed);
     platform::critical section;
     local_ledger& books = local_ledger::all.local();
@@ -143,23 +186,29 @@ template <class Visit> void extent_list::visit_extents(Visit visit) noexcept {
             visit(*e);
 }
 
-void extent_list::unpin_all() noexcept {
+inline void extent_list::unpin_all() noexcept {
     const pin_kind kind = kind_;
     if constexpr (k::debug_build) visit_extents([kind](const extent& e) { guard::end(e.first, e.pages(), kind); });
     if (kind == pin_kind::source)
-        unpin_list<pin_kind::source>(blocks());
+        unpin_as<pin_kind::source>();
     else
-        unpin_list<pin_kind::sink>(blocks());
+        unpin_as<pin_kind::sink>();
 }
 
-void extent_list::free_blocks() noexcept {
+template <pin_kind Kind> inline void extent_list::unpin_as() noexcept {
+    if (first_.count == 1 && !first_.next) [[likely]]
+        return unpin_run<Kind>(first_.slots[0].first, pages_);
+    unpin_list<Kind>(blocks());
+}
+
+inline void extent_list::free_blocks() noexcept {
     for (extent_block* block = first_.next; block;) {
         extent_block* next = block->next;
         platform::free(block);
         block = next;
     }
     this->~extent_list();
-    platform::free(this);
+    give_list_memory(this);
 }
 
 void extent_list::destroy() noexcept {
@@ -208,7 +257,7 @@ bool list_builder::make_room() noexcept {
     if (last_ && last_->count < capacity_) [[likely]]
         return true;
     if (!list_) {
-        void* at = platform::allocate(sizeof(extent_list));
+        void* at = take_list_memory();
         if (!at) return false;
         list_ = new (at) extent_list(payer_, kind_, stability_);
         last_ = reinterpret_cast<extent_block*>(&list_->first_);

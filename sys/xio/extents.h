@@ -116,6 +116,7 @@ class extent_list {
     void destroy() noexcept;
     void enter_in_books() noexcept;
     void unpin_all() noexcept;
+    template <pin_kind Kind> void unpin_as() noexcept;
     void free_blocks() noexcept;
     template <class Visit> bool visit_heads(Visit visit) noexcept;
     template <class Visit> void visit_extents(Visit visit) noexcept;
@@ -129,6 +130,9 @@ class extent_list {
     stability stability_;
     inline_block first_;
 };
+
+// Frees the memory for lists that this CPU keeps at hand.
+void give_back_spare_lists() noexcept;
 
 // Makes a list: all of it or nothing. What was added is pinned at once; a builder that is dropped or has failed
 // lets go of everything.
