@@ -4,7 +4,6 @@
 #include "kernel/mem/slab.h"
 #include "kernel/selftest/selftest.h"
 #include "kernel/time/callout.h"
-#include "sys/xio/extents.h"
 
 namespace selftest {
 
@@ -23,7 +22,6 @@ resources count_resources() {
     // Objects freed away from home go there in the first round and into their slabs in the second.
     visit_all_cpus([] {
         lwkt::reap_threads(0);
-        xio::give_back_spare_lists();
         mem::exchange_frees();
     });
     visit_all_cpus([] {

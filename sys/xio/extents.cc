@@ -34,36 +34,6 @@ bool in_one_block(page* first, page* head, k::u64 pages) {
     return first + pages <= head + platform::block_pages(head);
 }
 
-// Memory for lists, a few on each CPU at hand: a list comes and goes with nearly every xio.
-struct spare_lists {
-    static constexpr unsigned most = 16;
-    unsigned count;
-    void* memory[most];
-};
-platform::per_cpu<spare_lists> spares;
-
-void* take_list_memory() {
-    {
-        platform::critical section;
-        spare_lists& mine = spares.local();
-        if (mine.count) [[likely]]
-            return mine.memory[--mine.count];
-    }
-    return platform::allocate(sizeof(extent_list));
-}
-
-void give_list_memory(void* memory) {
-    {
-        platform::critical section;
-        spare_lists& mine = spares.local();
-        if (mine.count < spare_lists::most) [[likely]] {
-            mine.memory[mine.count++] = memory;
-            return;
-        }
-    }
-    platform::free(memory);
-}
-
 // The kind of pin is a template's parameter below, so that its field in a page's counts is a constant.
 template <pin_kind Kind> [[gnu::noinline]] void unpin_blocks(page* first, k::u64 pages) {
     for_each_head(first, pages, [](page* head) {
@@ -119,26 +89,13 @@ template <pin_kind Kind> k::u64 fill_with_lone_pages(extent* slot, page* const* 
 
 } // namespace
 
-void give_back_spare_lists() noexcept {
-    for (;;) {
-        void* spare;
-        {
-            platform::critical section;
-            spare_lists& mine = spares.local();
-            if (!mine.count) return;
-            spare = mine.memory[--mine.count];
-        }
-        platform::free(spare);
-    }
-}
-
 template <pin_kind Kind> extent_list* extent_list::of_run(payer& who, stability promise, page* first, k::u64 offset,
                                                           k::u64 bytes, k::error& why) noexcept {
     if (bytes > max_bytes || offset > max_bytes) [[unlikely]] {
         why = k::error::overflow;
         return nullptr;
     }
-    void* at = take_list_memory();
+    void* at = platform::allocate(sizeof(extent_list));
     if (!at) [[unlikely]] {
         why = k::error::nomem;
         return nullptr;
@@ -208,7 +165,7 @@ inline void extent_list::free_blocks() noexcept {
         block = next;
     }
     this->~extent_list();
-    give_list_memory(this);
+    platform::free(this);
 }
 
 void extent_list::destroy() noexcept {
@@ -257,7 +214,7 @@ bool list_builder::make_room() noexcept {
     if (last_ && last_->count < capacity_) [[likely]]
         return true;
     if (!list_) {
-        void* at = take_list_memory();
+        void* at = platform::allocate(sizeof(extent_list));
         if (!at) return false;
         list_ = new (at) extent_list(payer_, kind_, stability_);
         last_ = reinterpret_cast<extent_block*>(&list_->first_);

@@ -131,9 +131,6 @@ class extent_list {
     inline_block first_;
 };
 
-// Frees the memory for lists that this CPU keeps at hand.
-void give_back_spare_lists() noexcept;
-
 // Makes a list: all of it or nothing. What was added is pinned at once; a builder that is dropped or has failed
 // lets go of everything.
 class list_builder {

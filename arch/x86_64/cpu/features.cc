@@ -55,6 +55,7 @@ void find_features() {
         .x2apic = (basic.c >> 21 & 1) != 0,
         .tsc_adjust = (structured.b >> 1 & 1) != 0,
         .invariant_tsc = last_extended >= 0x8000'0007 && (cpuid(0x8000'0007).d >> 8 & 1) != 0,
+        .hypervisor = (basic.c >> 31 & 1) != 0,
         .random = (basic.c >> 30 & 1) != 0,
         .physical_bits = last_extended >= 0x8000'0008 ? std::clamp(cpuid(0x8000'0008).a & 0xff, 36u, 52u) : 36,
     };

@@ -15,6 +15,7 @@ struct cpu_features {
     bool x2apic;
     bool tsc_adjust;
     bool invariant_tsc;
+    bool hypervisor; // this is a virtual machine
     bool random;
     unsigned physical_bits;
 };
