@@ -28,6 +28,10 @@ scheduler* scheduler_of(unsigned cpu) noexcept {
     return cpu < arch::max_cpus ? schedulers[cpu].load(std::memory_order_acquire) : nullptr;
 }
 
+bool is_running(unsigned cpu) noexcept {
+    return scheduler_of(cpu) != nullptr;
+}
+
 void switch_away() noexcept {
     scheduler& s = local_scheduler();
     thread& from = self();

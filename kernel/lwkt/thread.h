@@ -113,6 +113,9 @@ struct scheduler_counters {
 // Asks that CPU. Thread context.
 scheduler_counters scheduler_statistics(unsigned cpu) noexcept;
 
+// Has that CPU a scheduler, so that threads can be made there? Any context.
+bool is_running(unsigned cpu) noexcept;
+
 // Makes the running boot flow the first thread of this CPU, with the given name and level.
 void adopt_boot_flow(std::string_view name, arch::vaddr stack, std::size_t size);
 // Turns the boot flow of a CPU, at critical depth 1, into its idle thread.

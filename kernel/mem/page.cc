@@ -224,7 +224,10 @@ page* allocate_block(unsigned order, page_use use, fill content) noexcept {
 
 namespace {
 
+// A block, or a page for which the cache has no room.
 [[gnu::noinline]] void free_to_buddy(page_cache& cache, page* head) {
+    cache.in_use[static_cast<unsigned>(head->use)] -= k::i64{1} << head->order();
+    head->use = page_use::free;
     if (head->order()) return buddy().give(head);
     cache.count -= cache_batch;
     buddy().give_pages({cache.pages + cache.count, cache_batch});
@@ -236,10 +239,10 @@ namespace {
 void free_block(page* head) noexcept {
     lwkt::critical section;
     page_cache& cache = caches.local();
-    cache.in_use[static_cast<unsigned>(head->use)] -= k::i64{1} << head->order();
-    head->use = page_use::free;
-    if (head->order() || cache.count == cache_pages) [[unlikely]]
+    if (head->place != 0 || cache.count == cache_pages) [[unlikely]]
         return free_to_buddy(cache, head);
+    cache.in_use[static_cast<unsigned>(head->use)]--;
+    head->use = page_use::free;
     cache.pages[cache.count++] = head;
 }
 
