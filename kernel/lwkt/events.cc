@@ -37,6 +37,7 @@ void arch::upcall::deliver_events() {
         lwkt::run_events();
         lwkt::preempt_if_due();
         (void)cpu::interrupts_disable();
-    } while (cpu::critical_leave()); // more was latched meanwhile
+        (void)cpu::critical_leave();
+    } while (cpu::local().pending.load(std::memory_order_relaxed)); // more was latched meanwhile
     cpu::interrupts_restore(enabled);
 }

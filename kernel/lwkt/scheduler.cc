@@ -43,6 +43,7 @@ void switch_away() noexcept {
     cpu.thread = &to;
     s.counters.switches++;
     to.switches++;
+    to.preempted = false;
     arch::context::switch_to(from.context, to.context,
                              from.state == thread_state::dead ? arch::leaving::for_good : arch::leaving::for_now);
     finish_switch();
@@ -125,6 +126,7 @@ void preempt_if_due() noexcept {
     } else {
         if (top < interrupt_priority || top <= t.level) return;
         t.state = thread_state::ready; // and keeps its tokens: it has not blocked
+        t.preempted = true;
         s.push_front(t);
         s.counters.preemptions++;
     }
@@ -153,7 +155,7 @@ k::status hand_over(unsigned cpu) noexcept {
 k::status hand_over(thread& t, unsigned cpu) noexcept {
     if (!scheduler_of(cpu)) return k::error::inval;
     critical section;
-    if (t.home.load(std::memory_order_relaxed) != arch::cpu::id() || t.state != thread_state::ready)
+    if (t.home.load(std::memory_order_relaxed) != arch::cpu::id() || t.state != thread_state::ready || t.preempted)
         return k::error::busy;
     if (cpu == arch::cpu::id()) return {};
     scheduler& s = local_scheduler();

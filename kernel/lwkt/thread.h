@@ -45,6 +45,7 @@ struct thread {
     thread_state state;
     priority level;
     k::u32 critical_depth; // while not running
+    bool preempted;        // ready in the middle of something: it may rely on being on this CPU
     list_hook run_link;    // in the run queue or a cache of dead threads
     list_hook all_link;    // in the owner's list of all its threads
     arch::context context;
@@ -92,7 +93,8 @@ void wake_local(thread& t) noexcept;
 // Moves the running thread to CPU `cpu`; it continues there. Ports stay where they were made, so a thread that
 // waits at one stays too. EINVAL for a CPU that is not running. Thread context, outside critical sections.
 k::status hand_over(unsigned cpu) noexcept;
-// Moves a ready thread of this CPU. EBUSY if it is not ready here.
+// Moves a ready thread of this CPU. EBUSY if it is not ready here, or if it was preempted: it did not come to a point
+// where it could expect to be moved.
 k::status hand_over(thread& t, unsigned cpu) noexcept;
 
 // Sleeps for at least that long.

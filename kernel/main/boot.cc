@@ -26,10 +26,13 @@ void start_other_cpus() {
         auto stack = mem::stack::create();
         auto* kept = stack ? mem::make<mem::stack>(std::move(*stack)) : nullptr; // for as long as the CPU runs
         if (!kept) k::panic("no memory for the stack of CPU {}", cpu);
-        if (arch::cpu::start(cpu, kept->base() + mem::stack::size))
-            running++;
-        else
+        if (!arch::cpu::start(cpu, kept->base() + mem::stack::size)) {
             k::log("CPU {} does not start\n", cpu);
+            continue;
+        }
+        while (!lwkt::is_running(cpu)) // it counts from when threads can be made there
+            arch::cpu::relax();
+        running++;
     }
     k::log("cpus: {} running, {}\n", running, arch::cpu::model());
 }
