@@ -162,6 +162,29 @@ SELFTEST(xio, lengths_that_overflow_are_refused_with_nothing_held) {
         EXPECT(p->holds.only(hold::reference));
 }
 
+SELFTEST(xio, parts_that_overflow_together_are_refused_for_the_first_reason) {
+    support::page_set<1> pages;
+    REQUIRE(pages.allocate());
+    xio::payer payer;
+    auto part = source::over_run(pages[0], 0, page);
+    REQUIRE(part);
+    constexpr k::u64 nearly = xio::max_bytes - page + 1;
+    for (unsigned way = 0; way < 4; way++) {
+        xio::list_builder builder(payer, xio::pin_kind::source, xio::stability::stable);
+        if (way == 0) builder.add(pages[0], 0, xio::max_bytes + 1);
+        builder.add(pages[0], 0, page);
+        if (way == 1) builder.add(pages[0], 0, nearly);
+        if (way == 2) builder.add_pages(pages.span(), 0, nearly);
+        if (way == 3) builder.add(part->start(), nearly);
+        builder.add_pages(pages.span(), page, 1); // too few pages: too late to matter
+        EXPECT(builder.failed());
+        auto list = builder.finish();
+        EXPECT(!list && list.error() == k::error::overflow);
+        EXPECT_EQ(pages[0]->holds.count(hold::source_pin), 1u);
+        EXPECT_EQ(payer.source_pages(), 0u);
+    }
+}
+
 SELFTEST(xio, too_few_pages_are_refused_with_nothing_held) {
     support::page_set<3> pages;
     REQUIRE(pages.allocate());

@@ -100,6 +100,30 @@ SELFTEST(xio, a_block_is_pinned_once_as_a_whole) {
         EXPECT_EQ(vm::head_of(block.get() + i), block.get());
 }
 
+SELFTEST(xio, a_run_over_neighbouring_blocks_pins_each_once) {
+    vm::page_ref blocks[32];
+    for (vm::page_ref& b : blocks)
+        REQUIRE(b = support::allocate_block(2));
+    std::sort(blocks, blocks + 32, [](const auto& a, const auto& b) { return a.get() < b.get(); });
+    vm::page_ref* pair =
+        std::adjacent_find(blocks, blocks + 32, [](const auto& a, const auto& b) { return a.get() + 4 == b.get(); });
+    REQUIRE(pair != blocks + 32);
+    xio::payer payer;
+    auto lent = source::over_run(pair->get() + 1, 0, 7 * page, {payer}); // the last three and all four
+    auto filled = sink::over_run(pair->get(), 10, 4 * page, {payer});
+    REQUIRE(lent && filled);
+    for (unsigned i = 0; i < 2; i++) {
+        EXPECT_EQ(pair[i]->holds.count(hold::source_pin), 1u);
+        EXPECT_EQ(pair[i]->holds.count(hold::sink_pin), 1u);
+    }
+    EXPECT_EQ(payer.source_pages(), 7u);
+    EXPECT_EQ(payer.sink_pages(), 5u);
+    *lent = source();
+    *filled = sink();
+    for (unsigned i = 0; i < 2; i++)
+        EXPECT(pair[i]->holds.only(hold::reference));
+}
+
 SELFTEST(xio, a_full_pin_count_is_eagain_with_nothing_held) {
     support::page_set<3> pages;
     REQUIRE(pages.allocate());
