@@ -64,7 +64,7 @@ class stack {
 class window {
   public:
     window() = default;
-    window(window&& other) noexcept : range_(std::exchange(other.range_, nullptr)) {}
+    window(window&& other) noexcept : range_(std::exchange(other.range_, nullptr)), cpu_(other.cpu_) {}
     window& operator=(window&& other) noexcept {
         std::swap(range_, other.range_);
         std::swap(cpu_, other.cpu_);
