@@ -15,6 +15,8 @@
 // cpu::wait_for_event(). Code must therefore never spin without calling cpu::relax().
 #pragma once
 
+#include "arch/common/user_registers.h"
+
 #include <atomic>
 #include <concepts>
 #include <cstddef>
@@ -30,6 +32,11 @@ using vaddr = std::uintptr_t; // a virtual address
 constexpr std::size_t page_shift = 12;
 constexpr std::size_t page_size = std::size_t{1} << page_shift;
 constexpr unsigned max_cpus = 16;
+
+// User addresses are those below. The last page of the lower half is left out: an instruction at its end would make
+// the CPU return to a non-canonical address.
+constexpr vaddr user_end = 0x7fff'ffff'f000;
+constexpr std::size_t large_page_size = std::size_t{2} << 20;
 
 // What an interrupt leaves behind for deliver_events(), as bits of cpu_local::pending.
 enum event : std::uint32_t {
@@ -83,6 +90,9 @@ namespace upcall {
 void deliver_events();
 } // namespace upcall
 
+class user_map;
+class user_context;
+
 // Version 14 breaks the lines of a requires expression.
 // clang-format off
 template <class Cpu>
@@ -124,12 +134,15 @@ concept cpu_operations = requires(unsigned id, vaddr stack, std::string_view why
 // never run again; its stack must not be in use any more.
 template <class Context>
 concept context_operations = requires(Context& from, Context& to, vaddr stack, std::size_t size, void (*entry)(void*),
-                                      void* argument, leaving how) {
+                                      void* argument, leaving how, user_map* map, user_context* user) {
     { to.prepare(stack, size, entry, argument) } noexcept -> std::same_as<void>;
     { Context::switch_to(from, to, how) } noexcept -> std::same_as<void>;
     { from.retire() } noexcept -> std::same_as<void>;
     // Turns the running boot flow of a CPU, on this stack, into a context that can be switched from.
     { from.adopt(stack, size) } noexcept -> std::same_as<void>;
+    // Of a thread with a life in user mode: the map to load and the state to keep whenever it is switched to or from;
+    // null for neither. For the running thread's own context, in a critical section; takes effect at once.
+    { from.set_user(map, user) } noexcept -> std::same_as<void>;
 };
 
 // A checked build (AddressSanitizer and the like) makes frames larger: stacks grow by this factor.
@@ -145,6 +158,8 @@ concept clock_operations = requires(std::uint64_t deadline_ns) {
     { Clock::arm(deadline_ns) } noexcept -> std::same_as<void>;
     { Clock::disarm() } noexcept -> std::same_as<void>;
     { Clock::since_handover_ns() } noexcept -> std::same_as<std::uint64_t>; // since the boot loader's hand-over
+    // Seconds since 1970 by the machine's own calendar; 0: it has none. Slow, for the boot.
+    { Clock::wall_seconds() } noexcept -> std::same_as<std::uint64_t>;
 };
 
 template <class Memory>
@@ -163,6 +178,8 @@ concept memory_operations = requires(paddr pa, const void* from, void* to, std::
     // Copies bytes between any two addresses of which one may be bad. Returns the count not copied:
     // 0, or what was left at the first byte that faulted. Neither sleeps nor calls the pager.
     { Memory::copy_catching(to, from, bytes) } noexcept -> std::same_as<std::size_t>;
+    // Fills one page with zeroes, in the fastest way there is. Any context, no critical section needed.
+    { Memory::zero_page(to) } noexcept -> std::same_as<void>;
     // Debug builds: takes write permission away from frames in the direct map on every CPU, or gives
     // it back. False where the port's direct map cannot do it.
     { Memory::protect_direct(pa, bytes, writable) } noexcept -> std::same_as<bool>;
@@ -187,6 +204,69 @@ concept kernel_map_operations = requires(vaddr va, paddr pa, access may, std::si
     // Unmaps what is mapped of the range and forgets it in this CPU's TLB only; other CPUs need flush() before reuse.
     { Kernel_map::unmap(va, pages) } noexcept -> std::same_as<void>;
     { Kernel_map::flush(va, pages) } noexcept -> std::same_as<void>; // this CPU's TLB
+};
+
+// A user address space's page table. Whoever uses one serialises what changes it, except for what is said to be any
+// CPU's. A permission is that of the entry and of all levels above it; protect_all() takes writing away at the
+// top, and enter() pushes that down along its own path only.
+template <class User_map>
+concept user_map_operations = requires(User_map& m, const User_map& seen, vaddr va, paddr pa, unsigned may, std::size_t pages,
+                                       void* to, const void* from, std::size_t bytes, paddr (*take)(), void (*give)(paddr)) {
+    // Where tables get zeroed frames (0: memory is out) and where they give them back. Once, at boot.
+    { User_map::set_table_source(take, give) } noexcept -> std::same_as<void>;
+    { m.create() } -> std::same_as<bool>; // an empty map. False: out of memory
+    // Gives all tables back. No CPU has the map loaded.
+    { m.destroy() } noexcept -> std::same_as<void>;
+    // Maps one page, in the place of what was there. `may` is user_access bits, not 0. False: no frame for a
+    // table, and nothing of other pages has changed for the worse (they may have lost writing).
+    { m.enter(va, pa, may) } noexcept -> std::same_as<bool>;
+    // Maps large_page_size at once; both aligned to it. Tables below go. False: no frame, or this CPU cannot.
+    { m.enter_large(va, pa, may) } noexcept -> std::same_as<bool>;
+    { seen.find(va) } noexcept -> std::same_as<user_mapping>;
+    // Removes what is mapped of the range; of a large mapping that reaches into it, all. True if there was something.
+    { m.remove(va, pages) } noexcept -> std::same_as<bool>;
+    // Takes writing away from the range, of large mappings that reach into it as a whole. True if any may have had it.
+    { m.write_protect(va, pages) } noexcept -> std::same_as<bool>;
+    // Takes writing away from everything; costs the same however much is mapped. True if any may have had it.
+    { m.write_protect_all() } noexcept -> std::same_as<bool>;
+    // Loads the map on this CPU and notes it in active(). Critical section.
+    { m.activate() } noexcept -> std::same_as<void>;
+    // Leaves this CPU without any user map / without this one, if it is loaded. Critical section or IPI function.
+    { User_map::deactivate() } noexcept -> std::same_as<void>;
+    { User_map::leave(m) } noexcept -> std::same_as<void>;
+    { seen.active() } noexcept -> std::same_as<std::uint32_t>; // a bit a CPU. Any CPU
+    // Forgets this CPU's translations of a range, or of all user addresses (pages 0), whatever map is loaded.
+    // Critical section or IPI function.
+    { User_map::flush_here(va, pages) } noexcept -> std::same_as<void>;
+    // Copies between kernel and user memory through the map of the running thread, which is this one. Returns the
+    // bytes not copied: 0, or what was left at the first that is not mapped so. Any address and length. Does not sleep.
+    { m.copy_in(to, va, bytes) } noexcept -> std::same_as<std::size_t>;
+    { m.copy_out(va, from, bytes) } noexcept -> std::same_as<std::size_t>;
+    { m.zero_out(va, bytes) } noexcept -> std::same_as<std::size_t>;
+};
+
+// A thread's life in user mode. Owned by the thread.
+template <class User_context>
+concept user_context_operations = requires(User_context& u, const User_context& other, std::span<std::byte> memory,
+                                           std::uint64_t address) {
+    { User_context::supported() } noexcept -> std::same_as<bool>; // false: this port cannot run user code
+    { User_context::memory_needed() } noexcept -> std::same_as<std::size_t>; // for floating-point state
+    { u.attach(memory) } noexcept -> std::same_as<void>; // that much, any alignment, for as long as u lives
+    { u.registers() } noexcept -> std::same_as<user_registers&>;
+    // Fresh registers and floating-point state: starts at `entry` with this stack pointer.
+    { u.reset(address, address) } noexcept -> std::same_as<void>;
+    // Copies everything from another context that is not in user mode; its owner runs this.
+    { u.copy(other) } noexcept -> std::same_as<void>;
+    // Runs user code until it traps. Serves interrupts (latches and delivers events) before it returns. Registers that
+    // user code may not have are put right first: whatever registers() says, the kernel is safe.
+    { u.run() } noexcept -> std::same_as<user_exit>;
+    { other.thread_pointer() } noexcept -> std::same_as<std::uint64_t>; // FS base
+    { u.set_thread_pointer(address) } noexcept -> std::same_as<void>; // below user_end
+    // The floating-point state as an XSAVE image of the standard form / takes one over; false: it is not a good one.
+    { u.save_float() } noexcept -> std::same_as<std::span<const std::byte>>;
+    { u.load_float(std::span<const std::byte>{}) } noexcept -> std::same_as<bool>;
+    // The features (XCR0) that such an image can hold.
+    { User_context::float_features() } noexcept -> std::same_as<std::uint64_t>;
 };
 
 template <class Console>
@@ -216,6 +296,8 @@ static_assert(arch::context_operations<arch::context>);
 static_assert(arch::clock_operations<arch::clock>);
 static_assert(arch::memory_operations<arch::memory>);
 static_assert(arch::kernel_map_operations<arch::kernel_map>);
+static_assert(arch::user_map_operations<arch::user_map>);
+static_assert(arch::user_context_operations<arch::user_context>);
 static_assert(arch::console_operations<arch::console>);
 static_assert(arch::boot_operations<arch::boot>);
 static_assert(arch::stack_factor<arch::stack_size_factor>);

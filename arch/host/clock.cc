@@ -63,6 +63,12 @@ void host::fire_if_due(cpu_state& whom, std::uint64_t now_ns) noexcept {
     if (deadline <= now_ns && whom.deadline_ns.compare_exchange_strong(deadline, never)) latch(whom, event_timer);
 }
 
+std::uint64_t clock::wall_seconds() noexcept {
+    timespec now;
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    return static_cast<std::uint64_t>(now.tv_sec);
+}
+
 std::uint64_t clock::now_ns() noexcept {
     return monotonic_ns() - host::boot_time_ns;
 }

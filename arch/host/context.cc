@@ -42,6 +42,7 @@ void begin_secondary(void* entry) {
 
 void context::prepare(vaddr stack, std::size_t size, void (*entry)(void*), void* argument) noexcept {
     retire();
+    map_ = nullptr;
     stack_ = stack;
     size_ = size;
     entry_ = entry;
@@ -64,10 +65,19 @@ void context::begin(void* self) {
 
 void context::switch_to(context& from, context& to, leaving how) noexcept {
     void* load_sp = to.saved_sp_;
+    if (to.map_) to.map_->activate();
     announce_stack(how == leaving::for_good ? nullptr : &from.fake_stack_, to.stack_, to.size_);
     announce_fiber(to.fiber_);
     arch_switch_stacks(&from.saved_sp_, load_sp);
     announce_arrival(from.fake_stack_);
+}
+
+void context::set_user(user_map* map, user_context*) noexcept {
+    if (map)
+        map->activate();
+    else if (map_)
+        user_map::deactivate();
+    map_ = map;
 }
 
 void context::retire() noexcept {

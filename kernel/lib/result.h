@@ -23,6 +23,12 @@ template <class T> class [[nodiscard]] result {
     }
     result(const result&) = delete;
     result& operator=(const result&) = delete;
+    result& operator=(result&& other) {
+        if (this == &other) return *this;
+        this->~result();
+        new (this) result(std::move(other));
+        return *this;
+    }
     ~result() {
         if (ok_) value_.~T();
     }

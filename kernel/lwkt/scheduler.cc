@@ -12,6 +12,10 @@ namespace {
 
 std::atomic<scheduler*> schedulers[arch::max_cpus]; // set once, when the CPU starts
 
+void charge(user_part& user, k::u64 cycles) {
+    user.run_cycles.store(user.run_cycles.load(std::memory_order_relaxed) + cycles, std::memory_order_relaxed);
+}
+
 // Memory's chores for when there is nothing else to do. True while there is more.
 bool idle_chores() {
     mem::exchange_frees();
@@ -23,6 +27,8 @@ bool idle_chores() {
 }
 
 } // namespace
+
+static void share_with(const thread& t, thread& running, scheduler& s) noexcept;
 
 scheduler* scheduler_of(unsigned cpu) noexcept {
     return cpu < arch::max_cpus ? schedulers[cpu].load(std::memory_order_acquire) : nullptr;
@@ -38,12 +44,17 @@ void switch_away() noexcept {
     thread& to = s.pop();
     to.state = thread_state::running;
     if (&to == &from) return;
+    const k::u64 now = arch::clock::cycles();
+    if (from.user) charge(*from.user, now - s.switched_at);
+    s.switched_at = now;
+    s.idling.store(&to == s.idle, std::memory_order_relaxed);
     arch::cpu_local& cpu = arch::cpu::local();
     from.critical_depth = cpu.critical;
     cpu.thread = &to;
     s.counters.switches++;
     to.switches++;
     to.preempted = false;
+    if (to.user && s.top() >= to.level) share_with(*s.ready[s.top()].begin(), to, s);
     arch::context::switch_to(from.context, to.context,
                              from.state == thread_state::dead ? arch::leaving::for_good : arch::leaving::for_now);
     finish_switch();
@@ -77,9 +88,41 @@ void wake_local(thread& t) noexcept {
     kassert(t.home.load(std::memory_order_relaxed) == arch::cpu::id() && t.state == thread_state::blocked);
     t.state = thread_state::ready;
     s.push_back(t);
-    const thread& running = self();
+    thread& running = self();
     if (&running == s.idle || (t.level >= interrupt_priority && t.level > running.level))
         arch::cpu::local().pending.fetch_or(arch::event_resched, std::memory_order_relaxed);
+    else if (running.user && t.level >= running.level)
+        share_with(t, running, s);
+}
+
+// A user thread runs: one that is better gets the CPU as soon as that can be, an equal one when the slice is over.
+static void share_with(const thread& t, thread& running, scheduler& s) noexcept {
+    if (t.level > running.level)
+        running.user->attention.fetch_or(attention_turn, std::memory_order_relaxed);
+    else if (!s.turn.armed())
+        s.turn.arm(ktime::after(slice_ns));
+}
+
+// Looks who runs when a slice may be over. Threads that sleep before that never pay for arming: the callout stays as it
+// is for whoever runs then, and only here it is found out how long that has been.
+void end_turn(ktime::callout& c) noexcept {
+    scheduler& s = local_scheduler();
+    const thread& running = self();
+    if (!running.user || s.top() < running.level) return; // wake_local() or a switch will arm it again
+    const k::u64 had_ns = (arch::clock::cycles() - s.switched_at) * 1000 / (arch::clock::cycles_hz() / 1'000'000);
+    if (had_ns >= slice_ns * 9 / 10) running.user->attention.fetch_or(attention_turn, std::memory_order_relaxed);
+    c.arm(ktime::after(had_ns >= slice_ns * 9 / 10 ? slice_ns : slice_ns - had_ns));
+}
+
+k::u64 running_since() noexcept {
+    critical section;
+    return local_scheduler().switched_at;
+}
+
+k::u32 load_of(unsigned cpu) noexcept {
+    const scheduler* s = scheduler_of(cpu);
+    if (!s) return ~k::u32{0};
+    return s->ready_count.load(std::memory_order_relaxed) + !s->idling.load(std::memory_order_relaxed);
 }
 
 void wake(thread& t) noexcept {
@@ -94,6 +137,7 @@ void block() noexcept {
     thread& t = self();
     token_hold* tokens = t.tokens;
     t.state = thread_state::blocked; // from here on the wake-up may come
+    if (t.user) t.user->sleeps.store(t.user->sleeps.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     if (tokens) [[unlikely]]
         release_for_blocking();
     switch_away();

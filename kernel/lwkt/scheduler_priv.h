@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernel/lwkt/thread.h"
+#include "kernel/time/callout.h"
 
 #include <bit>
 
@@ -9,6 +10,8 @@ namespace lwkt {
 
 // What became of the thread that a switch left behind; done by whoever runs next.
 enum class departure : k::u8 { none, dead, handed_over };
+
+void end_turn(ktime::callout& c) noexcept;
 
 // Owned by its CPU, in a critical section.
 struct scheduler {
@@ -21,20 +24,33 @@ struct scheduler {
     thread* departed = nullptr;
     departure departed_how = departure::none;
     unsigned departed_to = 0;
+    k::u64 switched_at = 0; // cycles, when the running thread got the CPU
     scheduler_counters counters{};
+    // Read by others, for a guess.
+    std::atomic<k::u32> ready_count = 0;
+    std::atomic<bool> idling = true;
+    // Armed while a user thread runs that has to share the CPU; it ends slices.
+    ktime::callout turn{end_turn};
 
     void push_back(thread& t) {
         ready[t.level].push_back(t);
         ready_levels |= 1u << t.level;
+        count(1);
     }
     void push_front(thread& t) {
         ready[t.level].push_front(t);
         ready_levels |= 1u << t.level;
+        count(1);
     }
     void remove(thread& t) {
         run_list& list = ready[t.level];
         list.erase(list.iterator_to(t));
         if (list.empty()) ready_levels &= ~(1u << t.level);
+        count(-1);
+    }
+    void count(int more) {
+        ready_count.store(ready_count.load(std::memory_order_relaxed) + static_cast<k::u32>(more),
+                          std::memory_order_relaxed);
     }
     // The level of the best ready thread, or -1.
     int top() const { return static_cast<int>(std::bit_width(ready_levels)) - 1; }
@@ -44,6 +60,7 @@ struct scheduler {
         thread& t = list.front();
         list.pop_front();
         if (list.empty()) ready_levels &= ~(1u << t.level);
+        count(-1);
         return t;
     }
 };

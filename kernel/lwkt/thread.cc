@@ -62,6 +62,7 @@ k::status spawn(std::string_view name, unsigned cpu, priority level, void (*entr
     t->argument = argument;
     t->switches = 0;
     t->tokens = nullptr;
+    t->user = nullptr;
     t->waiting_in = nullptr;
     t->context.prepare(t->stack.base(), mem::stack::size, start, t);
     alive.fetch_add(1, std::memory_order_relaxed);

@@ -27,6 +27,7 @@ using list_hook = boost::intrusive::list_member_hook<boost::intrusive::link_mode
 
 using priority = k::u8;
 constexpr priority idle_priority = 0;
+constexpr priority user_priority = 6; // threads in user mode, which take turns; see user_part
 constexpr priority normal_priority = 12;
 constexpr priority interrupt_priority = 24; // and above: preempts
 constexpr priority highest_priority = 31;
@@ -34,6 +35,16 @@ constexpr priority highest_priority = 31;
 // Transitions, each made by the owning CPU: ready -> running (picked), running -> ready (yield, preempted,
 // handed over), running -> blocked (block()), blocked -> ready (wake), running -> dead (exit).
 enum class thread_state : k::u8 { ready, running, blocked, dead };
+
+// What the scheduler needs of a thread that lives in user mode too. Such a thread leaves user mode at every interrupt
+// and looks at `attention` before it goes back; that is how it is asked, by any CPU, to do something.
+struct user_part {
+    std::atomic<k::u32> attention = 0; // attention_turn is the scheduler's bit; the others are kernel/proc's
+    // Cycles of arch::clock that it has had the CPU, up to the last switch; and how often it slept. Its CPU writes.
+    std::atomic<k::u64> run_cycles = 0, sleeps = 0;
+};
+constexpr k::u32 attention_turn = 1; // a better thread is ready, or an equal one and the slice is over: call yield()
+constexpr k::u64 slice_ns = 10'000'000;
 
 struct thread {
     // Immutable after create().
@@ -55,6 +66,7 @@ struct thread {
 
     // Owned by the thread itself.
     token_hold* tokens; // innermost first
+    user_part* user;    // null: a kernel thread. Set and cleared in a critical section; its CPU reads it
 
     // Guarded by the wait queue's lock while it stands in one.
     list_hook wait_link;
@@ -125,6 +137,12 @@ void adopt_boot_flow(std::string_view name, arch::vaddr stack, std::size_t size)
 
 // Gives the memory of dead threads on this CPU back. Thread context.
 void reap_threads(unsigned keep) noexcept;
+
+// Since when the running thread has had the CPU, in cycles of arch::clock.
+k::u64 running_since() noexcept;
+
+// How busy a CPU is: threads that run there or are ready to. ~0 for a CPU that is not running. Any context; a guess.
+k::u32 load_of(unsigned cpu) noexcept;
 
 // Threads alive on all CPUs.
 k::u64 threads_alive() noexcept;

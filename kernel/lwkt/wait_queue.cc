@@ -76,6 +76,13 @@ void wait_queue::wake_all() noexcept {
     }
 }
 
+void interrupt_wait(thread& t) noexcept {
+    kassert(t.home.load(std::memory_order_relaxed) == arch::cpu::id());
+    // The queue lives as long as the thread waits, and the thread cannot go on before this critical section ends.
+    wait_queue* queue = t.waiting_in;
+    if (queue && t.state == thread_state::blocked && queue->take_out(t)) wake_local(t);
+}
+
 void completion::signal() noexcept {
     critical section;
     wait_queue::list woken;

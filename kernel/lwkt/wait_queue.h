@@ -38,6 +38,8 @@ class wait_queue {
 
   private:
     friend class completion;
+    friend class wake_list;
+    friend void interrupt_wait(thread& t) noexcept;
     using list = boost::intrusive::list<thread, boost::intrusive::member_hook<thread, list_hook, &thread::wait_link>,
                                         boost::intrusive::constant_time_size<false>>;
 
@@ -50,6 +52,10 @@ class wait_queue {
     spinlock lock_;
     list list_ GUARDED_BY(lock_);
 };
+
+// Wakes a thread out of the wait queue in which it stands, if it stands in one: wait() looks at its condition
+// again and goes back to sleep if that does not hold. On the thread's own CPU, in a critical section or IPI function.
+void interrupt_wait(thread& t) noexcept;
 
 // Something that will have happened `count` times. May be destroyed as soon as wait() has returned.
 class completion {

@@ -6,12 +6,15 @@
 #include "kernel/main/main.h"
 #include "kernel/mem/kernel_space.h"
 #include "kernel/mem/slab.h"
+#include "sys/vm/object.h"
+#include "sys/vm/pmap.h"
 
 namespace {
 
 void start_memory() {
     if (!vm::initialise_pages()) k::panic("no usable memory");
     if (!mem::initialise_kernel_space()) k::panic("no memory for kernel virtual space");
+    vm::initialise_pmaps();
     const vm::page_account pages = vm::account();
     k::log("memory: {} MiB free of {} MiB\n", pages.free >> (20 - arch::page_shift),
            pages.total >> (20 - arch::page_shift));
@@ -44,6 +47,7 @@ void arch::upcall::boot() {
     start_memory();
     lwkt::adopt_boot_flow("idle/0", 0, 0);
     start_other_cpus();
+    vm::initialise_objects();
     if (!lwkt::spawn("main", 0, lwkt::normal_priority, kernel_main, nullptr))
         k::panic("no memory for the first thread");
     lwkt::become_idle();

@@ -4,23 +4,71 @@
 #include "kernel/bench/bench.h"
 #include "kernel/lib/log.h"
 #include "kernel/lib/text.h"
+#include "kernel/mem/slab.h"
 #include "kernel/monitor/monitor.h"
+#include "kernel/proc/boot_files.h"
+#include "kernel/proc/init.h"
+#include "kernel/proc/start_stack.h"
 #include "kernel/selftest/selftest.h"
+#include "kernel/syscall/dispatch.h"
+#include "kernel/syscall/table.h"
 
 #include <algorithm>
 #include <array>
 
 namespace {
 
-constexpr std::array<std::string_view, 4> known_options = {"selftest", "selftest.wait", "bench", "seed"};
+constexpr std::array<std::string_view, 7> known_options = {"selftest", "selftest.wait", "bench",   "seed",
+                                                           "init",     "strace",        "norandom"};
+
+// Calls visit(word) for each option that the kernel does not know.
+template <class Visit> void for_unknown_options(std::string_view line, Visit visit) {
+    for (std::string_view word = k::next_word(line); !word.empty(); word = k::next_word(line))
+        if (std::ranges::find(known_options, word.substr(0, word.find('='))) == known_options.end()) visit(word);
+}
 
 // GRUB's and other people's habits may add words; they are named and left alone.
 void name_unknown_options(std::string_view line) {
-    for (std::string_view word = k::next_word(line); !word.empty(); word = k::next_word(line)) {
-        const std::string_view name = word.substr(0, word.find('='));
-        if (std::ranges::find(known_options, name) != known_options.end()) continue;
-        k::log("option {} is not known, ignored\n", k::printable(name));
+    for_unknown_options(line, [](std::string_view word) {
+        k::log("option {} is not known, ignored\n", k::printable(word.substr(0, word.find('='))));
+    });
+}
+
+void set_user_options(std::string_view line) {
+    if (k::find_option(line, "norandom")) proc::switch_randomisation_off();
+    if (const auto pid = k::find_option(line, "strace"))
+        syscalls::trace(pid->empty() ? 0 : static_cast<int>(k::parse_number(*pid).value_or(0)));
+}
+
+std::span<const std::byte> module_bytes(std::string_view name) {
+    const auto modules = arch::boot::modules();
+    const auto found = std::ranges::find(modules, name, &arch::boot_module::name);
+    return found == modules.end() ? std::span<const std::byte>() : found->bytes;
+}
+
+// Starts the first process. Its environment is what the kernel was told and does not know: the options, and the module
+// `exec` as a variable of that name.
+void run_init(std::string_view line) {
+    struct texts {
+        char command[4096];
+        std::string_view environment[32];
+    };
+    auto memory = mem::make_box<texts>();
+    if (!memory) k::panic("no memory for init's environment");
+    unsigned count = 0;
+    for_unknown_options(line, [&](std::string_view word) {
+        if (count < std::size(memory->environment) - 1) memory->environment[count++] = word;
+    });
+    if (const auto command = module_bytes("exec"); !command.empty()) {
+        k::buffer_sink text(memory->command);
+        text.put("exec=");
+        text.put({reinterpret_cast<const char*>(command.data()), command.size()});
+        memory->environment[count++] = text.view();
     }
+    const std::string_view path = k::find_option(line, "init").value_or("/init");
+    const std::string_view arguments[] = {path};
+    const k::status started = proc::start_init(path, arguments, {memory->environment, count});
+    if (!started) k::log("init: {}\n", started.error());
 }
 
 void choose_seed(std::string_view line) {
@@ -40,12 +88,15 @@ void choose_seed(std::string_view line) {
 void kernel_main(void*) {
     const std::string_view line = arch::boot::command_line();
     k::log("boot: {} us since the loader's hand-over\n", arch::clock::since_handover_ns() / 1000);
-    name_unknown_options(line);
     choose_seed(line);
+    syscalls::initialise();
+    const bool has_files = proc::open_boot_archive();
+    set_user_options(line);
+    if (!has_files) name_unknown_options(line);
     if (k::find_option(line, "selftest.wait")) selftest::serve_requests();
     if (const auto glob = k::find_option(line, "selftest")) power_off(selftest::run_matching(*glob));
     if (const auto glob = k::find_option(line, "bench")) power_off(bench::run_matching(*glob));
-    for (const arch::boot_module& m : arch::boot::modules())
-        if (m.name == "exec") power_off(monitor::run_module(m.bytes));
+    if (has_files) return run_init(line);
+    if (const auto command = module_bytes("exec"); !command.empty()) power_off(monitor::run_module(command));
     monitor::interact();
 }

@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 namespace vm {
 
@@ -61,6 +60,7 @@ class buddy_allocator {
         lwkt::spin_guard guard(lock_);
         return free_pages_;
     }
+    k::u64 free_estimate() const { return std::atomic_ref(free_now_).load(std::memory_order_relaxed); }
     k::u64 total_pages() const { return total_pages_; }
 
   private:
@@ -90,12 +90,12 @@ class buddy_allocator {
             have--;
             insert(&head + (std::size_t{1} << have), have);
         }
-        free_pages_ -= k::u64{1} << order;
+        count_free(free_pages_ - (k::u64{1} << order));
         return &head;
     }
 
     void give_locked(page* head, unsigned order) REQUIRES(lock_) {
-        free_pages_ += k::u64{1} << order;
+        count_free(free_pages_ + (k::u64{1} << order));
         while (order < max_order) {
             page* buddy = buddy_of(head, order);
             if (!buddy || !buddy->free_head || buddy->order() != order) break;
@@ -123,9 +123,15 @@ class buddy_allocator {
         return nullptr;
     }
 
+    void count_free(k::u64 pages) REQUIRES(lock_) {
+        free_pages_ = pages;
+        std::atomic_ref(free_now_).store(pages, std::memory_order_relaxed);
+    }
+
     lwkt::spinlock lock_;
     page_list free_[max_order + 1] GUARDED_BY(lock_);
     k::u64 free_pages_ GUARDED_BY(lock_) = 0;
+    mutable k::u64 free_now_ = 0;           // the same for those who do not take the lock
     k::u64 total_pages_ = 0;                // immutable after boot
     std::span<const arch::region> regions_; // immutable after boot
 };
@@ -180,7 +186,7 @@ void start_page(page* p, page_use use) {
         cache.in_use[static_cast<unsigned>(use)]++;
     }
     start_page(p, use);
-    if (content == fill::zeroed && !clean) std::memset(direct(p), 0, arch::page_size);
+    if (content == fill::zeroed && !clean) arch::memory::zero_page(direct(p));
     return p;
 }
 
@@ -218,8 +224,16 @@ page* allocate_block(unsigned order, page_use use, fill content) noexcept {
         lwkt::critical section;
         caches.local().in_use[static_cast<unsigned>(use)] += static_cast<k::i64>(pages);
     }
-    if (content == fill::zeroed) std::memset(direct(head), 0, arch::page_size << order);
+    for (std::size_t i = 0; content == fill::zeroed && i < pages; i++)
+        arch::memory::zero_page(direct(head + i));
     return head;
+}
+
+void split_block(page* head) noexcept {
+    kassert(head->holds.only(hold::reference));
+    const std::size_t pages = std::size_t{1} << head->order();
+    for (std::size_t i = 0; i < pages; i++)
+        start_page(head + i, head->use);
 }
 
 namespace {
@@ -262,12 +276,16 @@ bool zero_ahead() noexcept {
         p = cache.pages[--cache.count];
         cache.cleaning = 1;
     }
-    std::memset(direct(p), 0, arch::page_size);
+    arch::memory::zero_page(direct(p));
     lwkt::critical section; // the idle thread is not handed over: this is the same CPU
     page_cache& cache = caches.local();
     cache.cleaning = 0;
     cache.clean[cache.clean_count++] = p;
     return true;
+}
+
+k::u64 free_estimate() noexcept {
+    return buddy().free_estimate();
 }
 
 page_account account() noexcept {

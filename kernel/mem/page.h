@@ -134,6 +134,9 @@ page* allocate_block(unsigned order, page_use use, fill content) noexcept;
 // Gives back a block whose counts are all zero. Only for whoever dropped the last hold.
 void free_block(page* head) noexcept;
 
+// Makes single pages of a block that has one reference and no other hold: each has a reference of its own then.
+void split_block(page* head) noexcept;
+
 // Drops one hold of a block and frees it if that was the last.
 inline void drop(page* head, hold kind) noexcept {
     if (head->holds.drop(kind)) [[unlikely]]
@@ -178,6 +181,8 @@ struct page_account {
 };
 // Asks every CPU. Thread context.
 page_account account() noexcept;
+// Free pages, the CPUs' caches left out: a moment old, but it costs one load. Any context.
+k::u64 free_estimate() noexcept;
 std::string_view name_of(page_use use);
 
 // Builds the page array and the free lists. Boot CPU, once. False: not enough memory.

@@ -119,26 +119,36 @@ k::status page_tree::grow_to(k::u64 index) noexcept {
     return {};
 }
 
-k::status page_tree::insert(k::u64 index, page_ref& held) noexcept {
+// The node that holds an index, this tree's own like every node above it.
+k::result<page_tree::node*> page_tree::own_leaf(k::u64 index) noexcept {
     if (index > max_index) return k::error::inval;
-    if (auto grown = grow_to(index); !grown) return grown;
-    void* root = root_;
-    auto owned = make_own(root, height_ - 1);
-    root_ = static_cast<node*>(root);
-    if (!owned) return owned;
+    if (!root_ || index >> (fanout_shift * height_)) TRY(grow_to(index));
+    if (!has_one_holder(root_)) [[unlikely]] {
+        void* root = root_;
+        auto owned = make_own(root, height_ - 1);
+        root_ = static_cast<node*>(root);
+        if (!owned) return owned.error();
+    }
     node* n = root_;
     for (unsigned level = height_ - 1; level > 0; level--) {
         void*& slot = n->slots[slot_of(index, level)];
-        const bool fresh = !slot;
-        if (auto own = make_own(slot, level - 1); !own) return own;
-        n->used += fresh;
+        if (!slot || !has_one_holder(static_cast<node*>(slot))) [[unlikely]] {
+            const bool fresh = !slot;
+            if (auto own = make_own(slot, level - 1); !own) return own.error();
+            n->used += fresh;
+        }
         n = static_cast<node*>(slot);
     }
-    void*& slot = n->slots[slot_of(index, 0)];
+    return n;
+}
+
+k::status page_tree::insert(k::u64 index, page_ref& held) noexcept {
+    node* leaf = TRY(own_leaf(index));
+    void*& slot = leaf->slots[slot_of(index, 0)];
     if (slot)
         drop_page(slot);
     else
-        n->used++;
+        leaf->used++;
     slot = held.release();
     return {};
 }

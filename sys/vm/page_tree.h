@@ -60,6 +60,24 @@ class page_tree {
     // max_index.
     k::status insert(k::u64 index, page_ref& held) noexcept;
 
+    // Changes pages in [first, first + count) in order: edit(index, page*& p) until it returns false; null is an empty
+    // place. What it puts there brings its reference, what it takes away keeps its own. The errors of insert(); what
+    // was not reached yet stays.
+    template <class Edit> k::status edit(k::u64 first, k::u64 count, Edit edit) noexcept {
+        for (k::u64 index = first, end = first + count; index < end;) {
+            node* leaf = TRY(own_leaf(index));
+            do {
+                void*& slot = leaf->slots[slot_of(index, 0)];
+                auto* p = static_cast<page*>(slot);
+                const bool was = p, go_on = edit(index, p);
+                slot = p;
+                leaf->used += (p != nullptr) - was;
+                if (!go_on) return {};
+            } while (++index < end && slot_of(index, 0));
+        }
+        return {};
+    }
+
     // Takes out all pages in [first, first + count). The same errors; what was not reached yet stays.
     k::status erase(k::u64 first, k::u64 count) noexcept;
 
@@ -92,6 +110,7 @@ class page_tree {
     static bool has_one_holder(const node* n) noexcept { return n->holders.load(std::memory_order_acquire) == 1; }
     bool root_sole() const noexcept { return has_one_holder(root_); }
     k::status grow_to(k::u64 index) noexcept;
+    k::result<node*> own_leaf(k::u64 index) noexcept;
 
     static unsigned slot_of(k::u64 index, unsigned level) noexcept {
         return static_cast<unsigned>(index >> (fanout_shift * level)) % fanout;

@@ -25,8 +25,8 @@ template <class Visit> page* for_each_head(page* first, k::u64 pages, Visit visi
     return end;
 }
 
-unsigned index(pin_kind kind) {
-    return kind == pin_kind::source ? 0 : 1;
+bool is_sink(pin_kind kind) {
+    return kind == pin_kind::sink;
 }
 
 // Does the run lie in the block of its first page?
@@ -121,7 +121,7 @@ template extent_list* extent_list::of_run<pin_kind::sink>(payer&, stability, pag
 
 // Charges the payer and counts the list, once it is whole.
 inline void extent_list::enter_in_books() noexcept {
-    payer_.pages_[index(kind_)].fetch_add(pages_, std::memory_order_relaxed);
+    payer_.charge(is_sink(kind_), pages_);
     platform::critical section;
     local_ledger& books = local_ledger::all.local();
     books.happened(happening::built, 1);
@@ -169,9 +169,9 @@ inline void extent_list::free_blocks() noexcept {
 }
 
 void extent_list::destroy() noexcept {
-    payer_.pages_[index(kind_)].fetch_sub(pages_, std::memory_order_relaxed);
     note(happening::released);
     unpin_all();
+    payer_.discharge(is_sink(kind_), pages_); // last: it may be the payer's end
     free_blocks();
 }
 
@@ -190,8 +190,7 @@ bool extent_list::make_sole_sink() noexcept {
         platform::unpin(head, pin_kind::source);
         return true;
     });
-    payer_.pages_[0].fetch_sub(pages_, std::memory_order_relaxed);
-    payer_.pages_[1].fetch_add(pages_, std::memory_order_relaxed);
+    payer_.source_becomes_sink(pages_);
     kind_ = pin_kind::sink;
     return true;
 }

@@ -19,7 +19,9 @@ ledger read_ledger() noexcept {
 }
 
 std::string_view name_of(reason r) {
-    constexpr std::string_view names[reasons] = {"asked", "kernel read", "kernel write", "pins full"};
+    constexpr std::string_view names[reasons] = {"asked",         "kernel read", "kernel write", "pins full",
+                                                 "copy on write", "page in",     "file read",    "file write",
+                                                 "too small",     "over limit",  "not lendable", "loan ended"};
     return names[static_cast<unsigned>(r)];
 }
 

@@ -10,12 +10,20 @@ namespace xio {
 
 // Why bytes were copied.
 enum class reason : k::u8 {
-    asked,        // copy() from a source to a sink: the caller wanted two of it
-    kernel_read,  // out of a source into kernel bytes
-    kernel_write, // from kernel bytes into a sink or a fresh source
-    pins_full,    // a page had no room for one more pin
+    asked,         // copy() from a source to a sink: the caller wanted two of it
+    kernel_read,   // out of a source into kernel bytes
+    kernel_write,  // from kernel bytes into a sink or a fresh source
+    pins_full,     // a page had no room for one more pin
+    copy_on_write, // a page that others hold was about to change
+    page_in,       // a page was made of bytes that lie elsewhere
+    file_read,     // out of a file's pages, to whoever reads
+    file_write,    // into a file's pages
+    too_small,     // below the threshold from which lending pays
+    over_limit,    // the payer has lent too much already
+    not_lendable,  // the pages could not be kept as they are: odd, shared or being filled
+    loan_ended,    // a loan lasted too long
 };
-constexpr unsigned reasons = 4;
+constexpr unsigned reasons = 12;
 
 // What else happens to xio, for the books.
 enum class happening : k::u8 {

@@ -32,6 +32,15 @@ k::u64 kernel_offset(std::span<const std::byte> bytes) {
 
 } // namespace
 
+slice_base::slice_base(const user_ranges& user) noexcept : user_(&user) {
+    for (const user_range& r : user.ranges)
+        bytes_ += r.bytes;
+    if (bytes_)
+        advance_in_ranges(0); // over empty pieces at the start
+    else
+        user_ = nullptr;
+}
+
 k::result<source> source::from(list_builder& builder) noexcept {
     return source(TRY(builder.finish()));
 }

@@ -8,6 +8,10 @@
 #include <atomic>
 #include <cstdint>
 
+namespace arch {
+class user_map;
+}
+
 namespace arch::host {
 
 constexpr std::uint64_t never = ~std::uint64_t{0}; // a deadline that does not come
@@ -19,6 +23,7 @@ struct alignas(128) cpu_state : cpu_local {
     std::atomic<std::uint32_t> asleep;      // inside wait_for_event(): whoever latches an event must wake it
     std::atomic<std::uint64_t> deadline_ns; // clock::arm()'s, or never
     std::atomic<bool> running;
+    user_map* loaded_map;
     vaddr start_stack_top; // where a secondary CPU begins; 0: on its pthread's own stack
     std::uint64_t pthread; // its pthread_t, once running
 };

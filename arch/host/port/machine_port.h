@@ -5,6 +5,7 @@
 // disabled" is therefore a flag that keeps critical_leave() and relax() from delivering.
 #pragma once
 
+#include "arch/common/user_tables.h"
 #include "arch/host/port/cpu_state.h"
 #include "arch/host/port/sanitizers.h"
 
@@ -51,6 +52,45 @@ struct cpu {
     static std::string_view model() noexcept { return "a Linux process"; }
 };
 
+// Nobody but this port's software walks the tables.
+class user_map : public user_tables {
+  public:
+    static void set_table_source(paddr (*take)(), void (*give)(paddr)) noexcept { set_frame_source({take, give}); }
+    void destroy() noexcept;
+    void activate() noexcept;
+    static void deactivate() noexcept;
+    std::uint32_t active() const noexcept { return active_.load(); }
+    static void leave(user_map& map) noexcept;
+    static void flush_here(vaddr, std::size_t) noexcept {} // translations are looked up each time
+    std::size_t copy_in(void* to, vaddr from, std::size_t bytes) noexcept;
+    std::size_t copy_out(vaddr to, const void* from, std::size_t bytes) noexcept;
+    std::size_t zero_out(vaddr to, std::size_t bytes) noexcept;
+
+  private:
+    std::atomic<std::uint32_t> active_{0};
+};
+
+// This port cannot run user code: registers are kept, and that is all.
+class user_context {
+  public:
+    static bool supported() noexcept { return false; }
+    static std::size_t memory_needed() noexcept { return 0; }
+    void attach(std::span<std::byte>) noexcept {}
+    user_registers& registers() noexcept { return registers_; }
+    void reset(std::uint64_t entry, std::uint64_t stack) noexcept;
+    void copy(const user_context& other) noexcept { *this = other; }
+    user_exit run() noexcept;
+    std::uint64_t thread_pointer() const noexcept { return thread_pointer_; }
+    void set_thread_pointer(std::uint64_t address) noexcept { thread_pointer_ = address; }
+    std::span<const std::byte> save_float() noexcept { return {}; }
+    bool load_float(std::span<const std::byte>) noexcept { return false; }
+    static std::uint64_t float_features() noexcept { return 0; }
+
+  private:
+    user_registers registers_{};
+    std::uint64_t thread_pointer_ = 0;
+};
+
 // A fiber: a saved stack pointer, and what the sanitizers want to know about the stack.
 class context {
   public:
@@ -59,11 +99,13 @@ class context {
     void retire() noexcept;
     // With a stack on which the caller does not stand (0 and 0, say), the one on which the CPU began is meant.
     void adopt(vaddr stack, std::size_t size) noexcept;
+    void set_user(user_map* map, user_context*) noexcept;
 
   private:
     static void begin(void* self);
 
     void* saved_sp_ = nullptr;
+    user_map* map_ = nullptr;
     vaddr stack_ = 0;
     std::size_t size_ = 0;
     void (*entry_)(void*) = nullptr;
@@ -81,6 +123,7 @@ struct clock {
     static void arm(std::uint64_t deadline_ns) noexcept;
     static void disarm() noexcept;
     static std::uint64_t since_handover_ns() noexcept { return now_ns(); }
+    static std::uint64_t wall_seconds() noexcept;
 };
 
 namespace host {
@@ -96,6 +139,7 @@ struct memory {
         return static_cast<paddr>(static_cast<const std::byte*>(p) - host::direct_base);
     }
     static std::size_t copy_catching(void* to, const void* from, std::size_t bytes) noexcept;
+    static void zero_page(void* page) noexcept { __builtin_memset(page, 0, page_size); }
     static bool protect_direct(paddr pa, std::size_t bytes, bool writable) noexcept;
 
     // Tell AddressSanitizer that nobody may touch these bytes / that they are good again.

@@ -11,12 +11,15 @@ namespace arch::x86 {
 
 struct alignas(64) cpu_data : cpu_local {
     u32 apic_id;
-    std::atomic<bool> started;           // takes interrupts; shared
-    u64 deadline_ns;                     // of clock::arm(); no_deadline if none
-    descriptor_tables tables;            // GDT and TSS
-    const trap_frame* stopped_at;        // where the NMI of a dying machine found this CPU; shared
-    std::atomic<u64> flushes_done;       // the last TLB flush request that this CPU has served; shared
-    u64 fault_stacks[fault_stack_count]; // tops of the stacks for NMI, double fault and machine check
+    std::atomic<bool> started;            // takes interrupts; shared
+    u64 deadline_ns;                      // of clock::arm(); no_deadline if none
+    alignas(64) descriptor_tables tables; // GDT and TSS, where user_entry.S expects them
+    u64 user_stack;                       // scratch of user_entry.S
+    user_map* loaded_map;                 // null: the kernel's own tables
+    const user_context* float_owner;      // whose floating-point state was loaded last; only to be compared
+    const trap_frame* stopped_at;         // where the NMI of a dying machine found this CPU; shared
+    std::atomic<u64> flushes_done;        // the last TLB flush request that this CPU has served; shared
+    u64 fault_stacks[fault_stack_count];  // tops of the stacks for NMI, double fault and machine check
 };
 
 constexpr u64 no_deadline = ~u64{0};

@@ -27,6 +27,8 @@ struct [[gnu::packed]] table_register {
 
 constexpr unsigned trap_stub_size = 16;
 constexpr u8 interrupt_gate = 0x8e; // present, ring 0, interrupts off on entry
+constexpr u8 user_gate = 0xee;      // user code may raise it by an instruction
+constexpr unsigned vector_breakpoint = 3;
 
 alignas(4096) constinit std::array<gate, 256> interrupt_table{};
 
@@ -74,7 +76,7 @@ void build_interrupt_table() {
             .offset_low = static_cast<u16>(stub),
             .segment = kernel_code,
             .stack = stack_of(vector),
-            .type = interrupt_gate,
+            .type = vector == vector_breakpoint ? user_gate : interrupt_gate,
             .offset_middle = static_cast<u16>(stub >> 16),
             .offset_high = static_cast<u32>(stub >> 32),
             .reserved = 0,

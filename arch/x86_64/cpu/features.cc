@@ -1,6 +1,8 @@
 #include "arch/x86_64/cpu/features.h"
 
+#include "arch/x86_64/cpu/float_state.h"
 #include "arch/x86_64/cpu/instructions.h"
+#include "arch/x86_64/cpu/user_entry.h"
 
 #include <algorithm>
 #include <cstring>
@@ -18,6 +20,10 @@ namespace {
 
 constexpr u64 cr0_write_protect = 1u << 16;
 constexpr u64 cr4_global_pages = 1u << 7;
+constexpr u64 cr4_user_counters = 1u << 8;
+constexpr u64 cr4_fsgsbase = 1u << 16;
+constexpr u64 cr4_protection_keys = 1u << 22;
+constexpr u64 cr4_cet = 1u << 23;
 constexpr u64 cr4_umip = 1u << 11;
 constexpr u64 cr4_smep = 1u << 20;
 constexpr u64 cr4_smap = 1u << 21;
@@ -53,6 +59,8 @@ void find_features() {
         .smap = (structured.b >> 20 & 1) != 0,
         .umip = (structured.c >> 2 & 1) != 0,
         .x2apic = (basic.c >> 21 & 1) != 0,
+        .xsave = last >= 13 && (basic.c >> 26 & 1) != 0,
+        .xsaveopt = last >= 13 && (basic.c >> 26 & 1) != 0 && (cpuid(13, 1).a & 1) != 0,
         .tsc_adjust = (structured.b >> 1 & 1) != 0,
         .invariant_tsc = last_extended >= 0x8000'0007 && (cpuid(0x8000'0007).d >> 8 & 1) != 0,
         .hypervisor = (basic.c >> 31 & 1) != 0,
@@ -66,12 +74,15 @@ void find_features() {
 void enable_protections() {
     if (features.no_execute) write_msr(msr::efer, read_msr(msr::efer) | efer_no_execute);
     write_cr0(read_cr0() | cr0_write_protect);
-    u64 cr4 = read_cr4();
+    // What firmware may have left on and user code must not have: performance counters, GS of its own, keys, CET.
+    u64 cr4 = read_cr4() & ~(cr4_user_counters | cr4_fsgsbase | cr4_protection_keys | cr4_cet);
     if (features.global_pages) cr4 |= cr4_global_pages;
     if (features.smep) cr4 |= cr4_smep;
     if (features.smap) cr4 |= cr4_smap;
     if (features.umip) cr4 |= cr4_umip;
     write_cr4(cr4);
+    enable_float();
+    enable_syscall();
 }
 
 std::string_view cpu_model() {

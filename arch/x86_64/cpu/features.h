@@ -13,6 +13,7 @@ struct cpu_features {
     bool global_pages;
     bool smep, smap, umip;
     bool x2apic;
+    bool xsave, xsaveopt;
     bool tsc_adjust;
     bool invariant_tsc;
     bool hypervisor; // this is a virtual machine
@@ -25,7 +26,8 @@ extern cpu_features features;
 // Fills `features`.
 void find_features();
 
-// Sets this CPU's control registers: NX, write protection in ring 0, global pages, SMEP, SMAP, UMIP.
+// Sets this CPU's control registers: NX, write protection in ring 0, global pages, SMEP, SMAP, UMIP, and
+// lets floating-point registers and `syscall` be used.
 void enable_protections();
 
 // The processor's name, from CPUID.

@@ -47,6 +47,10 @@ constexpr u32 apic_base = 0x1b;
 constexpr u32 tsc_adjust = 0x3b;
 constexpr u32 x2apic_first = 0x800;
 constexpr u32 efer = 0xc000'0080;
+constexpr u32 star = 0xc000'0081;
+constexpr u32 lstar = 0xc000'0082;
+constexpr u32 syscall_mask = 0xc000'0084;
+constexpr u32 fs_base = 0xc000'0100;
 constexpr u32 gs_base = 0xc000'0101;
 constexpr u32 kernel_gs_base = 0xc000'0102;
 } // namespace msr

@@ -8,16 +8,16 @@
 
 namespace arch::x86 {
 
-void handle_interrupt(trap_frame& frame) {
-    switch (frame.vector) {
+void handle_interrupt(u64 vector) {
+    switch (vector) {
     case vector_ipi: this_cpu().pending.fetch_or(event_ipi, std::memory_order_relaxed); break;
     case vector_timer: timer_interrupt(); break;
     case vector_console: console_interrupt(); break;
     case vector_flush: serve_flush(); break;
     case vector_spurious: return; // not a real one: no acknowledgement
     default:
-        if (frame.vector <= vector_last_legacy) return; // a spurious one of an 8259
-        break;                                          // nobody's: acknowledged and forgotten
+        if (vector <= vector_last_legacy) return; // a spurious one of an 8259
+        break;                                    // nobody's: acknowledged and forgotten
     }
     // Before events are delivered: this thread may be switched away from and come back much later.
     end_of_interrupt();
@@ -32,5 +32,5 @@ extern "C" void arch_trap(arch::x86::trap_frame* frame) {
     if (frame->vector < 32)
         arch::x86::handle_exception(*frame);
     else
-        arch::x86::handle_interrupt(*frame);
+        arch::x86::handle_interrupt(frame->vector);
 }

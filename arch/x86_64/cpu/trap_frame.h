@@ -7,6 +7,7 @@ namespace arch::x86 {
 
 using k::u16, k::u32, k::u64, k::u8;
 
+// The order is also that of user_registers.
 struct trap_frame {
     u64 r15, r14, r13, r12, r11, r10, r9, r8;
     u64 rbp, rdi, rsi, rdx, rcx, rbx, rax;

@@ -1,9 +1,10 @@
 // Entry and exit of exceptions and interrupts. 256 stubs of 16 bytes each push what the CPU did not (an
 // error code, the vector), then the registers (struct trap_frame), and call arch_trap(frame).
 //
-// Rule: GS is the kernel's whenever C++ runs. Code that comes from user mode (CS.RPL 3) swaps it on
-// the way in and out. NMI, double fault and machine check may strike between entry from user mode
-// and that swap, so they look at GS's base itself: the kernel's has its top bit set.
+// What comes from user mode (CS.RPL 3) finds an empty frame where the CPU pushes and goes on in user_entry.S.
+//
+// Rule: GS is the kernel's whenever C++ runs. NMI, double fault and machine check may strike between entry from
+// user mode and the swap, so they look at GS's base itself: the kernel's has its top bit set.
 
         .set    MSR_GS_BASE, 0xc0000101
         .set    FRAME_CS, 18 * 8
@@ -74,22 +75,18 @@ arch_trap_stubs:
 trap:
         save_registers
         testb   $3, FRAME_CS(%rsp)
-        jz      1f
-        swapgs
-1:      testl   $RFLAGS_AC, FRAME_RFLAGS(%rsp)
+        jnz     arch_trap_from_user
+        testl   $RFLAGS_AC, FRAME_RFLAGS(%rsp)
         jnz     clear_ac
 2:      movq    %rsp, %rdi
         // The CPU aligned the stack before its five words, so that 22 words leave it aligned again.
         // rbp still is the interrupted code's: the backtrace goes from arch_trap straight to it.
         call    arch_trap
-        testb   $3, FRAME_CS(%rsp)
-        jz      3f
-        swapgs
-3:      restore_registers
+        restore_registers
         iretq
 
-// Code that may reach user memory (or user code that likes alignment checks) was interrupted: the handler,
-// and whatever thread it switches to, shall not inherit that. Not clac: older CPUs lack it.
+// Code that may reach user memory was interrupted: the handler, and whatever thread it switches to, shall not
+// inherit that. Not clac: older CPUs lack it.
 clear_ac:
         pushfq
         andl    $~RFLAGS_AC, (%rsp)

@@ -1,4 +1,5 @@
-// The clock behind arch::clock: the time-stamp counter for now, the local APIC's timer for later.
+// The clock behind arch::clock: the time-stamp counter tells what time it is, the local APIC's timer when a deadline
+// has come.
 #pragma once
 
 #include "kernel/lib/types.h"

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "arch/common/fresh_stack.h"
+#include "arch/common/user_tables.h"
 #include "arch/x86_64/mm/layout.h"
 
 namespace arch {
@@ -81,19 +82,81 @@ class cpu {
     static std::string_view model() noexcept;
 };
 
+class user_map : public user_tables {
+  public:
+    static void set_table_source(paddr (*take)(), void (*give)(paddr)) noexcept;
+    bool create();
+    void destroy() noexcept;
+    void activate() noexcept;
+    static void deactivate() noexcept;
+    std::uint32_t active() const noexcept { return active_.load(); }
+    static void leave(user_map& map) noexcept;
+    static void flush_here(vaddr va, std::size_t pages) noexcept;
+    std::size_t copy_in(void* to, vaddr from, std::size_t bytes) noexcept;
+    std::size_t copy_out(vaddr to, const void* from, std::size_t bytes) noexcept;
+    std::size_t zero_out(vaddr to, std::size_t bytes) noexcept;
+
+  private:
+    std::atomic<std::uint32_t> active_{0};
+};
+
+class user_context {
+  public:
+    static bool supported() noexcept { return true; }
+    static std::size_t memory_needed() noexcept;
+    void attach(std::span<std::byte> memory) noexcept;
+    user_registers& registers() noexcept { return registers_; }
+    void reset(std::uint64_t entry, std::uint64_t stack) noexcept;
+    void copy(const user_context& other) noexcept;
+    user_exit run() noexcept;
+    std::uint64_t thread_pointer() const noexcept { return thread_pointer_; }
+    void set_thread_pointer(std::uint64_t address) noexcept;
+    std::span<const std::byte> save_float() noexcept;
+    bool load_float(std::span<const std::byte> image) noexcept;
+    static std::uint64_t float_features() noexcept;
+
+  private:
+    friend class context;
+
+    bool may_sysret() const noexcept;
+    bool put_right() noexcept;
+    void enter_registers() noexcept;
+    void leave_registers() noexcept;
+    void forget_registers() noexcept;
+
+    // The first two are where cpu/user_entry.S expects them.
+    alignas(16) user_registers registers_;
+    void* kernel_stack_;           // while in user mode: the stack pointer of who called run()
+    std::byte* float_image_;       // an XSAVE area
+    std::uint64_t thread_pointer_; // FS base
+    bool in_registers_;            // this CPU's floating-point registers and FS base are this context's
+    unsigned float_cpu_;           // the CPU whose registers may still be the same as float_image_
+};
+
 class context {
   public:
     void prepare(vaddr stack, std::size_t size, void (*entry)(void*), void* argument) noexcept {
         stack_pointer_ = fresh_stack(stack, size, entry, argument);
+        map_ = nullptr;
+        user_ = nullptr;
     }
-    static void switch_to(context& from, context& to, leaving) noexcept {
+    static void switch_to(context& from, context& to, leaving how) noexcept {
+        if (from.user_) [[unlikely]]
+            leave_user(*from.user_, how);
+        if (to.map_) [[unlikely]]
+            to.map_->activate();
         arch_switch_stacks(&from.stack_pointer_, to.stack_pointer_);
     }
     void retire() noexcept { stack_pointer_ = nullptr; }
     void adopt(vaddr, std::size_t) noexcept {} // the first switch away saves all there is
+    void set_user(user_map* map, user_context* user) noexcept;
 
   private:
+    static void leave_user(user_context& user, leaving how) noexcept;
+
     void* stack_pointer_ = nullptr;
+    user_map* map_ = nullptr;
+    user_context* user_ = nullptr;
 };
 
 class clock {
@@ -108,6 +171,7 @@ class clock {
                                           32);
     }
     static std::uint64_t since_handover_ns() noexcept { return now_ns(); }
+    static std::uint64_t wall_seconds() noexcept; // dev/rtc.cc
     static std::uint64_t cycles_hz() noexcept { return cycles_hz_; }
     static void arm(std::uint64_t deadline_ns) noexcept;
     static void disarm() noexcept;
@@ -134,6 +198,7 @@ class memory {
     static paddr physical(const void* from) noexcept { return reinterpret_cast<vaddr>(from) - x86::direct_base; }
     static std::size_t copy_catching(void* to, const void* from, std::size_t bytes) noexcept;
     static bool protect_direct(paddr pa, std::size_t bytes, bool writable) noexcept;
+    static void zero_page(void* page) noexcept;
     static void poison(void*, std::size_t) noexcept {} // no memory checker here
     static void unpoison(void*, std::size_t) noexcept {}
 };

@@ -1,0 +1,64 @@
+// The page tables of one user address space, in x86-64's four-level format. The hardware of one port walks
+// them, the other port's software does: both share what builds and changes them.
+//
+// Rules. What may be done at an address is what all four levels allow, so that writing can be taken away from much at
+// once by an upper entry; whoever needs writing somewhere below pushes that down along its own path first. A table is
+// given back with the whole map only: another CPU may remember where it lies. Entries are read and written
+// as atomics, for other CPUs walk the tables meanwhile; who changes them is serialised by the caller.
+#pragma once
+
+#include "arch/common/user_registers.h"
+#include "kernel/lib/types.h"
+
+#include <cstddef>
+
+namespace arch {
+
+// The contracts of these functions are those of arch::user_map (machine.h).
+class user_tables {
+  public:
+    using u64 = k::u64;
+
+    struct frame_source {
+        u64 (*take)();
+        void (*give)(u64);
+    };
+    static void set_frame_source(frame_source source) noexcept { source_ = source; }
+    static frame_source source() noexcept { return source_; }
+    // For a CPU that lacks the no-execute bit: then everything can be executed.
+    static void do_without_no_execute() noexcept;
+
+    bool create() noexcept;
+    bool enter(u64 va, u64 pa, unsigned may) noexcept;
+    bool enter_large(u64 va, u64 pa, unsigned may) noexcept;
+    user_mapping find(u64 va) const noexcept;
+    bool remove(u64 va, std::size_t pages) noexcept;
+    bool write_protect(u64 va, std::size_t pages) noexcept;
+    bool write_protect_all() noexcept;
+
+  protected:
+    void give_back() noexcept; // all tables
+    u64* top() const noexcept { return top_; }
+
+  private:
+    struct leaf {
+        u64* entry; // null: nothing is mapped
+        u64 value, common;
+        unsigned level;
+    };
+    leaf leaf_of(u64 va) const noexcept;
+    bool enter_slowly(u64 va, u64 leaf) noexcept;
+    u64 make_way(u64& entry, u64 va, unsigned level, bool writing) noexcept;
+    u64 split(u64& entry, u64 va) noexcept;
+    u64 take_table(u64 va, unsigned level) noexcept;
+    void retire(u64 table, u64 va) noexcept;
+
+    static frame_source source_;
+    static u64 rights_[8]; // the flags of an entry, by user_access bits
+
+    u64* top_ = nullptr;
+    u64 used_[4] = {}; // a bit for each entry of the top table that is there
+    u64 retired_ = 0;  // tables that large mappings replaced, each kept for the same place
+};
+
+} // namespace arch

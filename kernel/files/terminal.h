@@ -1,0 +1,111 @@
+// files::terminal: a line discipline on a device, who may use it, and who waits for it.
+//
+// Input is typed() by whoever feeds the device, a kernel thread: editing, echo and the signals of the keyboard happen
+// at once, also when nobody reads. A token guards the discipline; what ready() and sleepers look at is kept beside it,
+// under a spinlock.
+//
+// Job control is proc's: a terminal controls at most one session, whose foreground group may use it. A process of
+// another group of that session that reads (or changes settings, or writes if the terminal says so) stops by a signal.
+// Where nobody could continue it (an orphaned group), or it wants no such signal, it gets an error instead.
+#pragma once
+
+#include "kernel/files/file.h"
+#include "kernel/files/line_discipline.h"
+#include "kernel/lwkt/token.h"
+
+#include <optional>
+
+namespace proc {
+struct session;
+}
+
+namespace files {
+
+// What a terminal stands on.
+class terminal_device {
+  public:
+    // Shows these bytes as they are. Must not block.
+    virtual void show(std::string_view bytes) noexcept = 0;
+
+  protected:
+    ~terminal_device() = default;
+};
+
+class terminal {
+  public:
+    explicit terminal(terminal_device& device) noexcept : device_(device) {}
+    ~terminal();
+    terminal(const terminal&) = delete;
+    terminal& operator=(const terminal&) = delete;
+
+    // Bytes came from the keyboard. Thread context.
+    void typed(std::string_view bytes) noexcept;
+
+    k::result<k::u64> read(xio::sink& to, bool nonblocking) noexcept;
+    k::result<k::u64> write(xio::source& from, bool nonblocking) noexcept;
+    k::result<k::u64> ioctl(k::u32 request, k::u64 argument) noexcept;
+    k::u32 ready() noexcept;
+    pollable& watched() noexcept { return watched_; }
+
+    // Settings as ioctl() changes them. Waiting input is dropped if asked so.
+    void set(const termios& to, bool drop_input) noexcept;
+    termios settings() noexcept;
+
+    // Makes it the controlling terminal of the running process's session. EPERM: it leads no session, has another
+    // terminal, or this one has another session (unless `steal` and privileged).
+    k::status control_callers_session(bool steal) noexcept;
+    // The session loses its terminal; its foreground group gets SIGHUP and SIGCONT. For the exit of its leader. Nothing
+    // if there is none. Thread context.
+    static void leave(proc::session& s) noexcept;
+    // The controlling terminal of the running process, or null.
+    static terminal* of_caller() noexcept;
+
+  private:
+    enum class use : k::u8 { read, write, change };
+    // May the running process do this now? EINTR: it was sent a signal that stops it; EIO.
+    k::status check_foreground(use what) noexcept;
+    bool is_callers() noexcept;
+    void signal_foreground(int number) noexcept;
+    k::u32 least_bytes(k::u64 wanted) noexcept;
+    // How far a read has come.
+    struct progress {
+        k::u64 bytes = 0;
+        bool line_ended = false;
+        std::optional<k::error> bad;
+    };
+    k::result<bool> wait_for_input(k::u64 wanted, bool nonblocking) noexcept;
+    bool take_some(xio::sink& to, progress& so_far) noexcept;
+    void publish() noexcept REQUIRES(token_);
+    void set_window(const window_size& to) noexcept;
+    k::result<k::u64> control_ioctl(k::u32 request, k::u64 argument) noexcept;
+    k::result<k::u64> flush(k::u64 which) noexcept;
+    k::result<k::u64> set_flow(k::u64 how) noexcept;
+    k::result<k::u64> set_foreground(int group) noexcept;
+
+    terminal_device& device_;
+    lwkt::token token_;
+    line_discipline discipline_ GUARDED_BY(token_);
+    window_size window_ GUARDED_BY(token_) = {24, 80, 0, 0};
+
+    // What can be seen of the discipline without the token.
+    lwkt::spinlock lock_;
+    k::u32 readable_ GUARDED_BY(lock_) = 0; // bytes
+    bool line_ GUARDED_BY(lock_) = false;   // canonical: a line waits
+    bool canonical_ GUARDED_BY(lock_) = true;
+    bool stopped_ GUARDED_BY(lock_) = false;
+    k::u8 minimum_ GUARDED_BY(lock_) = 1; // VMIN and VTIME, the latter in tenths of a second
+    k::u8 time_ GUARDED_BY(lock_) = 0;
+
+    lwkt::wait_queue readers_;
+    lwkt::wait_queue writers_; // while stopped
+    pollable watched_;
+
+    proc::session* session_ = nullptr; // proc::tree guards it; it has a hold of it
+};
+
+// The terminal as an open file. `number` is its device number, as stat() shows it. ENOMEM.
+k::result<file_ref> open_terminal(terminal& t, k::u32 flags, k::u64 number) noexcept;
+// The terminal behind a file, if it is one.
+terminal* terminal_of(file& f) noexcept;
+
+} // namespace files

@@ -1,0 +1,81 @@
+#include "kernel/proc/process.h"
+
+#include "kernel/mem/slab.h"
+#include "kernel/proc/group.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace proc {
+
+k::result<k::ref<shared_text>> shared_text::create(std::string_view text) noexcept {
+    void* memory = mem::allocate(sizeof(shared_text) + text.size());
+    if (!memory) return k::error::nomem;
+    auto* made = new (memory) shared_text(text.size());
+    text.copy(reinterpret_cast<char*>(made + 1), text.size());
+    return k::ref<shared_text>(made);
+}
+
+void shared_text::last_holder_left() noexcept {
+    mem::free(this);
+}
+
+void usage::add(const usage& other) noexcept {
+    user_ns += other.user_ns;
+    system_ns += other.system_ns;
+    faults += other.faults;
+    waits += other.waits;
+    peak_pages = std::max(peak_pages, other.peak_pages);
+}
+
+process::process(int number) noexcept : pid(number) {}
+process::process(int number, const process& parents) noexcept : pid(number), limits(parents.limits) {}
+
+process::~process() NO_THREAD_SAFETY_ANALYSIS {
+    kassert(threads.empty() && children.empty() && !group && !payer && !space);
+}
+
+void process::last_holder_left() noexcept {
+    mem::destroy(this);
+}
+
+k::ref<vm::space> process::share_space() const noexcept {
+    lwkt::spin_guard guard(threads_lock);
+    return space.share();
+}
+
+k::ref<shared_text> process::working_directory() const noexcept {
+    lwkt::spin_guard guard(text_lock);
+    return directory.share();
+}
+
+k::ref<shared_text> process::program() const noexcept {
+    lwkt::spin_guard guard(text_lock);
+    return executable.share();
+}
+
+void process::set_working_directory(k::ref<shared_text> to) noexcept {
+    lwkt::spin_guard guard(text_lock);
+    std::swap(directory, to); // `to` goes after the lock: it was made before the guard
+}
+
+void process::set_program(k::ref<shared_text> to) noexcept {
+    lwkt::spin_guard guard(text_lock);
+    std::swap(executable, to);
+}
+
+usage usage_of(const thread& t) noexcept {
+    const cpu_time time = cpu_time_of(t);
+    return {time.user_ns, time.system_ns, t.faults.load(std::memory_order_relaxed),
+            t.sleeps.load(std::memory_order_relaxed), 0};
+}
+
+usage process::used() const noexcept {
+    lwkt::spin_guard guard(threads_lock);
+    usage sum = dead_threads;
+    for (const thread& t : threads)
+        sum.add(usage_of(t));
+    return sum;
+}
+
+} // namespace proc

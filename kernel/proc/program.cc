@@ -1,0 +1,73 @@
+#include "kernel/proc/program.h"
+
+#include "kernel/proc/boot_files.h"
+
+namespace proc {
+
+namespace {
+
+k::u64 page_down(k::u64 at) {
+    return k::align_down<k::u64>(at, arch::page_size);
+}
+k::u64 page_up(k::u64 at) {
+    return k::align_up<k::u64>(at, arch::page_size);
+}
+
+k::status map_fixed(vm::space& into, k::u64 at, k::u64 bytes, k::u8 access, k::ref<vm::object> what, k::u64 offset) {
+    vm::map_request request{.hint = at, .bytes = bytes, .access = access};
+    request.what = std::move(what);
+    request.offset = offset;
+    request.fixed = true;
+    TRY(into.map(request));
+    return {};
+}
+
+// The pages that hold bytes of the file come from its object; what is left of the last of them, and the pages after it,
+// are zeroes.
+k::status map_segment(vm::space& into, const elf::segment& s, const program_file& file, k::u64 bias) {
+    const k::u64 base = page_down(s.address + bias);
+    const k::u64 file_end = s.address + bias + s.file_bytes, end = s.address + bias + s.memory_bytes;
+    k::u64 zeroes_from = base;
+    if (s.file_bytes) {
+        zeroes_from = page_up(file_end);
+        TRY(map_fixed(into, base, zeroes_from - base, s.access, file.object.share(), page_down(s.offset)));
+        if (end > file_end && (s.access & arch::user_write)) {
+            const k::u64 rest = std::min(end, zeroes_from) - file_end;
+            if (into.zero_out(file_end, rest) != rest) return k::error::nomem;
+        }
+    }
+    if (page_up(end) <= zeroes_from) return {};
+    return map_fixed(into, zeroes_from, page_up(end) - zeroes_from, s.access, {}, 0);
+}
+
+// A free place for all of a program that may lie anywhere.
+k::result<k::u64> choose_bias(vm::space& into, const elf::image& program, k::u64 wanted) {
+    if (!program.anywhere) return k::u64{0};
+    const k::u64 lowest = program.lowest(), span = program.end() - lowest;
+    if (wanted) return k::align_up(wanted, program.alignment) - k::align_down(lowest, program.alignment);
+    const k::u64 slack = program.alignment - arch::page_size;
+    vm::map_request place{.bytes = span + slack, .access = arch::user_none};
+    const k::u64 at = TRY(into.map(place));
+    TRY(into.unmap(at, span + slack));
+    return k::align_up(at, program.alignment) - k::align_down(lowest, program.alignment);
+}
+
+} // namespace
+
+k::result<program_file> open_program(std::string_view path) noexcept {
+    const archive_file* found = TRY(boot_files().find(path));
+    constexpr k::u32 may_run = 0111;
+    if (!found->is(type_regular) || !(found->mode & may_run)) return k::error::acces;
+    return program_file{found->bytes, TRY(object_of(*found))};
+}
+
+k::result<loaded_program> load_program(vm::space& into, const elf::image& program, const program_file& file,
+                                       k::u64 wanted) noexcept {
+    const k::u64 bias = TRY(choose_bias(into, program, wanted));
+    if (!elf::fits(program, bias)) return k::error::noexec;
+    for (const elf::segment& s : program.loaded())
+        TRY(map_segment(into, s, file, bias));
+    return loaded_program{bias, program.entry + bias, program.end() + bias};
+}
+
+} // namespace proc

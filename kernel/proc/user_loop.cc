@@ -1,0 +1,96 @@
+// The life of a thread that runs user code. All that is asked of it from outside (signals, an end, another CPU, a turn
+// for others) comes as a bit of its attention word, so the way back to user mode is one test when nothing is asked.
+#include "kernel/proc/user_loop.h"
+
+#include "kernel/lib/log.h"
+#include "kernel/proc/current.h"
+#include "kernel/proc/exit.h"
+#include "kernel/proc/process.h"
+#include "kernel/proc/user_exception.h"
+#include "kernel/proc/user_scheduler.h"
+#include "kernel/syscall/dispatch.h"
+#include "sys/vm/user_pointer.h"
+
+namespace proc {
+
+namespace {
+
+constexpr k::u32 all_attention = lwkt::attention_turn | attention_signal | attention_end | attention_move;
+
+void handle_page_fault(thread& t, const arch::user_exit& why) {
+    t.faults.store(t.faults.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    const k::status done = t.owner.space->fault(why.address, why.access);
+    if (done) return;
+    switch (done.error()) {
+    case k::error::io: return fault_signal(sig_bus, bus_address, why.address);
+    case k::error::nomem:
+        // Only the one that asked for memory pays.
+        k::log("out of memory: process {} ({}) ends\n", t.owner.pid, t.name);
+        return end_process(t.owner, killed_by(sig_kill));
+    default: return fault_signal(sig_segv, done.error() == k::error::acces ? segv_access : segv_map_error, why.address);
+    }
+}
+
+// What was asked of the thread since it came into the kernel. A call that ended with EINTR is settled even if the
+// signal is gone: it may begin anew.
+void pay_attention(thread& t) {
+    do {
+        const k::u32 asked = t.attention.load(std::memory_order_acquire) & all_attention;
+        if (asked & attention_end) leave();
+        if (asked & (lwkt::attention_turn | attention_move)) {
+            t.attention.fetch_and(~(lwkt::attention_turn | attention_move), std::memory_order_relaxed);
+            give_way(t);
+        }
+        deliver_signals(t);
+    } while (t.asked(all_attention));
+}
+
+// CPU-time timers are looked at here: whoever sets one also has its threads come by from time to time.
+void charge_timers(thread& t) {
+    const cpu_time now = cpu_time_of(t);
+    t.owner.timers.charge(now.user_ns - t.charged.user_ns, now.system_ns - t.charged.system_ns);
+    t.charged = now;
+}
+
+} // namespace
+
+void use_space(thread& t, vm::space& space) noexcept {
+    lwkt::critical section;
+    lwkt::self().context.set_user(&space.map_for_cpu(), &t.user);
+}
+
+void use_no_space(thread& t) noexcept {
+    lwkt::critical section;
+    lwkt::self().context.set_user(nullptr, &t.user);
+}
+
+void run_user_thread(void* argument) {
+    thread& t = *static_cast<thread*>(argument);
+    {
+        lwkt::critical section;
+        lwkt::self().user = &t;
+        t.kernel = &lwkt::self();
+    }
+    use_space(t, *t.owner.space);
+    if (t.before_start) t.before_start(t, t.before_start_argument);
+    if (t.set_child_tid) (void)vm::user_pointer<int>(t.set_child_tid).write(*t.owner.space, t.tid);
+    if (t.asked(all_attention)) pay_attention(t);
+    for (;;) {
+        const k::u64 left_at = arch::clock::cycles();
+        const arch::user_exit why = t.user.run();
+        const k::u64 user_cycles = arch::clock::cycles() - left_at;
+        t.user_cycles.store(t.user_cycles.load(std::memory_order_relaxed) + user_cycles, std::memory_order_relaxed);
+        bool settle = false;
+        if (why.kind != arch::user_exit_kind::syscall) t.call = nullptr;
+        switch (why.kind) {
+        case arch::user_exit_kind::syscall: settle = syscalls::dispatch(t); break;
+        case arch::user_exit_kind::page_fault: handle_page_fault(t, why); break;
+        case arch::user_exit_kind::exception: handle_exception(t, why); break;
+        case arch::user_exit_kind::interrupt: charge_timers(t); break;
+        }
+        if (settle || t.asked(all_attention)) [[unlikely]]
+            pay_attention(t);
+    }
+}
+
+} // namespace proc

@@ -1,0 +1,24 @@
+// The parts of the system call table, each kept by the file named like it.
+#pragma once
+
+#include "kernel/syscall/table.h"
+
+namespace syscalls {
+
+extern const std::span<const entry> process_calls;    // fork, exec, exit, wait, who is who
+extern const std::span<const entry> credential_calls; // user and group ids
+extern const std::span<const entry> limit_calls;      // limits, and what was used
+extern const std::span<const entry> sched_calls;      // CPUs and priorities
+extern const std::span<const entry> misc_calls;       // what is left
+extern const std::span<const entry> memory_calls;
+extern const std::span<const entry> file_calls;                       // reading and writing
+extern const std::span<const entry> descriptor_calls;                 // dup, close, fcntl
+extern const std::span<const entry> pipe_calls __attribute__((weak)); // pipes, and moving bytes between files
+extern const std::span<const entry> poll_calls;                       // poll, select, epoll
+extern const std::span<const entry> event_calls;                      // files that tell of events, memory files
+extern const std::span<const entry> path_calls __attribute__((weak)); // whatever takes a path
+extern const std::span<const entry> signal_calls;
+extern const std::span<const entry> time_calls;
+extern const std::span<const entry> futex_calls;
+
+} // namespace syscalls

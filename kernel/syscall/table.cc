@@ -1,0 +1,33 @@
+#include "kernel/syscall/table.h"
+
+#include "kernel/lib/panic.h"
+#include "kernel/syscall/calls.h"
+
+#include <algorithm>
+
+namespace syscalls {
+
+namespace detail {
+constinit const entry* by_number[most_calls] = {};
+}
+
+namespace {
+
+const std::span<const entry>* const parts[] = {
+    &process_calls, &credential_calls, &limit_calls,      &sched_calls, &misc_calls,
+    &memory_calls,  &file_calls,       &descriptor_calls, &pipe_calls,  &poll_calls,
+    &event_calls,   &path_calls,       &signal_calls,     &time_calls,  &futex_calls,
+};
+
+} // namespace
+
+void initialise() noexcept {
+    for (const std::span<const entry>* part : parts)
+        if (part)
+            for (const entry& e : *part) {
+                kassert(e.number < most_calls && !detail::by_number[e.number]);
+                detail::by_number[e.number] = &e;
+            }
+}
+
+} // namespace syscalls

@@ -1,0 +1,73 @@
+// vm::entry: one mapping of a space: a range of addresses that shows a range of an object.
+//
+// A shared entry shows `what` and nothing else. A private one shows its own changes, which are in `what` (none before
+// the first), over `under` (a file, or nothing: zeroes). The space's token guards all of it. Addresses and offsets of
+// an entry that stands in an object's list of mappings are also read by others: change() them under that list's lock.
+#pragma once
+
+#include "arch/machine.h"
+#include "kernel/lib/ref.h"
+#include "kernel/lwkt/thread.h"
+#include "sys/xio/user_memory.h"
+
+#include <boost/intrusive/set.hpp>
+
+namespace vm {
+
+class object;
+class space;
+using xio::user_address;
+
+enum class sharing : k::u8 { private_copy, shared };
+
+// What becomes of a range in a child.
+enum class inheritance : k::u8 { as_is, none, zeroed };
+
+constexpr k::u64 pages_in(k::u64 bytes) {
+    return bytes >> arch::page_shift;
+}
+
+struct entry {
+    boost::intrusive::set_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>> by_address;
+    lwkt::list_hook mapping_link; // in the list of the object that shown() gives
+
+    space* in = nullptr;
+    user_address base = 0, end = 0;
+    k::u64 offset = 0;       // pages: the index in `what` that stands at base
+    k::u64 under_offset = 0; // the same for `under`
+    user_address lowest = 0; // of a stack: how far down it may grow
+    k::ref<object> what;
+    k::ref<object> under;
+    k::u8 access = 0;      // user_access bits
+    k::u8 most_access = 0; // what protect() may give
+    sharing how = sharing::private_copy;
+    inheritance inherited = inheritance::as_is;
+    bool grows_down = false;
+    bool locked = false;
+    bool shows_zeroes = false; // the shared page of zeroes may be mapped somewhere in it
+
+    bool is_shared() const { return how == sharing::shared; }
+    k::u64 pages() const { return pages_in(end - base); }
+    k::u64 index_of(user_address at) const { return offset + pages_in(at - base); }
+    k::u64 under_index_of(user_address at) const { return under_offset + pages_in(at - base); }
+    // The object whose other holders must find this mapping; null for fresh memory.
+    object* shown() const { return is_shared() ? what.get() : under.get(); }
+    // Private memory that can be written: what the space has promised itself.
+    bool is_data() const { return !is_shared() && (access & arch::user_write); }
+};
+
+struct entry_base {
+    using type = user_address;
+    type operator()(const entry& e) const { return e.base; }
+};
+using entry_map = boost::intrusive::set<
+    entry,
+    boost::intrusive::member_hook<
+        entry, boost::intrusive::set_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>,
+        &entry::by_address>,
+    boost::intrusive::key_of_value<entry_base>>;
+using mapping_list =
+    boost::intrusive::list<entry, boost::intrusive::member_hook<entry, lwkt::list_hook, &entry::mapping_link>,
+                           boost::intrusive::constant_time_size<false>>;
+
+} // namespace vm

@@ -1,0 +1,328 @@
+// Law 3 for loans: writing is taken away from a page, and every CPU knows, before the loan's pin makes it one that
+// others see. From then on a write gets a copy (fault.cc); once the pin is gone, it just gets its right back.
+#include "sys/vm/loan.h"
+
+#include "sys/xio/walk.h"
+
+#include "kernel/mem/slab.h"
+
+namespace vm {
+
+namespace {
+
+constexpr unsigned attempts = 4; // to find all pages there at once
+constexpr unsigned batch = 64;   // pages collected before they go into the list
+
+// Set once by calibrate_loans().
+loan_thresholds table = {
+    .blocked = arch::page_size,
+    .stable_one_cpu = 16 * 1024,
+    .stable_many = 32 * 1024,
+    .deliver = 16 * 1024,
+    .pages_a_space = 16384,
+};
+
+k::u64 pages_touched(xio::user_range r) {
+    return pages_in(k::align_up<k::u64>(r.base % arch::page_size + r.bytes, arch::page_size));
+}
+
+bool is_user_range(xio::user_range r) {
+    return r.base < arch::user_end && r.bytes <= arch::user_end - r.base;
+}
+
+} // namespace
+
+const loan_thresholds& thresholds() noexcept {
+    return table;
+}
+
+bool worth_lending(space& from, k::u64 bytes) noexcept {
+    const bool elsewhere = std::popcount(from.map_for_cpu().active()) > 1;
+    return bytes >= (elsewhere ? table.stable_many : table.stable_one_cpu);
+}
+
+// Builds one list over all pieces of a range.
+class loan_builder {
+  public:
+    loan_builder(space& s, xio::pin_kind kind, xio::stability promise) noexcept
+        : space_(s), kind_(kind), promise_(promise), list_(s.payer(), kind, promise) {}
+
+    // EAGAIN: this memory cannot be lent so, or keeps changing.
+    k::status add(xio::user_range r) noexcept {
+        user_address at = k::align_down<user_address>(r.base, arch::page_size);
+        const user_address end = at + (pages_touched(r) << arch::page_shift);
+        k::u64 offset = r.base - at, left = r.bytes;
+        for (unsigned vain = 0; at < end;) {
+            auto reached = pin(at, end, offset, left);
+            if (!reached) {
+                // Step one comes second: most memory that is lent was just written and is there.
+                if (reached.error() != k::error::busy) return reached.error();
+                if (++vain == attempts) return k::error::again;
+                TRY(fault_in(at, end));
+                continue;
+            }
+            vain = 0;
+            left -= std::min(*reached - at - offset, left);
+            offset = 0;
+            at = *reached;
+        }
+        return {};
+    }
+    xio::list_builder& list() noexcept { return list_; }
+
+  private:
+    bool fills() const { return kind_ == xio::pin_kind::sink; }
+    bool is_stable() const { return !fills() && promise_ == xio::stability::stable; }
+
+    // Step one: everything is there up to the end of the first mapping, as far as nobody takes it away again.
+    k::status fault_in(user_address first, user_address end) noexcept {
+        const k::u8 wanted = fills() ? arch::user_write : arch::user_read;
+        user_address stop = first + arch::page_size; // at least: perhaps a stack that grows
+        {
+            lwkt::token_hold hold(space_.token_);
+            if (entry* e = space_.entry_at(first)) stop = std::min(e->end, end);
+        }
+        for (user_address at = first; at < stop; at += arch::page_size) {
+            if (space_.pmap_.find(at).access & wanted) continue;
+            if (auto there = space_.fault(at, wanted); !there) {
+                const k::error e = there.error();
+                return e == k::error::acces || e == k::error::io ? k::error::fault : e;
+            }
+        }
+        return {};
+    }
+
+    // Step two, without blocking once the tokens are held: all pages from `first` to `end` or to where the mapping
+    // ends, or none. Returns where it came to. EBUSY: something is not there.
+    k::result<user_address> pin(user_address first, user_address end, k::u64 offset, k::u64 left) noexcept {
+        lwkt::token_hold hold(space_.token_);
+        entry* e = space_.entry_at(first);
+        if (!e || !(e->access & (fills() ? arch::user_write : arch::user_read))) return k::error::busy;
+        end = std::min(end, e->end);
+        k::ref<object> backing = e->shown() ? k::ref<object>::to(*e->shown()) : k::ref<object>();
+        if (!backing) {
+            TRY(pin_locked(*e, nullptr, first, end, offset, left));
+            return end;
+        }
+        const k::u64 generation = space_.generation_;
+        lwkt::token_hold backing_hold(backing->token_);
+        if (space_.generation_ != generation) return k::error::busy;
+        TRY(pin_locked(*e, backing.get(), first, end, offset, left));
+        return end;
+    }
+
+    k::status pin_locked(entry& e, object* backing, user_address first, user_address end, k::u64 offset,
+                         k::u64 left) noexcept {
+        const k::u64 pages = pages_in(end - first);
+        k::status good;
+        for_each_page(e, backing, first, pages, [&](found_page found, bool own) {
+            good = lendable(found, own, backing);
+            return good.has_value();
+        });
+        if (!good) return good;
+        if (is_stable()) { // before any of them is seen by one more
+            if (backing)
+                backing->write_protect_everywhere(e.is_shared() ? e.index_of(first) : e.under_index_of(first), pages);
+            if (!e.is_shared()) flush_cpus(space_.pmap_.write_protect(first, pages), first, pages);
+        }
+        page* some[batch];
+        std::size_t count = 0;
+        auto give = [&] {
+            const k::u64 bytes = std::min<k::u64>((count << arch::page_shift) - offset, left);
+            list_.add_pages({some, count}, offset, bytes);
+            left -= bytes;
+            offset = 0;
+            count = 0;
+        };
+        for_each_page(e, backing, first, pages, [&](found_page found, bool) {
+            some[count++] = found.p ? found.p : zero_page();
+            if (count == batch) give();
+            return true;
+        });
+        if (count) give();
+        return {};
+    }
+
+    // visit(found, own) for each page of a mapping in order, whether it is there or not, until it returns false. `own`:
+    // it is the entry's to write.
+    template <class Visit>
+    void for_each_page(const entry& e, object* backing, user_address first, k::u64 pages, Visit visit) noexcept {
+        if (!backing || e.is_shared()) {
+            if (!e.what) {
+                while (pages && visit(found_page{}, false))
+                    pages--;
+                return;
+            }
+            k::u64 next = e.index_of(first);
+            const k::u64 end = next + pages;
+            const bool all = e.what->tree_.for_each(next, pages, [&](k::u64 index, found_page found) {
+                for (; next < index; next++)
+                    if (!visit(found_page{}, false)) return false;
+                next++;
+                return visit(found, true);
+            });
+            for (; all && next < end; next++)
+                if (!visit(found_page{}, false)) return;
+            return;
+        }
+        for (user_address at = first; pages; pages--, at += arch::page_size) {
+            found_page found = e.what ? e.what->tree_.find(e.index_of(at)) : found_page{};
+            const bool own = found.p;
+            if (!own) found = backing->tree_.find(e.under_index_of(at));
+            if (!visit(found, own)) return;
+        }
+    }
+
+    // EBUSY: it must be faulted in; EAGAIN: it cannot be lent so.
+    k::status lendable(found_page found, bool own, const object* backing) const noexcept {
+        if (fills()) return own && found.sole ? k::status() : k::error::busy;
+        if (!found.p) return backing ? k::status(k::error::busy) : k::status(); // zeroes
+        // Whoever fills the page changes it: no promise can be given.
+        if (is_stable() && found.p->holds.count(hold::sink_pin)) return k::error::again;
+        return {};
+    }
+
+    space& space_;
+    xio::pin_kind kind_;
+    xio::stability promise_;
+    xio::list_builder list_;
+};
+
+namespace {
+
+// The bytes in fresh pages.
+k::result<xio::source> copied(space& from, const xio::source& range, xio::reason why) {
+    auto room = TRY(xio::sink::fresh(range.size(), {.paid_by = from.payer()}));
+    const xio::moved m = xio::copy_some(range, room, why);
+    if (!m.status) return m.status.error();
+    return room.into_source();
+}
+
+template <class Slice> k::status add_all(loan_builder& builder, const Slice& range) {
+    auto at = range.cursor(0);
+    for (k::u64 left = range.size(); left;) {
+        const xio::user_range r = at.range(left);
+        if (!is_user_range(r)) return k::error::fault;
+        TRY(builder.add(r));
+        at.advance(r.bytes);
+        left -= r.bytes;
+    }
+    return {};
+}
+
+} // namespace
+
+k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise) noexcept {
+    if (range.binding() == xio::binding::pages) return range.clone();
+    const bool stable = promise == xio::stability::stable;
+    if (stable ? !worth_lending(from, range.size()) : range.size() < table.blocked)
+        return copied(from, range, xio::reason::too_small);
+    if (from.payer().source_pages() + pages_in(range.size()) > table.pages_a_space)
+        return copied(from, range, xio::reason::over_limit);
+    loan_builder builder(from, xio::pin_kind::source, promise);
+    auto added = add_all(builder, range);
+    if (added) {
+        auto list = xio::source::from_builder(builder.list());
+        if (list || list.error() != k::error::again) return list;
+    } else if (added.error() != k::error::again && added.error() != k::error::busy) {
+        return added.error();
+    }
+    return copied(from, range, xio::reason::not_lendable);
+}
+
+k::result<xio::sink> bind_sink(space& to, const xio::sink& range) noexcept {
+    if (range.binding() == xio::binding::pages) return range.clone();
+    if (to.payer().sink_pages() + pages_in(range.size()) > table.pages_a_space) return k::error::again;
+    loan_builder builder(to, xio::pin_kind::sink, xio::stability::live);
+    TRY(add_all(builder, range));
+    return xio::sink::from_builder(builder.list());
+}
+
+// Gives whole pages away, page by page of one entry.
+class delivery {
+  public:
+    delivery(space& to, const xio::source& from) noexcept : space_(to), from_(from) {}
+
+    // Puts the source's whole pages at [first, first + bytes), both page aligned. How many bytes were given.
+    k::u64 give(user_address first, k::u64 bytes, k::u64 from_offset) noexcept {
+        lwkt::token_hold hold(space_.token_);
+        xio::walker walk(from_, from_offset, bytes);
+        user_address at = first;
+        for (const user_address end = first + bytes; at < end;) {
+            entry* e = space_.entry_at(at);
+            if (!e || e->is_shared() || !(e->access & arch::user_write)) break;
+            const user_address stop = std::min(e->end, end), reached = give_to(*e, at, stop, walk);
+            at = reached;
+            if (reached < stop) break;
+        }
+        return at - first;
+    }
+
+  private:
+    user_address give_to(entry& e, user_address at, user_address end, xio::walker& walk) noexcept
+        REQUIRES(space_.token_) {
+        if (!e.what) {
+            auto own = object::anonymous(e.index_of(e.end));
+            if (!own) return at;
+            e.what = *std::move(own);
+        }
+        space_.hide(at, pages_in(end - at)); // the old pages, before they go and the new ones are seen
+        page* given[batch];
+        std::size_t count = 0;
+        user_address shown = at;
+        auto show = [&] { // else a fault shows them
+            (void)space_.pmap_.enter_pages(shown, {given, count}, e.access & ~arch::user_write);
+            shown += count << arch::page_shift;
+            count = 0;
+        };
+        (void)e.what->tree_.edit(e.index_of(at), pages_in(end - at), [&](k::u64, page*& slot) {
+            page* p = page_of(walk.address());
+            if (walk.run() < arch::page_size || p->place != 0 || p->use == page_use::slab ||
+                !p->holds.try_add(hold::reference))
+                return false;
+            if (slot) drop(slot, hold::reference);
+            given[count++] = slot = p;
+            walk.advance(arch::page_size);
+            at += arch::page_size;
+            if (count == batch) show();
+            return true;
+        });
+        if (count) show();
+        return at;
+    }
+
+    space& space_;
+    const xio::source& from_;
+};
+
+xio::moved deliver(space& to, xio::sink& range, const xio::source& from) noexcept {
+    const k::u64 wanted = std::min(range.size(), from.size());
+    if (range.binding() == xio::binding::pages || wanted < table.deliver || from.promise() != xio::stability::stable)
+        return xio::copy_some(from, range, xio::reason::kernel_read);
+    delivery pages(to, from);
+    xio::moved sum;
+    while (sum.bytes < wanted) {
+        const xio::user_range r = range.cursor(sum.bytes).range(wanted - sum.bytes);
+        k::u64 given = 0;
+        xio::walker at(from, sum.bytes, wanted - sum.bytes);
+        const bool aligned = r.base % arch::page_size == 0 && is_user_range(r) &&
+                             reinterpret_cast<std::uintptr_t>(at.address()) % arch::page_size == 0;
+        if (aligned && r.bytes >= arch::page_size)
+            given = pages.give(r.base, k::align_down<k::u64>(r.bytes, arch::page_size), sum.bytes);
+        sum.bytes += given;
+        if (given) continue;
+        // One page's worth by hand, or all of it where pages cannot be given.
+        const k::u64 part = aligned ? std::min<k::u64>(r.bytes, arch::page_size) : r.bytes;
+        auto piece = from.slice(sum.bytes, part);
+        auto room = range.slice(sum.bytes, part);
+        const xio::moved m = xio::copy_some(*piece, *room, xio::reason::kernel_read);
+        sum.bytes += m.bytes;
+        if (!m.status) {
+            sum.status = m.status;
+            break;
+        }
+    }
+    return sum;
+}
+
+} // namespace vm

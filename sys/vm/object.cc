@@ -1,0 +1,225 @@
+#include "sys/vm/object.h"
+
+#include "kernel/mem/slab.h"
+#include "sys/vm/pmap.h"
+#include "sys/vm/space.h"
+
+#include <cstring>
+
+namespace vm {
+
+namespace {
+
+page* zeroes;      // immutable after boot
+k::u64 all_pages;  // the machine's
+k::u64 kept_pages; // below so many free ones, user memory gets none
+
+// Makes pages of bytes that lie anywhere in the kernel's memory.
+class bytes_pager final : public pager {
+  public:
+    explicit bytes_pager(std::span<const std::byte> bytes) noexcept : bytes_(bytes) {}
+
+    k::result<page_ref> page_in(k::u64 index) noexcept override {
+        const k::u64 offset = index << arch::page_shift;
+        if (offset >= bytes_.size()) return k::error::io;
+        page_ref fresh = user_page(fill::any);
+        if (!fresh) return k::error::nomem;
+        const k::u64 bytes = std::min<k::u64>(bytes_.size() - offset, arch::page_size);
+        auto* to = static_cast<std::byte*>(fresh.data());
+        std::memcpy(to, bytes_.data() + offset, bytes);
+        std::memset(to + bytes, 0, arch::page_size - bytes);
+        xio::note_copied(xio::reason::page_in, bytes);
+        return fresh;
+    }
+    void object_gone() noexcept override { mem::destroy(this); }
+
+  private:
+    std::span<const std::byte> bytes_;
+};
+
+} // namespace
+
+void initialise_objects() noexcept {
+    zeroes = allocate_page(page_use::kernel, fill::zeroed);
+    if (!zeroes) k::panic("no memory for a page of zeroes");
+    all_pages = account().total;
+    kept_pages = std::clamp<k::u64>(all_pages / 64, 64, 4096);
+}
+
+page* zero_page() noexcept {
+    return zeroes;
+}
+
+k::u64 promise_limit() noexcept {
+    return all_pages;
+}
+
+page_ref user_page(fill content) noexcept {
+    if (free_estimate() < kept_pages) [[unlikely]]
+        return page_ref();
+    return page_ref::allocate(0, page_use::object, content);
+}
+
+page_ref copy_of_page(const page* from, xio::reason why) noexcept {
+    page_ref fresh = user_page(fill::any);
+    if (!fresh) return fresh;
+    std::memcpy(fresh.data(), direct(from), arch::page_size);
+    xio::note_copied(why, arch::page_size);
+    return fresh;
+}
+
+k::result<k::ref<object>> object::with_pager(pager& from, k::u64 pages) noexcept {
+    pager* source = &from;
+    auto* made = mem::make<object>(pages, source);
+    if (!made) return k::error::nomem;
+    return k::ref<object>(made);
+}
+
+k::result<k::ref<object>> object::anonymous(k::u64 pages) noexcept {
+    pager* none = nullptr;
+    auto* made = mem::make<object>(pages, none);
+    if (!made) return k::error::nomem;
+    return k::ref<object>(made);
+}
+
+k::result<k::ref<object>> object::of_bytes(std::span<const std::byte> bytes) noexcept {
+    auto source = mem::make_box<bytes_pager>(bytes);
+    if (!source) return k::error::nomem;
+    auto made = TRY(with_pager(*source, pages_in(k::align_up<k::u64>(bytes.size(), arch::page_size))));
+    source.release(); // the object's from here on
+    return made;
+}
+
+void object::last_holder_left() noexcept {
+    pager* source = pager_;
+    mem::destroy(this);
+    if (source) source->object_gone();
+}
+
+void object::add_mapping(entry& e) noexcept {
+    lwkt::spin_guard guard(mappings_lock_);
+    mappings_.push_back(e);
+}
+
+void object::remove_mapping(entry& e) noexcept {
+    lwkt::spin_guard guard(mappings_lock_);
+    mappings_.erase(mappings_.iterator_to(e));
+}
+
+// Calls change(pmap, va, pages) for each piece of a space that shows part of [first, first + count); it gives the CPUs
+// that must flush. A space that goes away meanwhile takes its entries out of the list first.
+template <class Change> void object::change_mappings(k::u64 first, k::u64 count, Change change) noexcept {
+    k::u32 cpus = 0;
+    {
+        lwkt::spin_guard guard(mappings_lock_);
+        for (entry& e : mappings_) {
+            const k::u64 start = e.is_shared() ? e.offset : e.under_offset;
+            const k::u64 from = std::max(start, first), to = std::min(start + e.pages(), first + count);
+            if (from < to) cpus |= change(e.in->pmap_, e.base + ((from - start) << arch::page_shift), to - from);
+        }
+    }
+    flush_cpus(cpus, 0, 0);
+}
+
+void object::unmap_everywhere(k::u64 first, k::u64 count) noexcept {
+    change_mappings(first, count, [](pmap& map, user_address at, k::u64 pages) { return map.remove(at, pages); });
+}
+
+void object::write_protect_everywhere(k::u64 first, k::u64 count) noexcept {
+    change_mappings(first, count,
+                    [](pmap& map, user_address at, k::u64 pages) { return map.write_protect(at, pages); });
+}
+
+k::result<found_page> object::page_locked(k::u64 index) noexcept {
+    for (;;) {
+        if (index >= pages()) return k::error::io;
+        if (const found_page found = tree_.find(index); found.p) return found;
+        page_ref fresh = pager_ ? TRY(pager_->page_in(index)) : user_page(fill::zeroed);
+        if (!fresh) return k::error::nomem;
+        if (tree_.find(index).p) continue; // somebody else was quicker while the pager worked
+        if (index >= pages()) return k::error::io;
+        if (auto put = tree_.insert(index, fresh); !put) return put.error();
+    }
+}
+
+k::result<page*> object::writable_page_locked(k::u64 index) noexcept {
+    const found_page found = TRY(page_locked(index));
+    if (found.sole) return found.p;
+    unmap_everywhere(index, 1);
+    page_ref fresh = copy_of_page(found.p, xio::reason::copy_on_write);
+    if (!fresh) return k::error::nomem;
+    page* p = fresh.get();
+    if (auto put = tree_.insert(index, fresh); !put) return put.error();
+    return p;
+}
+
+k::status object::resize(k::u64 pages) noexcept {
+    lwkt::token_hold hold(token_);
+    const k::u64 before = pages_.exchange(pages, std::memory_order_relaxed);
+    if (pages >= before) return {};
+    unmap_everywhere(pages, before - pages);
+    return tree_.erase(pages, before - pages);
+}
+
+k::u64 object::resident_pages() noexcept {
+    lwkt::token_hold hold(token_);
+    k::u64 count = 0;
+    tree_.for_each(0, pages(), [&](k::u64, found_page) { return ++count; });
+    return count;
+}
+
+xio::moved object::read(k::u64 offset, xio::sink& to) noexcept {
+    xio::moved sum;
+    const k::u64 size = pages() << arch::page_shift;
+    const k::u64 wanted = offset < size ? std::min(to.size(), size - offset) : 0;
+    while (sum.bytes < wanted) {
+        const k::u64 at = offset + sum.bytes, in_page = at % arch::page_size;
+        const k::u64 part = std::min(arch::page_size - in_page, wanted - sum.bytes);
+        auto bytes = [&]() -> k::result<xio::source> {
+            lwkt::token_hold hold(token_);
+            const found_page found = TRY(page_locked(pages_in(at)));
+            return xio::source::over_run(found.p, in_page, part, {.promise = xio::stability::live});
+        }();
+        if (!bytes) {
+            sum.status = bytes.error();
+            break;
+        }
+        auto room = to.slice(sum.bytes, part);
+        const xio::moved m = xio::copy_some(*bytes, *room, xio::reason::file_read);
+        sum.bytes += m.bytes;
+        if (!m.status) {
+            sum.status = m.status;
+            break;
+        }
+    }
+    return sum;
+}
+
+xio::moved object::write(k::u64 offset, const xio::source& from) noexcept {
+    xio::moved sum;
+    const k::u64 size = pages() << arch::page_shift;
+    const k::u64 wanted = offset < size ? std::min(from.size(), size - offset) : 0;
+    while (sum.bytes < wanted) {
+        const k::u64 at = offset + sum.bytes, in_page = at % arch::page_size;
+        const k::u64 part = std::min(arch::page_size - in_page, wanted - sum.bytes);
+        auto room = [&]() -> k::result<xio::sink> {
+            lwkt::token_hold hold(token_);
+            page* p = TRY(writable_page_locked(pages_in(at)));
+            return xio::sink::over_run(p, in_page, part);
+        }();
+        if (!room) {
+            sum.status = room.error();
+            break;
+        }
+        auto bytes = from.slice(sum.bytes, part);
+        const xio::moved m = xio::copy_some(*bytes, *room, xio::reason::file_write);
+        sum.bytes += m.bytes;
+        if (!m.status) {
+            sum.status = m.status;
+            break;
+        }
+    }
+    return sum;
+}
+
+} // namespace vm

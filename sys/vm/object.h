@@ -1,0 +1,91 @@
+// vm::object: pages by index, wherever they come from, and where they are mapped.
+//
+// A private object (the changes of a private mapping) belongs to one space, whose token guards it. A shared one
+// (shared memory, a file) is guarded by a token of its own, taken after a space's.
+//
+// Law 3 is the answer of page_tree::find(): a page may be written in place only where it says `sole`. Whoever makes a
+// page seen by one more holder (fork, a loan) takes writing away first.
+#pragma once
+
+#include "kernel/lwkt/token.h"
+#include "sys/vm/entry.h"
+#include "sys/vm/page_tree.h"
+#include "sys/xio/xio.h"
+
+namespace vm {
+
+// Where an object's pages come from when its tree has none.
+class pager {
+  public:
+    // The page of that index, with a reference for the tree. Thread context, may block (tokens are given up). EIO:
+    // there is no such page; ENOMEM.
+    virtual k::result<page_ref> page_in(k::u64 index) noexcept = 0;
+    // The object is gone.
+    virtual void object_gone() noexcept = 0;
+
+  protected:
+    ~pager() = default;
+};
+
+class object final : public k::counted<object> {
+  public:
+    // Memory that begins as zeroes, `pages` long. ENOMEM.
+    static k::result<k::ref<object>> anonymous(k::u64 pages) noexcept;
+    // Bytes that stay where they are as long as the kernel runs; pages are made of them when they are touched, and then
+    // shared by whoever maps them. ENOMEM.
+    static k::result<k::ref<object>> of_bytes(std::span<const std::byte> bytes) noexcept;
+    static k::result<k::ref<object>> with_pager(pager& from, k::u64 pages) noexcept;
+    void last_holder_left() noexcept;
+    object(k::u64 pages, pager* from) noexcept : pages_(pages), pager_(from) {} // for the functions above
+
+    k::u64 pages() const noexcept { return pages_.load(std::memory_order_relaxed); }
+    // Another size. Pages beyond it go, and so do their mappings everywhere. ENOMEM: the size is the new one, but some
+    // pages beyond it are kept. Thread context.
+    k::status resize(k::u64 pages) noexcept;
+
+    // For memory files: moves bytes at an offset, in the object's pages; fresh ones are made for what is written. Bytes
+    // beyond the size are not moved; the status tells of a bad user address or of no memory. Thread context.
+    xio::moved read(k::u64 offset, xio::sink& to) noexcept;
+    xio::moved write(k::u64 offset, const xio::source& from) noexcept;
+    k::u64 resident_pages() noexcept;
+
+  private:
+    friend class space;
+    friend class loan_builder;
+    friend class delivery;
+
+    // The following hold the token (of a shared object; it is given up while a pager works).
+    // The page of an index, paged in or zeroed if it is not there. EIO beyond the size, ENOMEM.
+    k::result<found_page> page_locked(k::u64 index) noexcept REQUIRES(token_);
+    // The same to be written in place: sole. Whatever it replaces has lost all its mappings.
+    k::result<page*> writable_page_locked(k::u64 index) noexcept REQUIRES(token_);
+    // Takes every mapping of the pages away in every space / takes writing away, and waits until no CPU has it.
+    void unmap_everywhere(k::u64 first, k::u64 count) noexcept;
+    void write_protect_everywhere(k::u64 first, k::u64 count) noexcept;
+
+    template <class Change> void change_mappings(k::u64 first, k::u64 count, Change change) noexcept;
+    void add_mapping(entry& e) noexcept;
+    void remove_mapping(entry& e) noexcept;
+
+    lwkt::token token_;
+    page_tree tree_;
+    std::atomic<k::u64> pages_;
+    pager* pager_;           // immutable; null: zeroes
+    object* twin_ = nullptr; // while its space forks: what this private object became in the child
+
+    lwkt::spinlock mappings_lock_;
+    mapping_list mappings_ GUARDED_BY(mappings_lock_); // entries that show pages of a shared object
+};
+
+// A copy of a page in a fresh one, entered in the ledger. Null: no memory for user pages.
+page_ref copy_of_page(const page* from, xio::reason why) noexcept;
+// A page for user memory. Null: no memory, or so little that the kernel keeps it for itself.
+page_ref user_page(fill content) noexcept;
+// The page of zeroes that stands for all memory never written. Never sole.
+page* zero_page() noexcept;
+// How many pages a space may promise itself: those of the machine.
+k::u64 promise_limit() noexcept;
+
+void initialise_objects() noexcept;
+
+} // namespace vm

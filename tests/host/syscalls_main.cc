@@ -1,0 +1,49 @@
+// nutcracker-syscalls: prints docs/syscalls.md from the system call table.
+#include "kernel/syscall/table.h"
+
+#include <cstdio>
+#include <string>
+
+namespace {
+
+const char* name_of(syscalls::kind k) {
+    switch (k) {
+    case syscalls::kind::number: return "number";
+    case syscalls::kind::hexadecimal: return "bits";
+    case syscalls::kind::descriptor: return "fd";
+    case syscalls::kind::text: return "text";
+    case syscalls::kind::address: return "address";
+    }
+    return "?";
+}
+
+std::string arguments_of(const syscalls::entry& e) {
+    std::string text;
+    for (unsigned i = 0; i < e.arguments; i++)
+        text += (i ? ", " : "") + std::string(name_of(e.kinds[i]));
+    return text;
+}
+
+} // namespace
+
+int main() {
+    syscalls::initialise();
+    std::puts("# System calls\n\n"
+              "Printed from the table (`kernel/syscall/table.h`) by `nutcracker-syscalls`, which the host port builds; a test\n"
+              "compares. Numbers, arguments and error numbers are Linux's for x86-64. A number that is not here answers ENOSYS and\n"
+              "leaves a line in the log, the first ten times and then once a second. The option `strace` (or `strace=PID`) on the\n"
+              "kernel's command line shows each call on the serial line.\n\n"
+              "\"Restarts\": begins anew after a signal handler with SA_RESTART; the others answer EINTR then.\n\n"
+              "| number | name | arguments | restarts | left out |\n"
+              "| ---: | --- | --- | --- | --- |");
+    unsigned count = 0;
+    for (unsigned number = 0; number < syscalls::most_calls; number++) {
+        const syscalls::entry* e = syscalls::find(number);
+        if (!e) continue;
+        count++;
+        std::printf("| %u | %.*s | %s | %s | %.*s |\n", number, static_cast<int>(e->name.size()), e->name.data(),
+                    arguments_of(*e).c_str(), e->after_signal == syscalls::restarts ? "yes" : "",
+                    static_cast<int>(e->note.size()), e->note.data());
+    }
+    std::printf("\n%u calls.\n", count);
+}

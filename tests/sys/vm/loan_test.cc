@@ -1,0 +1,364 @@
+// Loans: a lender may change its memory at once, a filler's page is never exchanged under it, and whoever holds pages
+// last gives them back, whatever became of the lender.
+#include "kernel/lwkt/ipiq.h"
+#include "kernel/selftest/selftest.h"
+#include "sys/vm/loan.h"
+#include "tests/support/in_space.h"
+#include "tests/support/threads.h"
+
+using namespace tests;
+using arch::page_size;
+using vm::space;
+using xio::stability;
+
+namespace {
+
+constexpr k::u64 pages = 16, bytes = pages * page_size;
+
+k::u64 copied_for(xio::reason why) {
+    return xio::read_ledger().copied[static_cast<unsigned>(why)];
+}
+
+// Memory of a space, with a number in each page, and ranges over it.
+struct lender {
+    k::ref<space> s;
+    vm::user_address at = 0;
+    xio::user_range range{};
+    xio::user_ranges ranges{};
+
+    explicit lender(k::u32 first = 100) {
+        auto made = space::create();
+        if (!made) return;
+        s = *std::move(made);
+        at = fresh(*s, pages);
+        for (unsigned i = 0; i < pages; i++)
+            if (!put(*s, at + i * page_size, first + i)) return;
+        range = {at, bytes};
+        ranges = {s.get(), {&range, 1}};
+    }
+    k::result<xio::source> lend(stability promise = stability::stable) {
+        in_space here(*s);
+        return vm::bind_source(*s, xio::source::over_user(ranges), promise);
+    }
+    k::result<xio::sink> lend_to_fill() {
+        in_space here(*s);
+        return vm::bind_sink(*s, xio::sink::over_user(ranges));
+    }
+    k::u32 page(unsigned i) { return get(*s, at + i * page_size).value_or(~0u); }
+    bool set(unsigned i, k::u32 value) { return put(*s, at + i * page_size, value); }
+};
+
+k::u32 number_in(const xio::source& from, unsigned page) {
+    auto value = from.read_value<k::u32>(page * page_size);
+    return value ? *value : ~0u;
+}
+
+} // namespace
+
+SELFTEST(loan, a_write_during_a_loan_gets_a_copy_and_the_loan_keeps_the_old_bytes) {
+    lender l;
+    auto lent = l.lend();
+    REQUIRE(lent);
+    EXPECT_EQ(lent->size(), bytes);
+    const k::u64 before = copied_for(xio::reason::copy_on_write);
+    EXPECT(l.set(3, 7));
+    EXPECT_EQ(copied_for(xio::reason::copy_on_write) - before, page_size);
+    EXPECT_EQ(number_in(*lent, 3), 103u);
+    EXPECT_EQ(l.page(3), 7u);
+    EXPECT(l.set(3, 8)); // the copy is its own: no other is made
+    EXPECT_EQ(copied_for(xio::reason::copy_on_write) - before, page_size);
+    EXPECT_EQ(l.page(4), number_in(*lent, 4));
+}
+
+SELFTEST(loan, a_loan_that_ended_first_costs_no_copy) {
+    lender l;
+    {
+        auto lent = l.lend();
+        REQUIRE(lent);
+    }
+    const k::u64 before = xio::read_ledger().copied_bytes();
+    {
+        in_space here(*l.s);
+        EXPECT(l.s->fault(l.at, arch::user_write));
+    }
+    EXPECT_EQ(xio::read_ledger().copied_bytes(), before);
+    EXPECT(l.set(0, 9));
+    EXPECT_EQ(l.page(0), 9u);
+}
+
+SELFTEST(loan, lending_copies_nothing) {
+    lender l;
+    const k::u64 before = xio::read_ledger().copied_bytes();
+    auto lent = l.lend();
+    REQUIRE(lent);
+    EXPECT_EQ(xio::read_ledger().copied_bytes(), before);
+    EXPECT_EQ(l.s->payer().source_pages(), pages);
+}
+
+SELFTEST(loan, what_is_small_is_copied_and_the_books_say_so) {
+    lender l;
+    l.range.bytes = 100;
+    const k::u64 before = copied_for(xio::reason::too_small);
+    auto lent = l.lend();
+    REQUIRE(lent);
+    EXPECT_EQ(copied_for(xio::reason::too_small) - before, 100u);
+    EXPECT_EQ(l.s->payer().source_pages(), 1u);
+    EXPECT(l.set(0, 1));
+    EXPECT_EQ(number_in(*lent, 0), 100u);
+}
+
+SELFTEST(loan, a_blocked_loan_tells_no_cpu) {
+    lender l;
+    const auto before = vm::read_shootdowns();
+    auto lent = l.lend(stability::blocked);
+    REQUIRE(lent);
+    EXPECT_EQ(vm::read_shootdowns().flushes, before.flushes);
+}
+
+SELFTEST(loan, two_loans_of_one_page_are_told_apart) {
+    lender l;
+    auto first = l.lend();
+    REQUIRE(first && l.set(0, 1));
+    auto second = l.lend();
+    REQUIRE(second && l.set(0, 2));
+    EXPECT_EQ(number_in(*first, 0), 100u);
+    EXPECT_EQ(number_in(*second, 0), 1u);
+    EXPECT_EQ(l.page(0), 2u);
+    first = xio::source();
+    EXPECT_EQ(number_in(*second, 0), 1u);
+}
+
+SELFTEST(loan, fork_during_a_source_leaves_three_that_see_their_own) {
+    lender l;
+    auto lent = l.lend();
+    REQUIRE(lent);
+    auto child = l.s->fork();
+    REQUIRE(child);
+    EXPECT(l.set(0, 1));
+    EXPECT(put(**child, l.at, 2));
+    EXPECT_EQ(number_in(*lent, 0), 100u);
+    EXPECT_EQ(l.page(0), 1u);
+    EXPECT_EQ(get(**child, l.at).value_or(0), 2u);
+}
+
+SELFTEST(loan, fork_during_a_sink_copies_for_the_child_and_the_owner_sees_what_arrives) {
+    lender l;
+    auto filling = l.lend_to_fill();
+    REQUIRE(filling);
+    auto child = l.s->fork();
+    REQUIRE(child);
+    EXPECT(l.set(1, 55)); // the owner writes beside the device: still the same page
+    REQUIRE(filling->write_value(0, k::u32{77}));
+    EXPECT_EQ(l.page(0), 77u);
+    EXPECT_EQ(get(**child, l.at).value_or(0), 100u);
+    REQUIRE(filling->write_value(page_size + 8, k::u32{78}));
+    EXPECT_EQ(l.page(1), 55u);
+    EXPECT_EQ(get(*l.s, l.at + page_size + 8).value_or(0), 78u);
+    EXPECT_EQ(get(**child, l.at + page_size).value_or(0), 101u);
+}
+
+SELFTEST(loan, unmapping_and_the_owners_end_wait_for_nothing) {
+    k::result<xio::source> kept = k::error::inval;
+    k::result<xio::sink> filling = k::error::inval;
+    {
+        lender l;
+        kept = l.lend();
+        REQUIRE(kept);
+        REQUIRE(l.s->unmap(l.at, 8 * page_size));
+        EXPECT(!get(*l.s, l.at));
+        lender other(200);
+        filling = other.lend_to_fill();
+        REQUIRE(filling && other.s->unmap(other.at, bytes));
+    }
+    for (unsigned i = 0; i < pages; i++)
+        EXPECT_EQ(number_in(*kept, i), 100 + i);
+    EXPECT(filling->zero(0, bytes));
+}
+
+SELFTEST(loan, moving_and_protecting_memory_does_not_disturb_a_loan) {
+    lender l;
+    auto lent = l.lend();
+    REQUIRE(lent);
+    auto moved = l.s->remap(l.at, bytes, 2 * bytes, true, l.at + 0x4000'0000 < arch::user_end ? 0 : 0, false);
+    REQUIRE(moved);
+    EXPECT(put(*l.s, *moved, 1));
+    REQUIRE(l.s->protect(*moved, bytes, arch::user_read));
+    EXPECT(!put(*l.s, *moved, 2));
+    EXPECT_EQ(number_in(*lent, 0), 100u);
+    EXPECT_EQ(get(*l.s, *moved + page_size).value_or(0), 101u);
+}
+
+SELFTEST(loan, a_page_that_is_being_filled_is_not_promised_to_stay) {
+    lender l;
+    auto filling = l.lend_to_fill();
+    REQUIRE(filling);
+    const k::u64 before = copied_for(xio::reason::not_lendable);
+    auto lent = l.lend();
+    REQUIRE(lent);
+    EXPECT_EQ(copied_for(xio::reason::not_lendable) - before, bytes);
+    REQUIRE(filling->write_value(0, k::u32{1}));
+    EXPECT_EQ(number_in(*lent, 0), 100u);
+}
+
+SELFTEST(loan, bad_ranges_are_faults_with_nothing_held) {
+    lender l;
+    l.range.bytes = bytes + page_size;
+    REQUIRE(fresh(*l.s, 1, l.at - 4 * page_size)); // (not a neighbour)
+    if (l.at + bytes < arch::user_end) (void)l.s->unmap(l.at + bytes, page_size);
+    auto lent = l.lend();
+    EXPECT(!lent && lent.error() == k::error::fault);
+    for (xio::user_range bad : {xio::user_range{0, bytes},
+                                {arch::user_end - page_size, bytes},
+                                {~k::u64{0} - 10, bytes},
+                                {k::u64{1} << 63, bytes},
+                                {l.at, k::u64{1} << 50}}) {
+        l.range = bad;
+        auto source = l.lend();
+        EXPECT(!source);
+        auto sink = l.lend_to_fill();
+        EXPECT(!sink);
+    }
+    EXPECT_EQ(l.s->payer().source_pages() + l.s->payer().sink_pages(), 0u);
+}
+
+SELFTEST(loan, several_ranges_make_one_source) {
+    lender l;
+    xio::user_range parts[] = {
+        {l.at + 10, 3 * page_size}, {l.at, 0}, {l.at + 5 * page_size + 1, 4 * page_size}, {l.at, 20}};
+    l.ranges.ranges = parts;
+    auto lent = l.lend();
+    REQUIRE(lent);
+    EXPECT_EQ(lent->size(), 7 * page_size + 20);
+    auto last = lent->read_value<k::u32>(7 * page_size);
+    EXPECT_EQ(last.has_value() ? *last : 0, 100u);
+}
+
+SELFTEST(loan, pages_are_delivered_instead_of_bytes) {
+    lender from, to(500);
+    auto lent = from.lend();
+    REQUIRE(lent);
+    const k::u64 before = xio::read_ledger().copied_bytes();
+    {
+        in_space here(*to.s);
+        auto sink = xio::sink::over_user(to.ranges);
+        const xio::moved m = vm::deliver(*to.s, sink, *lent);
+        EXPECT_EQ(m.bytes, bytes);
+        EXPECT(m.status);
+    }
+    EXPECT_EQ(xio::read_ledger().copied_bytes(), before);
+    lent = xio::source();
+    for (unsigned i = 0; i < pages; i++)
+        EXPECT_EQ(to.page(i), 100 + i);
+    EXPECT(from.set(0, 1) && to.set(1, 2));
+    EXPECT_EQ(to.page(0), 100u);
+    EXPECT_EQ(from.page(1), 101u);
+}
+
+SELFTEST(loan, a_delivery_that_does_not_fit_pages_is_copied) {
+    lender from, to(500);
+    from.range = {from.at + 4, bytes - 8};
+    to.range = {to.at + 100, bytes - 200};
+    auto lent = from.lend();
+    REQUIRE(lent);
+    in_space here(*to.s);
+    auto sink = xio::sink::over_user(to.ranges);
+    const xio::moved m = vm::deliver(*to.s, sink, *lent);
+    EXPECT_EQ(m.bytes, bytes - 200);
+    EXPECT_EQ(get(*to.s, to.at + 96 + page_size).value_or(0), 101u);
+}
+
+SELFTEST(loan, three_see_new_new_and_old_when_shared_memory_breaks) {
+    auto object = vm::object::anonymous(pages);
+    auto a = space::create(), b = space::create();
+    REQUIRE(object && a && b);
+    auto map = [&](space& s) {
+        vm::map_request what{.bytes = bytes, .how = vm::sharing::shared, .what = object->share()};
+        return s.map(what);
+    };
+    auto at = map(**a), bt = map(**b);
+    REQUIRE(at && bt && put(**a, *at, 1));
+    EXPECT_EQ(get(**b, *bt).value_or(0), 1u);
+    xio::user_range range{*at, bytes};
+    xio::user_ranges ranges{a->get(), {&range, 1}};
+    k::result<xio::source> lent = k::error::inval;
+    {
+        in_space here(**a);
+        lent = vm::bind_source(**a, xio::source::over_user(ranges), stability::stable);
+    }
+    REQUIRE(lent);
+    EXPECT_EQ((*a)->payer().source_pages(), pages);
+    EXPECT(put(**b, *bt, 2));
+    EXPECT_EQ(get(**a, *at).value_or(0), 2u);
+    EXPECT_EQ(get(**b, *bt).value_or(0), 2u);
+    EXPECT_EQ(number_in(*lent, 0), 1u);
+}
+
+namespace {
+
+struct race {
+    lender l;
+    std::atomic<bool> over = false;
+    std::atomic<k::u32> torn = 0;
+    lwkt::completion done{1};
+};
+
+} // namespace
+
+// Another CPU writes to the lent memory all the time; every loan shows one moment's bytes, twice.
+SELFTEST(loan, a_stable_source_does_not_change_while_another_cpu_writes) {
+    if (arch::cpu::count() < 2) return;
+    race r;
+    auto writer = [](void* argument) {
+        auto& r = *static_cast<race*>(argument);
+        {
+            in_space here(*r.l.s);
+            for (k::u32 n = 0; !r.over.load(); n++) {
+                (void)r.l.s->copy_out(r.l.at + n % pages * page_size, &n, sizeof(n));
+                if (n % 64 == 0) lwkt::yield();
+            }
+        }
+        r.done.signal();
+    };
+    REQUIRE(lwkt::spawn("writer", 1, lwkt::normal_priority, writer, &r));
+    for (unsigned round = 0; round < 300; round++) {
+        auto lent = r.l.lend();
+        if (!lent) continue;
+        k::u32 first[pages];
+        for (unsigned i = 0; i < pages; i++)
+            first[i] = number_in(*lent, i);
+        for (unsigned i = 0; i < pages; i++)
+            if (number_in(*lent, i) != first[i]) r.torn++;
+        lwkt::yield();
+    }
+    r.over = true;
+    r.done.wait();
+    EXPECT_EQ(r.torn.load(), 0u);
+}
+
+// fork and pin meet on two CPUs: whatever comes first, what the filler writes is seen by the owner and never by the
+// child.
+SELFTEST(loan, fork_races_pin) {
+    if (arch::cpu::count() < 2) return;
+    race r;
+    auto filler = [](void* argument) {
+        auto& r = *static_cast<race*>(argument);
+        for (k::u32 n = 1; !r.over.load(); n++) {
+            auto filling = r.l.lend_to_fill();
+            if (filling && filling->write_value(0, 1000 + n) && get(*r.l.s, r.l.at).value_or(0) != 1000 + n) r.torn++;
+            lwkt::yield();
+        }
+        r.done.signal();
+    };
+    REQUIRE(lwkt::spawn("filler", 1, lwkt::normal_priority, filler, &r));
+    for (unsigned round = 0; round < 300; round++) {
+        auto child = r.l.s->fork();
+        if (!child) continue;
+        const auto first = get(**child, r.l.at);
+        for (unsigned i = 0; i < 20; i++)
+            if (get(**child, r.l.at) != first) r.torn++;
+        lwkt::yield();
+    }
+    r.over = true;
+    r.done.wait();
+    EXPECT_EQ(r.torn.load(), 0u);
+}
