@@ -33,6 +33,7 @@ class options:
     gdb: bool = False
     icount: bool = False
     acpi: bool = True
+    cpu: str = "max"
     flavour: str = "x86_64"
 
 
@@ -51,18 +52,28 @@ def accelerator(how):
     return kvm + ["-accel", "tcg,thread=multi"]
 
 
-def qemu_command(how, iso, serial):
-    """The command line; NUTCRACKER_QEMU may name another QEMU. `serial` is how the serial line is connected."""
+def qemu_command(how, what, serial):
+    """The command line; NUTCRACKER_QEMU may name another QEMU. `what` is booted; `serial` is how the line is connected."""
     return [
         *shlex.split(os.environ.get("NUTCRACKER_QEMU", "qemu-system-x86_64")),
         "-machine", "q35" if how.acpi else "q35,acpi=off",
-        "-cpu", "max", "-m", how.mem, "-smp", str(how.smp), *accelerator(how),
+        "-cpu", how.cpu, "-m", how.mem, "-smp", str(how.smp), *accelerator(how),
         "-display", "none", "-no-reboot", *serial,
         "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
         *(["-bios", firmware] if how.uefi else []),
         *(["-S", "-gdb", f"tcp:127.0.0.1:{gdb_port}"] if how.gdb else []),
-        "-cdrom", str(iso),
+        *what,
     ]  # fmt: skip
+
+
+def from_image(iso):
+    return ["-cdrom", str(iso)]
+
+
+def linux(kernel, initramfs, command_line):
+    """Linux without a boot loader; a panic ends the machine, and its output is not changed on the way."""
+    return ["-kernel", str(kernel), "-initrd", str(initramfs),
+            "-append", f"console=ttyS0 quiet panic=-1 mitigations=off {command_line}"]
 
 
 escape_sequence = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>c])")
@@ -180,12 +191,25 @@ def image(flavour, command_line="", modules=None):
 @contextlib.contextmanager
 def boot(how, command_line="", modules=None, on_bytes=None):
     """Builds, boots, and gives the running machine; stops it at the end if it still runs."""
-    with image(how.flavour, command_line, modules) as iso:
-        serial = ["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial", "-monitor", "none"]
-        project.say(f"booting with {how.smp} CPU{'s' if how.smp > 1 else ''}, {how.mem}"
-                    + (", UEFI" if how.uefi else "") + (", counting instructions" if how.icount else ""))
-        with machine(qemu_command(how, iso, serial), on_bytes) as running:
+    with image(how.flavour, command_line, modules) as iso, start(how, from_image(iso), on_bytes) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def boot_linux(how, kernel, initramfs, command_line):
+    """The same with a Linux kernel and the bytes of an initramfs."""
+    with tempfile.NamedTemporaryFile(prefix="nutcracker-") as file:
+        file.write(initramfs)
+        file.flush()
+        with start(how, linux(kernel, file.name, command_line), name="Linux") as running:
             yield running
+
+
+def start(how, what, on_bytes=None, name=""):
+    serial = ["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial", "-monitor", "none"]
+    project.say(f"booting {name + ' ' if name else ''}with {how.smp} CPU{'s' if how.smp > 1 else ''}, {how.mem}"
+                + (", UEFI" if how.uefi else "") + (", counting instructions" if how.icount else ""))
+    return machine(qemu_command(how, what, serial), on_bytes)
 
 
 def panic_line(text):

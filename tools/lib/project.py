@@ -25,13 +25,15 @@ packages = {
     "uefi": ["ovmf"],
     "gdb": ["gdb"],
     "host": ["libgtest-dev"],
+    "user": ["gcc", "musl-tools", "busybox-static", "bash-static", "zsh-static"],
     "fuzz": ["clang", "libclang-rt-14-dev"],
     "lint": ["clang", "clang-format"],
     "tidy": ["clang-tidy"],
 }
 
-# Build folders under build/ and what CMake is told for each.
+# Build folders under build/ and what CMake is told for each. The user side is a project of its own, in user/.
 flavours = {
+    "user": [],
     "x86_64": ["-DNUTCRACKER_PORT=x86_64"],
     "x86_64-debug": ["-DNUTCRACKER_PORT=x86_64", "-DNUTCRACKER_DEBUG=ON"],
     "host": ["-DNUTCRACKER_PORT=host"],
@@ -94,10 +96,10 @@ def locked(name):
         yield
 
 
-def logged(command, log, advice):
+def logged(command, log, advice, folder=root):
     """Runs a command with its output in the file `log`. On failure tells its end and the advice."""
     with open(log, "wb") as file:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=root)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=folder)
     if done.returncode != 0:
         tail = Path(log).read_text(errors="replace").splitlines()[-30:]
         raise problem(f"{advice} (all of it: {relative(log)})", tail)
@@ -135,20 +137,25 @@ def install(*purposes):
         logged([*apt, "install", "--no-install-recommends", *missing], log, f"installing failed; try {by_hand}")
 
 
-def configured_here(folder):
+def source_of(flavour):
+    return root / "user" if flavour == "user" else root
+
+
+def configured_here(folder, source):
     """Whether the folder was configured by CMake for this very tree (which may have been moved or copied)."""
     cache = folder / "CMakeCache.txt"
     if not cache.exists() or not (folder / "build.ninja").exists():
         return False
     home = re.search(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", cache.read_text(errors="replace"), re.MULTILINE)
-    return home is not None and Path(home[1]) == root
+    return home is not None and Path(home[1]) == source
 
 
 def configure_locked(flavour):
     folder = build_root / flavour
-    if not configured_here(folder):
+    source = source_of(flavour)
+    if not configured_here(folder, source):
         say(f"configuring {flavour}")
-        command = ["cmake", "--fresh", "-S", str(root), "-B", str(folder), "-G", "Ninja", *flavours[flavour]]
+        command = ["cmake", "--fresh", "-S", str(source), "-B", str(folder), "-G", "Ninja", *flavours[flavour]]
         logged(command, build_root / f"{flavour}-configure.log", "CMake failed; the tool's lines say why")
     return folder
 

@@ -10,9 +10,11 @@ import frames
 import machine
 import project
 import tap
+import userland
 
 no_limit = 10**6
 default_timeout = 300  # seconds, where the machine must end by itself
+user_test_timeout = 900
 status_timeout = 124
 status_no_answer = 125
 
@@ -20,9 +22,12 @@ usage_end = """\
 exit status:
   interactive  0 when the machine was switched off, 1 when the kernel failed
   --selftest   0 if all tests ran and passed, else 1
+  --usertest   the same
   --exec       the command's own; 124 after a time-out, 125 if the kernel died or never answered
 
-Without --selftest and --exec the serial line is this terminal: ^C goes to the guest, Ctrl-A X leaves.
+Without --selftest, --usertest and --exec the serial line is this terminal, with a shell on it: ^C goes to the guest,
+Ctrl-A X leaves. `exit` or `poweroff -f` switches the machine off.
+With --append monitor the kernel starts no program: its own monitor answers instead, also to --exec.
 The environment variable NUTCRACKER_QEMU names another QEMU than qemu-system-x86_64.
 """
 
@@ -53,7 +58,9 @@ def parse_arguments():
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--selftest", nargs="?", const="", metavar="GLOB",
                       help="run the kernel's self-tests (those matching GLOB), TAP on stdout")
-    what.add_argument("--exec", metavar="CMD", help="run CMD in the guest, only its output on stdout")
+    what.add_argument("--usertest", nargs="?", const="*", metavar="GLOB",
+                      help="run the user-mode tests (the programs matching GLOB), TAP on stdout")
+    what.add_argument("--exec", metavar="CMD", help="run CMD by the guest's /bin/sh, only its output on stdout")
     parser.add_argument("--smp", type=cpu_count, metavar="N", help="CPUs (4; with --icount always 1)")
     parser.add_argument("--mem", type=memory_size, default="512M", metavar="SIZE", help="memory (512M)")
     parser.add_argument("--uefi", action="store_true", help="boot through UEFI firmware instead of BIOS")
@@ -61,16 +68,20 @@ def parse_arguments():
     parser.add_argument("--icount", action="store_true", help="count instructions: deterministic time, one CPU")
     parser.add_argument("--append", default="", metavar="OPTS", help="more options for the kernel's command line")
     parser.add_argument("--timeout", type=seconds, metavar="S",
-                        help=f"stop the machine after S seconds ({default_timeout} with --selftest and --exec)")
+                        help=f"stop the machine after S seconds ({default_timeout} with --selftest and --exec, {user_test_timeout} with --usertest)")
     parser.add_argument("--log", metavar="FILE", help="write the serial line to FILE (the kernel's log, instead of stderr)")
     parser.add_argument("--debug", action="store_true", help="the debug flavour: slower, checks more")
     args = parser.parse_args()
     # "--selftest GLOB" would silently mean something else for an option with an optional value, so only = is taken.
-    if args.selftest and f"--selftest={args.selftest}" not in sys.argv[1:]:
-        parser.error(f"write --selftest={args.selftest}")
+    for name, value, default in [("selftest", args.selftest, ""), ("usertest", args.usertest, "*")]:
+        if value not in (None, default) and f"--{name}={value}" not in sys.argv[1:]:
+            parser.error(f"write --{name}={value}")
+        if value and len(value.split()) != 1:
+            parser.error("a GLOB is one word")
     if args.icount and args.smp not in (None, 1):
         parser.error("--icount works with one CPU only")
     args.smp = args.smp or (1 if args.icount else 4)
+    args.limit = args.timeout or (user_test_timeout if args.usertest is not None else default_timeout)
     return args
 
 
@@ -106,12 +117,25 @@ def log_to(path):
 
 def wait_limit(args):
     """How long the machine may run: for ever under gdb if nothing else was said."""
-    return args.timeout or (None if args.gdb else default_timeout)
+    return None if args.gdb and not args.timeout else args.limit
+
+
+def modules(args):
+    """What the kernel gets beside its command line: the programs, unless it is to start none."""
+    return {} if "monitor" in args.append.split() else {"initrd": userland.initrd()}
 
 
 def run_self_tests(args):
+    return run_tests(args, "selftest=" + args.selftest if args.selftest else "selftest", {})
+
+
+def run_user_tests(args):
+    return run_tests(args, "usertest=" + args.usertest, modules(args))
+
+
+def run_tests(args, option, with_modules):
     how = machine_options(args)
-    line = ("selftest=" + args.selftest if args.selftest else "selftest") + " " + args.append
+    line = option + " " + args.append
     with log_to(args.log) as log:
         partial = b""
 
@@ -127,12 +151,12 @@ def run_self_tests(args):
                 elif not args.log:
                     log(raw + b"\n")
 
-        with machine.boot(how, line.strip(), on_bytes=on_bytes) as running:
+        with machine.boot(how, line.strip(), with_modules, on_bytes=on_bytes) as running:
             say_how_to_debug(how)
             status = running.wait(wait_limit(args))
             if partial:
                 on_bytes(b"\n")
-            results, wrong = tap.judge(status, running.text(), running.errors(), args.timeout or default_timeout)
+            results, wrong = tap.judge(status, running.text(), running.errors(), args.limit)
     failed = [one.name for one in results if not one.passed]
     if failed:
         project.say(f"{len(failed)} of {len(results)} tests failed: {' '.join(failed)}")
@@ -150,9 +174,13 @@ def run_command(args):
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
+    def to_stderr(data):
+        sys.stderr.buffer.write(data)
+        sys.stderr.buffer.flush()
+
     with log_to(args.log) as log:
-        splitter = frames.splitter(to_stdout, log)
-        with machine.boot(how, args.append, {"exec": args.exec.encode()}, splitter.feed) as running:
+        splitter = frames.splitter(to_stdout, log, to_stderr)
+        with machine.boot(how, args.append, {"exec": args.exec.encode(), **modules(args)}, splitter.feed) as running:
             say_how_to_debug(how)
             answered = running.wait_for("\x01exec-end \\d+\r?\n", wait_limit(args) or no_limit) is not None
             # Done, the machine has only to switch itself off; or its serial line is closed; or time is over.
@@ -164,7 +192,7 @@ def run_command(args):
     # Commands that end the machine cannot report: switching off is success, and so is a wished-for reset.
     if splitter.began and (status == machine.status_passed or (status == 0 and args.exec.split()[:1] == ["reboot"])):
         return 0
-    project.say(machine.describe_end(status, text, errors, args.timeout or default_timeout)
+    project.say(machine.describe_end(status, text, errors, args.limit)
                 or "the kernel ran no command and switched itself off")
     return status_timeout if status is None else status_no_answer
 
@@ -175,10 +203,10 @@ def run_interactive(args):
     serial = ["-chardev", f"stdio,id=serial,mux=on,signal=off{log}", "-serial", "chardev:serial",
               "-mon", "chardev=serial,mode=readline"]
     terminal = termios.tcgetattr(sys.stdin) if sys.stdin.isatty() else None
-    with machine.image(how.flavour, args.append) as iso:
+    with machine.image(how.flavour, args.append, modules(args)) as iso:
         say_how_to_debug(how)
         project.say("booting; ^C goes to the guest, Ctrl-A X leaves, Ctrl-A C is QEMU's own prompt")
-        process = subprocess.Popen(machine.qemu_command(how, iso, serial))
+        process = subprocess.Popen(machine.qemu_command(how, machine.from_image(iso), serial))
         try:
             status = process.wait(args.timeout)
         except subprocess.TimeoutExpired:
@@ -203,6 +231,8 @@ def main():
     project.install("build", "image", "qemu", *(["uefi"] if args.uefi else []), *(["gdb"] if args.gdb else []))
     if args.selftest is not None:
         return run_self_tests(args)
+    if args.usertest is not None:
+        return run_user_tests(args)
     if args.exec is not None:
         return run_command(args)
     return run_interactive(args)

@@ -4,11 +4,13 @@ The table of scenarios is in test_runner.py. A scenario gets a `context` and the
 """
 
 import dataclasses
+import fnmatch
 import os
 import random
 import re
 import subprocess
 import sys
+import time
 import unittest
 from pathlib import Path
 
@@ -18,10 +20,12 @@ import machine
 import project
 import tap
 import tools_test
+import userland
 
 self_test_timeout = 300
 host_timeout = 900
 command_timeout = 120
+user_test_timeout = 900
 
 
 @dataclasses.dataclass
@@ -129,6 +133,8 @@ def boot_once(it, how, line, timeout, modules=None, log_part=""):
 
 def self_tests(it, **how):
     """The kernel's self-tests; 20 times over with --long where the table says so."""
+    if it.tests.startswith("user."):
+        return []
     rounds = 20 if how.pop("repeat", False) and it.long else 1
     everything = []
     for number in range(1, rounds + 1):
@@ -139,6 +145,40 @@ def self_tests(it, **how):
         if wrong:
             everything.append(failed(f"{it.name}.ends", wrong, *last_lines(ran.text())))
     return everything
+
+
+def user_tests(it, programs="*", seconds=0, long_seconds=0, **how):
+    """The programs of tests/user, under init; with --long five times over, or for longer."""
+    if it.tests:
+        part, _, rest = it.tests.partition(".")
+        if part != "user":
+            return []
+        programs = rest.split(".")[0] or "*"
+    seconds = long_seconds if it.long else seconds
+    option = f"usertest={programs}" + (f" fuzz_seconds={seconds}" if seconds else "")
+    rounds = 5 if it.long and not seconds else 1
+    everything = []
+    for number in range(1, rounds + 1):
+        limit = user_test_timeout + 2 * seconds
+        ran = boot_once(it, machine.options(**how), option, limit, {"initrd": userland.initrd()},
+                        log_part=f"-{number}" if rounds > 1 else "")
+        results, wrong = tap.judge(ran.status, ran.text(), ran.errors(), limit)
+        everything += [one for one in results if fnmatch.fnmatchcase(one.name, it.tests or "*")]
+        if wrong:
+            everything.append(failed(f"{it.name}.ends", wrong, *last_lines(ran.text())))
+    return everything
+
+
+def user_tests_on_linux(it):
+    """That the tests are right: all of them pass on Debian's kernel."""
+    kernel, version = userland.linux_kernel()
+    with machine.boot_linux(machine.options(smp=2), kernel, userland.initrd(), "usertest=*") as running:
+        running.wait(user_test_timeout)
+        it.log().write_bytes(running.bytes())
+        text = running.text()
+    results, planned = tap.parse(text)
+    ended = check("user.linux.ends", planned == len(results), f"{len(results)} of {planned} tests on {version}", *last_lines(text))
+    return [*results, ended]
 
 
 def run_tool(it, *arguments, part=""):
@@ -154,8 +194,8 @@ def run_tool(it, *arguments, part=""):
 
 
 def answers(it, arguments, command, expect):
-    """A command runs in the guest and its output matches."""
-    status, output, said = run_tool(it, *arguments, "--exec", command)
+    """One of the monitor's commands runs in the guest and its output matches."""
+    status, output, said = run_tool(it, *arguments, "--append", "monitor", "--exec", command)
     lines = [f"--exec '{command}' ended with status {status}", *last_lines(output), *last_lines(said)]
     return [
         check(f"{it.name}.status", status == 0, *lines),
@@ -173,27 +213,40 @@ def no_acpi(it):
 
 def exec_contract(it):
     """What scripts rely on: only output on stdout, the command's status, runs side by side."""
-    status, output, said = run_tool(it, "--exec", "help", part="-help")
-    bad_status, bad_output, _ = run_tool(it, "--exec", "no-such-command", part="-bad")
-    command = [str(project.root / "tools/run"), "--timeout", str(command_timeout), "--smp", "1", "--exec", "help"]
+    status, output, said = run_tool(it, "--exec", "echo out; echo err >&2; printf 'no line end \\001'; exit 7")
+    command = [str(project.root / "tools/run"), "--timeout", str(command_timeout), "--smp", "1", "--exec", "seq 1 3000"]
     pair = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             for _ in range(2)]
     outputs = [one.communicate()[0].decode(errors="replace") for one in pair]
+    killed, _, _ = run_tool(it, "--smp", "2", "--exec", "kill -KILL $$", part="-killed")
     return [
-        check("run.exec_ends_with_the_commands_status", status == 0 and bad_status not in (0, 124, 125),
+        check("run.exec_ends_with_the_commands_status", status == 7 and killed == 128 + 9, f"{status} and {killed}"),
+        check("run.exec_prints_only_output", output == "out\nno line end \x01", repr(output)),
+        check("run.exec_keeps_stderr_apart", "err\n" in said, *last_lines(said)),
+        check("run.exec_log_is_apart", "memory: " in said, *last_lines(said)),
+        check("run.two_at_once_do_not_meet", outputs == ["".join(f"{n}\n" for n in range(1, 3001))] * 2,
+              *[one[-200:] for one in outputs]),
+    ]
+
+
+def monitor_exec(it):
+    """The same of the monitor's commands."""
+    status, output, said = run_tool(it, "--append", "monitor", "--exec", "help", part="-help")
+    bad_status, bad_output, _ = run_tool(it, "--append", "monitor", "--exec", "no-such-command", part="-bad")
+    return [
+        check("monitor.exec_ends_with_the_commands_status", status == 0 and bad_status not in (0, 124, 125),
               f"help: {status}, an unknown command: {bad_status}"),
-        check("run.exec_prints_only_output", "help" in output and "\x01" not in output and "\x02" not in output,
+        check("monitor.exec_prints_only_output", "help" in output and "\x01" not in output and "\x02" not in output,
               *last_lines(output)),
-        check("run.exec_log_is_apart", said.strip() and not any(line in output for line in last_lines(said)),
+        check("monitor.exec_log_is_apart", said.strip() and not any(line in output for line in last_lines(said)),
               *last_lines(said)),
-        check("run.unknown_command_says_so", "no-such-command" in bad_output, *last_lines(bad_output)),
-        check("run.two_at_once_do_not_meet", outputs == [output, output], *outputs),
+        check("monitor.unknown_command_says_so", "no-such-command" in bad_output, *last_lines(bad_output)),
     ]
 
 
 def panics(it):
     """A panic says why, shows every CPU's backtrace with names, and the machine ends as failed."""
-    status, output, said = run_tool(it, "--exec", "panic", "--smp", "4")
+    status, output, said = run_tool(it, "--append", "monitor", "--exec", "panic", "--smp", "4")
     shown = {}  # CPU -> what was said about it
     for part in re.split(r"^(?=panic on cpu \d|cpu \d+ )", said, flags=re.MULTILINE):
         if found := re.match(r"(?:panic on )?cpu (\d+)", part):
@@ -265,7 +318,61 @@ def monitor_typing(it):
     ]
 
 
-# Fuzzing.
+shell_prompt = r"/ # "
+
+
+def shell_typing(it):
+    """A person at BusyBox's shell: commands, ^C, ^Z and back, an end of input."""
+    steps = [  # what is typed, what must come, the test's name
+        ("echo one $((40+2))\r", r"\none 42\r?\n", "answers"),
+        ("sleep 100\r", None, None),
+        ("\x03", shell_prompt, "ctrl_c_ends_a_program"),
+        ("echo status $?\r", r"\nstatus 130\r?\n", "ctrl_c_is_a_signal"),
+        ("sleep 100\r", None, None),
+        ("\x1a", r"Stopped", "ctrl_z_stops_a_program"),
+        ("jobs\r", r"Stopped +sleep 100", "jobs_are_listed"),
+        ("bg; kill %1; wait; echo gone\r", r"\ngone\r?\n", "jobs_can_be_ended"),
+        ("cat\r", None, None),
+        ("to and fro\r", r"to and fro\r?\nto and fro\r?\n", "a_program_reads_what_is_typed"),
+        ("\x04", shell_prompt, "ctrl_d_is_the_end_of_input"),
+        ("echo a mistkae\x7f\x7f\x7fake\r", r"\na mistake\r?\n", "backspace_mends_a_line"),
+        ("bash --norc -i\r", r"bash-5", "bash_starts"),
+        ("echo $((6*7)) $BASH_VERSION; exit\r", r"\n42 5[^\n]*\n", "bash_answers"),
+        ("zsh -f -i\r", r"[%#] ", "zsh_starts"),
+        ("echo z $((6*7)); exit\r", r"\nz 42\r?\n", "zsh_answers"),
+        ("no-such-command\r", r"not found", "an_unknown_command_is_named"),
+    ]
+    results = []
+    with machine.boot(machine.options(smp=2), "", {"initrd": userland.initrd()}) as running:
+        at = running.wait_for(shell_prompt, command_timeout)
+        results.append(check("shell.prompts", at is not None, *last_lines(running.text())))
+        for keys, expected, name in steps if at is not None else []:
+            running.send(keys)
+            if not expected:
+                time.sleep(0.5)  # until the program runs and reads
+                continue
+            found = running.wait_for(expected, 30, at)
+            results.append(check(f"shell.{name}", found is not None, *last_lines(running.text())))
+            at = found or at
+            time.sleep(0.2)
+        running.send("exit\r")
+        status = running.wait(30)
+        it.log().write_bytes(running.bytes())
+        results.append(check("shell.its_end_switches_off", status == machine.status_passed, f"QEMU: {status}"))
+    return results
+
+
+# What the host port's other programs say.
+
+
+def system_call_page(it):
+    """docs/syscalls.md is what the table says."""
+    printed = subprocess.run([str(project.build("host") / "nutcracker-syscalls")], stdin=subprocess.DEVNULL, text=True,
+                             capture_output=True, timeout=60).stdout
+    page = project.root / "docs/syscalls.md"
+    it.log("").write_text(printed)
+    same = page.exists() and page.read_text() == printed
+    return [check("docs.syscalls_md_is_the_table", same, "build/host/nutcracker-syscalls > docs/syscalls.md")]
 
 
 def foreign_xio(it):
@@ -276,6 +383,9 @@ def foreign_xio(it):
     lines = [line for line in ran.stdout.splitlines() if line.startswith(("ok - ", "not ok - "))]
     results = [check(f"xio-alone: {line.partition(' - ')[2]}", line.startswith("ok"), line) for line in lines]
     return results + [check("xio-alone ends well", ran.returncode == 0, *last_lines(ran.stdout))]
+
+
+# Fuzzing.
 
 
 def fuzz(it):

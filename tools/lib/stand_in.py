@@ -52,6 +52,12 @@ def executing():
     return 33
 
 
+def executing_framed():
+    serial("log before", "\x01exec-begin framed", "\x01oone\\x0a", "log within", "\x01ewrong\\x0a", "torn log \x01otwo\\x01\\x5c")
+    serial("\x01exec-end 7", "log after")
+    return 33
+
+
 def executing_panic():
     serial("\x01exec-begin", "before", "", "panic on cpu 0: as asked", "backtrace")
     return 35
@@ -68,6 +74,13 @@ def benching():
     serial("bench\txio.gain\t60\ttimes\t50\tat least")
     serial("bench\txio.slice\t120\tinsn\t150\t-", "bench\txio.copy\t900\tinsn\t800\ttoo slow", "bench\tipiq.send\t300\tns\t-\t-")
     return 33
+
+
+def benching_user():
+    """On this kernel, or on Linux, which QEMU would load itself."""
+    linux = "-kernel" in sys.argv
+    serial(*(f"bench\t{name}\t{360 if linux else 90}\tns\t-\t-" for name in ["getppid", "pipe write 1MiB stream"]))
+    return 0 if linux else 33
 
 
 if __name__ == "__main__":

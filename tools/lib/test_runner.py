@@ -17,22 +17,32 @@ table = [
     ("host-asan", do.host_tests, dict(flavour="host-asan")),
     ("host-tsan", do.host_tests, dict(flavour="host-tsan")),
     ("xio-alone", do.foreign_xio, {}),
+    ("syscalls-page", do.system_call_page, {}),
     ("kernel.1-cpu", do.self_tests, dict(smp=1, repeat=True)),
     ("kernel.2-cpus", do.self_tests, dict(smp=2, repeat=True)),
     ("kernel.4-cpus", do.self_tests, dict(smp=4, repeat=True)),
     ("kernel.debug", do.self_tests, dict(smp=2, flavour="x86_64-debug")),
     ("kernel.uefi", do.self_tests, dict(smp=2, uefi=True)),
+    ("user.1-cpu", do.user_tests, dict(smp=1)),
+    ("user.2-cpus", do.user_tests, dict(smp=2)),
+    ("user.4-cpus", do.user_tests, dict(smp=4)),
+    ("user.64-mib", do.user_tests, dict(smp=2, mem="64M")),
+    ("user.linux", do.user_tests_on_linux, {}),
+    ("fuzz.syscalls", do.user_tests, dict(programs="syscall_fuzz", seconds=120, long_seconds=600, smp=4)),
     ("boot.16-cpus", do.answers, dict(arguments=["--smp", "16"], command="cpus", expect=r"^ *15 ")),
     ("boot.32-mib", do.answers, dict(arguments=["--mem", "32M", "--smp", "2"], command="pages", expect=r"^free +\d")),
     ("boot.8-gib", do.answers, dict(arguments=["--mem", "8G", "--smp", "2"], command="pages", expect=r"^free +\d")),
     ("boot.no-acpi", do.no_acpi, {}),
     ("boot.command-line", do.command_lines, {}),
     ("run.exec", do.exec_contract, {}),
+    ("run.monitor", do.monitor_exec, {}),
     ("monitor.typing", do.monitor_typing, {}),
+    ("shells", do.shell_typing, {}),
     ("panic", do.panics, {}),
     ("fuzz", do.fuzz, {}),
 ]
-with_tests = (do.host_tests, do.self_tests)
+only_by_name = ("user.linux",)  # or with --long: it says nothing about this kernel
+with_tests = (do.host_tests, do.self_tests, do.user_tests)
 
 usage_end = """\
 GLOB picks scenarios by name; if it fits none, tests by name within the scenarios that run named tests:
@@ -44,10 +54,10 @@ Scenarios:
 """
 
 
-def choose(glob):
+def choose(glob, long):
     """Gives (the scenarios to run, the glob for tests within them)."""
     if not glob:
-        return table, ""
+        return [entry for entry in table if long or entry[0] not in only_by_name], ""
     named = [entry for entry in table if fnmatch.fnmatchcase(entry[0], glob)]
     return (named, "") if named else ([entry for entry in table if entry[1] in with_tests], glob)
 
@@ -86,8 +96,8 @@ def main():
     parser.add_argument("glob", nargs="?", default="", metavar="GLOB", help="only what fits")
     args = parser.parse_args()
     project.end_on_signals()
-    project.install("build", "image", "qemu", "uefi", "host", "fuzz", "lint")
-    chosen, tests = choose(args.glob)
+    project.install("build", "image", "qemu", "uefi", "host", "fuzz", "lint", "user")
+    chosen, tests = choose(args.glob, args.long)
     logs = project.build_root / "test-logs"
     logs.mkdir(parents=True, exist_ok=True)
     passed = failed = 0

@@ -7,6 +7,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import cpio
 import frames
 import machine
 import project
@@ -21,7 +22,8 @@ def stand_in(what):
 
 def run_command(*arguments, what, program="run"):
     """./tools/run (or another) with neither build nor image, and the stand-in as its QEMU."""
-    code = (f"import project, {program}; project.make_image = lambda *_: 'none.iso'; project.install = lambda *_: None; "
+    code = (f"import project, userland, {program}; project.make_image = lambda *_: 'none.iso'; project.install = lambda *_: None; "
+            "userland.initrd = lambda: b''; userland.linux_kernel = lambda: ('vmlinuz', '6.1'); "
             f"{program}.measure_on_host = lambda _: []; project.run_main({program}.main)")
     environment = dict(os.environ, NUTCRACKER_QEMU=" ".join(stand_in(what)), PYTHONPATH=str(library))
     return subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True,
@@ -102,6 +104,20 @@ class run(unittest.TestCase):
         for line in ["log before", "log within", "more log", "log after"]:
             self.assertIn(line, done.stderr)
 
+    def test_exec_of_a_program_unframes_both_its_outputs(self):
+        done = run_command("--exec", "anything", what="executing_framed")
+        self.assertEqual(done.returncode, 7)
+        self.assertEqual(done.stdout, "one\ntwo\x01\\")
+        self.assertIn("wrong\n", done.stderr)
+        for line in ["log before", "log within", "torn log", "log after"]:
+            self.assertIn(line, done.stderr)
+
+    def test_usertest_prints_tap_only(self):
+        done = run_command("--usertest", what="passing")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.splitlines(), ["TAP version 13", "1..2", "ok 1 - a.first", "ok 2 - a.second"])
+        self.assertEqual(run_command("--usertest=a*", what="failing").returncode, 1)
+
     def test_exec_log_goes_to_the_file(self):
         with tempfile.NamedTemporaryFile() as log:
             done = run_command("--exec", "anything", "--log", log.name, what="executing")
@@ -126,7 +142,8 @@ class run(unittest.TestCase):
         self.assertIn("ready", done.stdout)
 
     def test_bad_options_are_refused_at_once(self):
-        for options in [["--smp", "0"], ["--mem", "lots"], ["--icount", "--smp", "2"], ["--selftest", "xio.*"],
+        for options in [["--smp", "0"], ["--mem", "lots"], ["--icount", "--smp", "2"], ["--selftest", "xio.*"], ["--usertest", "pipes"],
+                        ["--usertest=a b"],
                         ["--timeout", "-1"], ["--exec", "x", "--selftest"], ["--frobnicate"]]:
             self.assertEqual(run_command(*options, what="passing").returncode, 2, options)
 
@@ -140,10 +157,11 @@ class bench(unittest.TestCase):
         self.assertRegex(done.stdout, r"xio\.copy +900 +800 +NO")
         self.assertRegex(done.stdout, r"ipiq\.send +300")
 
-    def test_comparison_is_not_there_yet(self):
-        done = run_command("--vs", "linux", what="benching", program="bench")
-        self.assertEqual(done.returncode, 2)
-        self.assertEqual(len(done.stderr.splitlines()), 1)
+    def test_comparison_shows_ratios_and_budgets(self):
+        done = run_command("--vs", "linux", what="benching_user", program="bench")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"getppid +90 +360 +0\.25 +120 +yes")
+        self.assertRegex(done.stdout, r"pipe write 1MiB stream +90 +360 +0\.25 +36 +NO")
 
 
 class serial_line(unittest.TestCase):
@@ -170,6 +188,29 @@ class serial_line(unittest.TestCase):
 
     def test_firmware_drawing_is_removed(self):
         self.assertEqual(machine.plain("\x1b[2J\x1b[01;01H\x1b[=3hok 1 - a\r\n"), "ok 1 - a\n")
+
+
+class archives(unittest.TestCase):
+    def test_cpio_has_what_was_put_in(self):
+        it = cpio.archive()
+        it.file("a/b/c", b"12345", 0o644)
+        it.link("a/l", "b/c")
+        content, at, found = it.bytes(), 0, {}
+        while True:
+            self.assertEqual(content[at : at + 6], b"070701")
+            fields = [int(content[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
+            mode, size, length = fields[1], fields[6], fields[11]
+            name = content[at + 110 : at + 110 + length - 1].decode()
+            at = (at + 110 + length + 3) & ~3
+            found[name] = (mode, content[at : at + size])
+            at = (at + size + 3) & ~3
+            if name == "TRAILER!!!":
+                break
+        self.assertEqual(at, len(content))
+        self.assertEqual(list(found), ["a", "a/b", "a/b/c", "a/l", "TRAILER!!!"])
+        self.assertEqual(found["a/b/c"], (0o100644, b"12345"))
+        self.assertEqual(found["a/l"], (0o120777, b"b/c"))
+        self.assertEqual(found["a"], (0o040755, b""))
 
 
 class layers(unittest.TestCase):

@@ -1,0 +1,97 @@
+"""./tools/bench --vs linux: one static program (user/bench/bench.c) timing itself on this kernel and on Debian's Linux, in
+the same QEMU. Nothing is kept from earlier runs: both are measured each time."""
+
+import bench
+import machine
+import project
+import userland
+
+timeout = 1200
+
+# Without "enhanced" string moves. An emulator counts an instruction for each turn of a string instruction, and with them
+# Linux moves a byte a turn instead of eight; real machines do the opposite. It is given the way that is cheaper here.
+processor = "max,-erms"
+
+# In instructions. What is relative stands below.
+budgets = {
+    "getppid": 120,
+    "pipe round trip, bytes each way: 1": 4000,
+    "fork+exit+wait 0MiB": 40000,
+    "vfork+exec+wait": 80000,
+    "anonymous page fault, zeroed (16 MiB touched, per page)": 900,
+    "futex thread rt": 4000,
+}
+of_linux = {"pipe write 1MiB stream": 0.1}  # lending against copying
+of_another = {"fork+exit+wait 256MiB": ("fork+exit+wait 0MiB", 1.1)}  # a fork does not grow with what was touched
+
+
+def measures(text, who):
+    found = {one.name: float(one.value) for one in bench.parse(text)}
+    if not found:
+        raise project.problem(f"{who} measured nothing", [line for line in text.splitlines() if line.strip()][-15:])
+    return found
+
+
+def judged(running, who, log):
+    running.wait(timeout)
+    (project.build_root / log).write_bytes(running.bytes())
+    return running.text()
+
+
+def measure_ours(how, option, programs):
+    log = f"bench-user-{how.smp}.log"
+    with machine.boot(how, option, {"initrd": programs}) as running:
+        text = judged(running, "this kernel", log)
+        if wrong := machine.describe_end(running.status, text, running.errors(), timeout):
+            raise project.problem(f"{wrong} (all of it: build/{log})")
+    return measures(text, "this kernel")
+
+
+def measure_linux(how, option, programs, kernel):
+    log = f"bench-linux-{how.smp}.log"
+    with machine.boot_linux(how, kernel, programs, option) as running:
+        text = judged(running, "Linux", log)
+        if running.status != 0 or "Kernel panic" in text:
+            raise project.problem(f"Linux did not come to its end (all of it: build/{log})")
+    return measures(text, "Linux")
+
+
+def budget_of(name, ours, linux):
+    if name in of_linux and name in linux:
+        return of_linux[name] * linux[name]
+    if name in of_another:
+        base, factor = of_another[name]
+        return factor * ours[base] if base in ours else None
+    return budgets.get(name)
+
+
+def print_table(title, ours, linux, with_budgets):
+    """Gives whether all budgets are kept."""
+    print(f"\n{title}")
+    width = max(len("operation"), *(len(name) for name in ours))
+    columns = f"  {'operation':<{width}}  {'Nutcracker':>11}  {'Linux':>11}  {'ratio':>6}"
+    print(columns + (f"  {'budget':>8}  within?" if with_budgets else ""))
+    kept = True
+    for name, value in ours.items():
+        other = linux.get(name)
+        line = f"  {name:<{width}}  {value:>11.0f}  " + (f"{other:>11.0f}  {value / other:>6.2f}" if other else f"{'-':>11}  {'-':>6}")
+        if with_budgets and (budget := budget_of(name, ours, linux)) is not None:
+            kept &= value <= budget
+            line += f"  {budget:>8.0f}  {'yes' if value <= budget else 'NO'}"
+        print(line)
+    return kept
+
+
+def compare(glob):
+    """Prints both tables. Gives whether all budgets are kept."""
+    project.install("build", "image", "qemu")
+    programs = userland.initrd()
+    kernel, version = userland.linux_kernel()
+    option = "userbench=" + (glob.replace(" ", "?") or "*")  # a word is a word on both kernels' command lines
+    kept = True
+    for how, title in [(machine.options(smp=1, mem="1G", cpu=processor, icount=True), "One CPU, instructions counted"),
+                       (machine.options(smp=2, mem="1G", cpu=processor), "Two CPUs under QEMU, nanoseconds (only to be compared with each other)")]:
+        ours = measure_ours(how, option, programs)
+        linux = measure_linux(how, option, programs, kernel)
+        kept &= print_table(f"{title}; Linux is {version}", ours, linux, how.icount)
+    return kept
