@@ -26,10 +26,12 @@ bool interrupted() noexcept;
 // ETIMEDOUT. Whoever makes ready() true wakes the queue; the caller keeps the queue alive until this returns.
 template <class Ready>
 k::status sleep(lwkt::wait_queue& queue, Ready ready, ktime::ns deadline = ktime::forever) noexcept {
-    bool signal = false;
-    const bool woken = queue.wait([&] { return ready() || (signal = interrupted()); }, deadline);
-    if (ready()) return {};
-    return signal ? k::error::intr : woken ? k::error::intr : k::error::timedout;
+    // What was true a moment ago may be another's by now: only what was seen then counts, or a sleeper that lost a race
+    // would hear of a signal that there was not.
+    bool good = false, signal = false;
+    queue.wait([&] { return (good = ready()) || (signal = interrupted()); }, deadline);
+    if (good) return {};
+    return signal ? k::error::intr : k::error::timedout;
 }
 
 // Sends a signal to the running thread / to every process of a group / of the session's foreground; kernel's own

@@ -74,8 +74,15 @@ void run_user_thread(void* argument) {
     use_space(t, *t.owner.space);
     if (t.before_start) t.before_start(t, t.before_start_argument);
     if (t.set_child_tid) (void)vm::user_pointer<int>(t.set_child_tid).write(*t.owner.space, t.tid);
-    if (t.asked(all_attention)) pay_attention(t);
     for (;;) {
+        // The last look, with interrupts off until user code runs: a kick that comes after it finds this thread in user
+        // mode, and not on the last steps towards it with its bits unseen.
+        const bool enabled = arch::cpu::interrupts_disable();
+        if (t.asked(all_attention)) [[unlikely]] {
+            arch::cpu::interrupts_restore(enabled);
+            pay_attention(t);
+            continue;
+        }
         const k::u64 left_at = arch::clock::cycles();
         const arch::user_exit why = t.user.run();
         const k::u64 user_cycles = arch::clock::cycles() - left_at;
@@ -88,7 +95,7 @@ void run_user_thread(void* argument) {
         case arch::user_exit_kind::exception: handle_exception(t, why); break;
         case arch::user_exit_kind::interrupt: charge_timers(t); break;
         }
-        if (settle || t.asked(all_attention)) [[unlikely]]
+        if (settle) [[unlikely]]
             pay_attention(t);
     }
 }
