@@ -60,7 +60,7 @@ k::status space::copy_private(entry& e, entry& twin) noexcept {
         twin.what->tree_ = TRY(mine.tree_.snapshot());
         mine.twin_ = twin.what.get();
     }
-    if (!payer_->sink_pages()) return {};
+    if (!payer_->sink_pages() && !sinks_in_making_.load()) return {};
     k::status all;
     mine.tree_.for_each(e.offset, e.pages(), [&](k::u64 index, found_page found) {
         if (!found.p->holds.count(hold::sink_pin)) return true;

@@ -45,7 +45,18 @@ bool worth_lending(space& from, k::u64 bytes) noexcept {
 class loan_builder {
   public:
     loan_builder(space& s, xio::pin_kind kind, xio::stability promise) noexcept
-        : space_(s), kind_(kind), promise_(promise), list_(s.payer(), kind, promise) {}
+        : space_(s), kind_(kind), promise_(promise), list_(s.payer(), kind, promise) {
+        if (fills()) space_.sinks_in_making_++; // from before the first pin until the payer is charged: fork looks
+    }
+    ~loan_builder() {
+        if (fills()) space_.sinks_in_making_--;
+    }
+    loan_builder(const loan_builder&) = delete;
+
+    k::result<xio::sink> finish_sink(k::status added) noexcept {
+        if (!added) return added.error();
+        return xio::sink::from_builder(list_);
+    }
 
     // EAGAIN: this memory cannot be lent so, or keeps changing.
     k::status add(xio::user_range r) noexcept {
@@ -234,8 +245,7 @@ k::result<xio::sink> bind_sink(space& to, const xio::sink& range) noexcept {
     if (range.binding() == xio::binding::pages) return range.clone();
     if (to.payer().sink_pages() + pages_in(range.size()) > table.pages_a_space) return k::error::again;
     loan_builder builder(to, xio::pin_kind::sink, xio::stability::live);
-    TRY(add_all(builder, range));
-    return xio::sink::from_builder(builder.list());
+    return builder.finish_sink(add_all(builder, range));
 }
 
 // Gives whole pages away, page by page of one entry.

@@ -198,6 +198,7 @@ class space final : public k::counted<space>, public xio::user_memory {
     k::u64 data_pages_ GUARDED_BY(token_) = 0;
     pmap pmap_;
     xio::payer* payer_ = nullptr;
+    std::atomic<k::u32> sinks_in_making_ = 0; // their pages are pinned before the payer is charged
     user_address mmap_top_ = arch::user_end;
     user_address heap_base_ GUARDED_BY(token_) = 0, heap_end_ GUARDED_BY(token_) = 0;
     k::u64 limit_bytes_ = ~k::u64{0};
