@@ -50,7 +50,7 @@ static long long now_ms(void) {
 
 static long limit_seconds(void) {
     const char* fuzz = getenv("fuzz_seconds");
-    return 150 + (fuzz ? 2 * atol(fuzz) : 0);
+    return 400 + (fuzz ? 2 * atol(fuzz) : 0);
 }
 
 // What one program has said so far.

@@ -14,6 +14,21 @@ std::atomic<scheduler*> schedulers[arch::max_cpus]; // set once, when the CPU st
 
 void charge(user_part& user, k::u64 cycles) {
     user.run_cycles.store(user.run_cycles.load(std::memory_order_relaxed) + cycles, std::memory_order_relaxed);
+    user.slice_cycles += cycles;
+}
+
+k::u64 ns_of(k::u64 cycles) {
+    return cycles * 1000 / (arch::clock::cycles_hz() / 1'000'000);
+}
+
+bool has_slice_left(const user_part& user) {
+    return ns_of(user.slice_cycles) < slice_ns;
+}
+
+// The next one begins; others come first.
+void end_slice(thread& t) {
+    t.user->slice_cycles = 0;
+    t.level = user_priority;
 }
 
 // Memory's chores for when there is nothing else to do. True while there is more.
@@ -54,7 +69,7 @@ void switch_away() noexcept {
     s.counters.switches++;
     to.switches++;
     to.preempted = false;
-    if (to.user && s.top() >= to.level) share_with(*s.ready[s.top()].begin(), to, s);
+    if (to.user && s.top() >= user_priority) share_with(*s.ready[s.top()].begin(), to, s);
     arch::context::switch_to(from.context, to.context,
                              from.state == thread_state::dead ? arch::leaving::for_good : arch::leaving::for_now);
     finish_switch();
@@ -87,15 +102,21 @@ void wake_local(thread& t) noexcept {
     scheduler& s = local_scheduler();
     kassert(t.home.load(std::memory_order_relaxed) == arch::cpu::id() && t.state == thread_state::blocked);
     t.state = thread_state::ready;
+    if (t.user) {
+        if (has_slice_left(*t.user))
+            t.level = fresh_user_priority;
+        else
+            end_slice(t);
+    }
     s.push_back(t);
     thread& running = self();
     if (&running == s.idle || (t.level >= interrupt_priority && t.level > running.level))
         arch::cpu::local().pending.fetch_or(arch::event_resched, std::memory_order_relaxed);
-    else if (running.user && t.level >= running.level)
+    else if (running.user && t.level >= user_priority)
         share_with(t, running, s);
 }
 
-// A user thread runs: one that is better gets the CPU as soon as that can be, an equal one when the slice is over.
+// A user thread runs: one that is better gets the CPU as soon as that can be, another one when the slice is over.
 static void share_with(const thread& t, thread& running, scheduler& s) noexcept {
     if (t.level > running.level)
         running.user->attention.fetch_or(attention_turn, std::memory_order_relaxed);
@@ -108,8 +129,8 @@ static void share_with(const thread& t, thread& running, scheduler& s) noexcept 
 void end_turn(ktime::callout& c) noexcept {
     scheduler& s = local_scheduler();
     const thread& running = self();
-    if (!running.user || s.top() < running.level) return; // wake_local() or a switch will arm it again
-    const k::u64 had_ns = (arch::clock::cycles() - s.switched_at) * 1000 / (arch::clock::cycles_hz() / 1'000'000);
+    if (!running.user || s.top() < user_priority) return; // wake_local() or a switch will arm it again
+    const k::u64 had_ns = ns_of(running.user->slice_cycles + arch::clock::cycles() - s.switched_at);
     if (had_ns >= slice_ns * 9 / 10) running.user->attention.fetch_or(attention_turn, std::memory_order_relaxed);
     c.arm(ktime::after(had_ns >= slice_ns * 9 / 10 ? slice_ns : slice_ns - had_ns));
 }
@@ -149,12 +170,18 @@ void yield() noexcept {
     critical section;
     scheduler& s = local_scheduler();
     thread& t = self();
-    if (s.top() < t.level || &t == s.idle) return;
+    if (&t == s.idle) return;
+    const bool interrupted = t.user && s.top() > t.level; // its turn goes on when the better ones are done
+    if (t.user && !interrupted) end_slice(t);
+    if (s.top() < t.level) return;
     token_hold* tokens = t.tokens;
     if (tokens) [[unlikely]]
         release_for_blocking();
     t.state = thread_state::ready;
-    s.push_back(t);
+    if (interrupted)
+        s.push_front(t);
+    else
+        s.push_back(t);
     switch_away();
     if (tokens) [[unlikely]]
         take_again();

@@ -27,7 +27,8 @@ using list_hook = boost::intrusive::list_member_hook<boost::intrusive::link_mode
 
 using priority = k::u8;
 constexpr priority idle_priority = 0;
-constexpr priority user_priority = 6; // threads in user mode, which take turns; see user_part
+constexpr priority user_priority = 6;                       // threads in user mode, which take turns; see user_part
+constexpr priority fresh_user_priority = user_priority + 1; // those of them with a part of their slice left
 constexpr priority normal_priority = 12;
 constexpr priority interrupt_priority = 24; // and above: preempts
 constexpr priority highest_priority = 31;
@@ -42,8 +43,11 @@ struct user_part {
     std::atomic<k::u32> attention = 0; // attention_turn is the scheduler's bit; the others are kernel/proc's
     // Cycles of arch::clock that it has had the CPU, up to the last switch; and how often it slept. Its CPU writes.
     std::atomic<k::u64> run_cycles = 0, sleeps = 0;
+    // What it has used of its slice. Who sleeps before the slice is over goes on with the rest, before those who
+    // compute; when it is used up, everybody else has a turn first. The thread's CPU writes.
+    k::u64 slice_cycles = 0;
 };
-constexpr k::u32 attention_turn = 1; // a better thread is ready, or an equal one and the slice is over: call yield()
+constexpr k::u32 attention_turn = 1; // a better thread is ready, or another one and the slice is over: call yield()
 constexpr k::u64 slice_ns = 10'000'000;
 
 struct thread {

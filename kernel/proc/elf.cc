@@ -27,7 +27,7 @@ static_assert(sizeof(program_header) == 56);
 
 constexpr k::u8 class_64 = 2, little_endian = 1, current_version = 1;
 constexpr k::u16 type_fixed = 2, type_anywhere = 3, machine_x86_64 = 62;
-constexpr k::u32 header_load = 1, header_interpreter = 3, header_own = 6;
+constexpr k::u32 header_load = 1, header_interpreter = 3;
 constexpr k::u32 flag_execute = 1, flag_write = 2, flag_read = 4;
 constexpr k::u64 largest_alignment = k::u64{1} << 30;
 constexpr k::u64 lowest_address = 0x10000; // so that null pointers stay faults
