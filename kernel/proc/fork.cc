@@ -120,6 +120,11 @@ void inherit(process& child, process& parent) NO_THREAD_SAFETY_ANALYSIS {
     child.start_time = ktime::now();
 }
 
+bool is_ending(process& p) {
+    lwkt::spin_guard guard(p.threads_lock);
+    return p.ending;
+}
+
 k::result<k::ref<thread>> make_process(thread& maker, const clone_request& what) {
     process& parent = maker.owner;
     {
@@ -131,6 +136,7 @@ k::result<k::ref<thread>> make_process(thread& maker, const clone_request& what)
 
     lwkt::token_hold hold(tree);
     TRY(check_thread_limit(parent));
+    if (is_ending(parent)) return k::error::intr; // who kills the group under the tree's token gets all of it
     const int number = TRY(free_number());
     auto* child = mem::make<process>(number, parent);
     if (!child) return k::error::nomem;
