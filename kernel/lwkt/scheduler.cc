@@ -21,16 +21,6 @@ k::u64 ns_of(k::u64 cycles) {
     return cycles * 1000 / (arch::clock::cycles_hz() / 1'000'000);
 }
 
-bool has_slice_left(const user_part& user) {
-    return ns_of(user.slice_cycles) < slice_ns;
-}
-
-// The next one begins; others come first.
-void end_slice(thread& t) {
-    t.user->slice_cycles = 0;
-    t.level = user_priority;
-}
-
 // Memory's chores for when there is nothing else to do. True while there is more.
 bool idle_chores() {
     mem::exchange_frees();
@@ -102,12 +92,7 @@ void wake_local(thread& t) noexcept {
     scheduler& s = local_scheduler();
     kassert(t.home.load(std::memory_order_relaxed) == arch::cpu::id() && t.state == thread_state::blocked);
     t.state = thread_state::ready;
-    if (t.user) {
-        if (has_slice_left(*t.user))
-            t.level = fresh_user_priority;
-        else
-            end_slice(t);
-    }
+    if (t.user) t.level = enter_turn(*t.user);
     s.push_back(t);
     thread& running = self();
     if (&running == s.idle || (t.level >= interrupt_priority && t.level > running.level))
@@ -130,9 +115,20 @@ void end_turn(ktime::callout& c) noexcept {
     scheduler& s = local_scheduler();
     const thread& running = self();
     if (!running.user || s.top() < user_priority) return; // wake_local() or a switch will arm it again
-    const k::u64 had_ns = ns_of(running.user->slice_cycles + arch::clock::cycles() - s.switched_at);
+    const k::u64 had_ns = ns_of(slice_used());
     if (had_ns >= slice_ns * 9 / 10) running.user->attention.fetch_or(attention_turn, std::memory_order_relaxed);
     c.arm(ktime::after(had_ns >= slice_ns * 9 / 10 ? slice_ns : slice_ns - had_ns));
+}
+
+priority enter_turn(user_part& user) noexcept {
+    if (ns_of(user.slice_cycles) < slice_ns) return fresh_user_priority;
+    user.slice_cycles = 0;
+    return user_priority;
+}
+
+k::u64 slice_used() noexcept {
+    critical section;
+    return self().user->slice_cycles + arch::clock::cycles() - local_scheduler().switched_at;
 }
 
 k::u64 running_since() noexcept {
@@ -172,7 +168,10 @@ void yield() noexcept {
     thread& t = self();
     if (&t == s.idle) return;
     const bool interrupted = t.user && s.top() > t.level; // its turn goes on when the better ones are done
-    if (t.user && !interrupted) end_slice(t);
+    if (t.user && !interrupted) {
+        t.user->slice_cycles = 0;
+        t.level = user_priority;
+    }
     if (s.top() < t.level) return;
     token_hold* tokens = t.tokens;
     if (tokens) [[unlikely]]

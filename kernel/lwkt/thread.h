@@ -142,6 +142,12 @@ void adopt_boot_flow(std::string_view name, arch::vaddr stack, std::size_t size)
 // Gives the memory of dead threads on this CPU back. Thread context.
 void reap_threads(unsigned keep) noexcept;
 
+// What the running user thread has used of its slice so far, in cycles of arch::clock.
+k::u64 slice_used() noexcept;
+// The level of a user thread that becomes ready: fresh with the rest of its slice, or, if that is used up, behind those
+// who wait, with a new one.
+priority enter_turn(user_part& user) noexcept;
+
 // Since when the running thread has had the CPU, in cycles of arch::clock.
 k::u64 running_since() noexcept;
 

@@ -167,7 +167,7 @@ k::status start_thread(k::ref<thread> t) noexcept {
     thread& starting = *t;
     const unsigned cpu = choose_cpu(starting.affinity.load(std::memory_order_relaxed) & running_cpus());
     starting.home.store(cpu, std::memory_order_seq_cst);
-    TRY(lwkt::spawn(starting.name, cpu, lwkt::fresh_user_priority, run_user_thread, &starting));
+    TRY(lwkt::spawn(starting.name, cpu, lwkt::enter_turn(starting), run_user_thread, &starting));
     (void)t.release(); // it is the thread's own now
     return {};
 }
@@ -182,7 +182,7 @@ k::result<int> clone(thread& maker, const clone_request& what) noexcept {
     const bool is_process = !(what.flags & clone_thread);
     k::ref<thread> made = is_process ? TRY(make_process(maker, what)) : TRY(make_thread(maker, what));
     const int number = made->tid;            // it may be gone soon
-    made->slice_cycles = maker.slice_cycles; // who makes many gets no more of the CPU
+    made->slice_cycles = lwkt::slice_used(); // who makes many gets no more of the CPU
     made->lease = lease.share();
     if (what.flags & clone_parent_settid)
         (void)vm::user_pointer<int>(what.parent_tid).write(*maker.owner.space, number);

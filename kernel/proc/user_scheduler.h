@@ -1,6 +1,7 @@
 // Which CPU a user thread runs on, and when it makes room for others.
 //
-// LWKT runs threads of one CPU in order of their level and, at the same level, in turns of lwkt::slice_ns. New threads
+// LWKT runs threads of one CPU in order of their level and, at the same level, in turns of lwkt::slice_ns; who sleeps
+// before the slice is over goes on with the rest of it ahead of those who compute (lwkt::user_part). New threads
 // go where least is to be done; a thread whose slice is over while another allowed CPU idles takes itself there. Nobody
 // pulls: only the owner moves a thread.
 #pragma once

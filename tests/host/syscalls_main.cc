@@ -24,21 +24,23 @@ std::string arguments_of(const syscalls::entry& e) {
     return text;
 }
 
+constexpr const char* head_of_page = R"(# System calls
+
+Printed from the table (`kernel/syscall/table.h`) by `nutcracker-syscalls`, which the host port builds; a test
+compares. Numbers, arguments and error numbers are Linux's for x86-64. A number that is not here answers ENOSYS and
+leaves a line in the log, the first ten times and then once a second. The option `strace` (or `strace=PID`) on the
+kernel's command line shows each call on the serial line.
+
+"Restarts": begins anew after a signal handler with SA_RESTART; the others answer EINTR then.
+
+| number | name | arguments | restarts | left out |
+| ---: | --- | --- | --- | --- |)";
+
 } // namespace
 
 int main() {
     syscalls::initialise();
-    std::puts("# System calls\n\n"
-              "Printed from the table (`kernel/syscall/table.h`) by `nutcracker-syscalls`, which the host port builds; "
-              "a test\n"
-              "compares. Numbers, arguments and error numbers are Linux's for x86-64. A number that is not here "
-              "answers ENOSYS and\n"
-              "leaves a line in the log, the first ten times and then once a second. The option `strace` (or "
-              "`strace=PID`) on the\n"
-              "kernel's command line shows each call on the serial line.\n\n"
-              "\"Restarts\": begins anew after a signal handler with SA_RESTART; the others answer EINTR then.\n\n"
-              "| number | name | arguments | restarts | left out |\n"
-              "| ---: | --- | --- | --- | --- |");
+    std::puts(head_of_page);
     unsigned count = 0;
     for (unsigned number = 0; number < syscalls::most_calls; number++) {
         const syscalls::entry* e = syscalls::find(number);

@@ -5,7 +5,7 @@
 
 namespace arch::x86 {
 
-// First thing of all at boot: finds the device; output polls for now.
+// First thing of all at boot: finds the device; output polls.
 void start_console();
 // From now on interrupts move the bytes, if `routed`; else input is looked for at timer interrupts.
 void start_console_interrupts(bool routed);
