@@ -77,7 +77,7 @@ void wait_queue::wake_all() noexcept {
 }
 
 void interrupt_wait(thread& t) noexcept {
-    kassert(t.home.load(std::memory_order_relaxed) == arch::cpu::id());
+    if (t.home.load(std::memory_order_relaxed) != arch::cpu::id()) return;
     // The queue lives as long as the thread waits, and the thread cannot go on before this critical section ends.
     wait_queue* queue = t.waiting_in;
     if (queue && t.state == thread_state::blocked && queue->take_out(t)) wake_local(t);

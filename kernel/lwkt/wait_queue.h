@@ -54,7 +54,8 @@ class wait_queue {
 };
 
 // Wakes a thread out of the wait queue in which it stands, if it stands in one: wait() looks at its condition
-// again and goes back to sleep if that does not hold. On the thread's own CPU, in a critical section or IPI function.
+// again and goes back to sleep if that does not hold. On the CPU that the thread belongs to or is on its way to, in a
+// critical section or IPI function; one that is still on its way stands in no queue, and nothing happens.
 void interrupt_wait(thread& t) noexcept;
 
 // Something that will have happened `count` times. May be destroyed as soon as wait() has returned.

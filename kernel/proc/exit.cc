@@ -227,16 +227,15 @@ void leave() noexcept {
     t.files.reset();
     thread_leaves(t);
     use_no_space(t);
+    {
+        // Before it leaves the process: the last one may then make a zombie of it, whose account is settled.
+        lwkt::token_hold hold(tree);
+        remove(t);
+    }
     const bool last = leave_process(t);
     if (last) {
         process_leaves(p);
         give_back_memory(p);
-    }
-    {
-        lwkt::token_hold hold(tree);
-        remove(t);
-    }
-    if (last) {
         const int status = final_status(p);
         if (p.pid == init_pid) init_has_ended(status);
         become_zombie(p, status);

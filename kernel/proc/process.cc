@@ -1,5 +1,6 @@
 #include "kernel/proc/process.h"
 
+#include "kernel/lwkt/ipiq.h"
 #include "kernel/mem/slab.h"
 #include "kernel/proc/group.h"
 
@@ -62,6 +63,19 @@ void process::set_working_directory(k::ref<shared_text> to) noexcept {
 void process::set_program(k::ref<shared_text> to) noexcept {
     lwkt::spin_guard guard(text_lock);
     std::swap(executable, to);
+}
+
+void ask_to_charge(process& p) noexcept {
+    k::u32 cpus = 0;
+    p.for_each_thread([&](thread& t) {
+        t.attention.fetch_or(attention_charge, std::memory_order_seq_cst);
+        cpus |= 1u << t.home.load(std::memory_order_seq_cst);
+    });
+    // The interrupt itself brings a thread out of user mode; those that sleep look when they go back there.
+    for (unsigned cpu = 0; cpus; cpu++, cpus >>= 1)
+        if (cpus & 1)
+            lwkt::send(
+                cpu, [](void*) {}, nullptr);
 }
 
 usage usage_of(const thread& t) noexcept {

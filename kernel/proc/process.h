@@ -146,6 +146,9 @@ class process final : public k::counted<process> {
 // context or a critical section (callouts), but not from an IPI function. For deadly signals and exit_group.
 void end_process(process& p, int status) noexcept;
 
+// Has all threads of a process that run tell its timers soon what they have used. From a callout.
+void ask_to_charge(process& p) noexcept;
+
 // The wait statuses of wait4().
 constexpr int exited_with(int code) {
     return (code & 0xff) << 8;

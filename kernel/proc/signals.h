@@ -119,6 +119,7 @@ class process_signals {
   public:
     // A test may have no process.
     explicit process_signals(process* owner) noexcept : owner_(owner) {}
+    process* owner() const noexcept { return owner_; } // null in tests
     ~process_signals();
     process_signals(const process_signals&) = delete;
 

@@ -26,9 +26,10 @@ class process;
 class thread;
 
 // Bits of lwkt::user_part::attention, beside lwkt::attention_turn (1).
-constexpr k::u32 attention_signal = 2; // a signal waits that it would take now, or a stop; signals.cc keeps it right
-constexpr k::u32 attention_end = 4;    // it shall leave: the process ends, or another thread is in exec
-constexpr k::u32 attention_move = 8;   // it may be on a CPU that its affinity excludes
+constexpr k::u32 attention_signal = 2;  // a signal waits that it would take now, or a stop; signals.cc keeps it right
+constexpr k::u32 attention_end = 4;     // it shall leave: the process ends, or another thread is in exec
+constexpr k::u32 attention_move = 8;    // it may be on a CPU that its affinity excludes
+constexpr k::u32 attention_charge = 16; // timers of CPU time want to know what it has used
 
 // What a thread has used so far, in user mode and in the kernel, waiting not counted. Any thread.
 struct cpu_time {

@@ -2,7 +2,8 @@
 //
 // Those of real time are callouts. Nobody can buy the machine with a tiny interval: while the signal of a timer is
 // still pending or is ignored, its callout comes seldom, and what it has missed is made up for when the signal is
-// delivered. Those of CPU time are sampled where the user loop charges time.
+// delivered. Those of CPU time are sampled: a callout asks the threads to say what they
+// have used.
 #include "kernel/proc/timers.h"
 
 #include "kernel/mem/slab.h"
@@ -18,6 +19,7 @@ namespace {
 
 constexpr ktime::ns least_alarm_interval = 250 * ktime::microsecond;
 constexpr ktime::ns seldom = 10 * ktime::millisecond;
+constexpr ktime::ns sample_interval = 10 * ktime::millisecond;
 constexpr unsigned most_timers = 1024;
 
 } // namespace
@@ -82,8 +84,18 @@ timer_setting process_timers::get(interval_timer which) noexcept {
 
 // --- CPU time.
 
+void process_timers::sampler::expired(timer& t) noexcept {
+    process_timers& all = static_cast<sampler&>(t).of;
+    if (!all.sampling()) return;
+    if (process* p = all.signals_.owner()) ask_to_charge(*p);
+    t.rearm(ktime::after(sample_interval));
+}
+
 void process_timers::note_sampling() noexcept {
-    sampling_.store(user_.remaining || cpu_.remaining || cpu_timers_, std::memory_order_relaxed);
+    const bool wanted = user_.remaining || cpu_.remaining || cpu_timers_;
+    if (sampling_.exchange(wanted) == wanted) return;
+    sampler_.cancel(); // it may be another CPU's
+    if (wanted) sampler_.arm(ktime::after(sample_interval));
 }
 
 void process_timers::charge_sampled(ktime::ns user, ktime::ns system) noexcept {

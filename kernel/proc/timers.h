@@ -85,7 +85,7 @@ class process_timers {
     k::result<int> overrun(int id) noexcept;
     k::status remove(int id) noexcept;
 
-    // Does any timer count CPU time? The running thread has used so much more; the user loop says so from time to time.
+    // Does any timer count CPU time? The running thread has used so much more; the user loop says so when it is asked.
     bool sampling() const noexcept { return sampling_.load(std::memory_order_relaxed); }
     void charge(ktime::ns user, ktime::ns system) noexcept {
         if (sampling()) [[unlikely]]
@@ -104,6 +104,12 @@ class process_timers {
     friend struct posix_timer;
     struct real_timer : timer {
         explicit real_timer(process_timers& owner) noexcept : timer(expired), of(owner) {}
+        static void expired(timer& t) noexcept;
+        process_timers& of;
+    };
+    // Has the threads come by while sampling().
+    struct sampler : timer {
+        explicit sampler(process_timers& owner) noexcept : timer(expired), of(owner) {}
         static void expired(timer& t) noexcept;
         process_timers& of;
     };
@@ -131,6 +137,7 @@ class process_timers {
     sampled_timer cpu_ GUARDED_BY(calls_);
     unsigned cpu_timers_ GUARDED_BY(calls_) = 0; // of timer_create, on a CPU clock
     std::atomic<bool> sampling_ = false;
+    sampler sampler_{*this};
 
     posix_timer* first_ GUARDED_BY(calls_) = nullptr;
     int next_id_ GUARDED_BY(calls_) = 0;

@@ -15,7 +15,8 @@ namespace proc {
 
 namespace {
 
-constexpr k::u32 all_attention = lwkt::attention_turn | attention_signal | attention_end | attention_move;
+constexpr k::u32 all_attention =
+    lwkt::attention_turn | attention_signal | attention_end | attention_move | attention_charge;
 
 void handle_page_fault(thread& t, const arch::user_exit& why) {
     t.faults.store(t.faults.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -31,6 +32,13 @@ void handle_page_fault(thread& t, const arch::user_exit& why) {
     }
 }
 
+void charge_timers(thread& t) {
+    t.attention.fetch_and(~attention_charge, std::memory_order_relaxed);
+    const cpu_time now = cpu_time_of(t);
+    t.owner.timers.charge(now.user_ns - t.charged.user_ns, now.system_ns - t.charged.system_ns);
+    t.charged = now;
+}
+
 // What was asked of the thread since it came into the kernel. A call that ended with EINTR is settled even if the
 // signal is gone: it may begin anew.
 void pay_attention(thread& t) {
@@ -41,15 +49,9 @@ void pay_attention(thread& t) {
             t.attention.fetch_and(~(lwkt::attention_turn | attention_move), std::memory_order_relaxed);
             give_way(t);
         }
+        if (asked & attention_charge) charge_timers(t);
         deliver_signals(t);
     } while (t.asked(all_attention));
-}
-
-// CPU-time timers are looked at here: whoever sets one also has its threads come by from time to time.
-void charge_timers(thread& t) {
-    const cpu_time now = cpu_time_of(t);
-    t.owner.timers.charge(now.user_ns - t.charged.user_ns, now.system_ns - t.charged.system_ns);
-    t.charged = now;
 }
 
 } // namespace
@@ -93,7 +95,7 @@ void run_user_thread(void* argument) {
         case arch::user_exit_kind::syscall: settle = syscalls::dispatch(t); break;
         case arch::user_exit_kind::page_fault: handle_page_fault(t, why); break;
         case arch::user_exit_kind::exception: handle_exception(t, why); break;
-        case arch::user_exit_kind::interrupt: charge_timers(t); break;
+        case arch::user_exit_kind::interrupt: break;
         }
         if (settle) [[unlikely]]
             pay_attention(t);

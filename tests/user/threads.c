@@ -426,6 +426,39 @@ static void threads_map_and_unmap_at_once(void) {
     join_all();
 }
 
+static volatile pid_t mover;
+
+static void* keep_moving(void* unused) {
+    cpu_set_t cpus;
+    mover = syscall(SYS_gettid);
+    for (int turn = 0; !stop; turn++) {
+        CPU_ZERO(&cpus);
+        CPU_SET(turn % get_nprocs(), &cpus);
+        CHECK(sched_setaffinity(0, sizeof cpus, &cpus) == 0);
+    }
+    return unused;
+}
+
+static void count_signal(int number) {
+    (void)number;
+    __atomic_add_fetch(&sum, 1, __ATOMIC_SEQ_CST);
+}
+
+// A signal may find its thread between two CPUs.
+static void a_thread_that_moves_can_be_signalled(void) {
+    pthread_t thread;
+    CHECK(signal(SIGUSR1, count_signal) != SIG_ERR);
+    CHECK_EQ(pthread_create(&thread, NULL, keep_moving, NULL), 0);
+    while (!mover)
+        sched_yield();
+    const long long begun = now_ns();
+    while (now_ns() - begun < 1000000000)
+        CHECK(syscall(SYS_tgkill, getpid(), mover, SIGUSR1) == 0);
+    stop = 1;
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK(sum > 0);
+}
+
 static char* victim;
 
 static void* touch(void* number) {
@@ -477,6 +510,7 @@ static const struct tap_test tests[] = {
     T(futex_bitsets_choose),
     T(threads_have_ids_of_their_own),
     T(threads_map_and_unmap_at_once),
+    T(a_thread_that_moves_can_be_signalled),
     T(protection_changes_are_seen_by_all_cpus),
 };
 
