@@ -20,6 +20,12 @@ k::result<xio::source> next_piece(transfer_end& from, k::u64 most, bool nonblock
     return filled.slice(0, bytes);
 }
 
+// May more be taken once something was? Others would wait for it, and the end of a terminal's input, once read, is
+// gone.
+bool goes_on(file& from) noexcept {
+    return pipe_of(from) || from.kind() == file_kind::stored || from.kind() == file_kind::memory;
+}
+
 // What could not be written goes back to where it came from.
 void give_back(transfer_end& from, xio::source rest) noexcept {
     if (pipe* p = pipe_of(from.at))
@@ -53,7 +59,10 @@ k::result<k::u64> transfer(transfer_end& from, transfer_end& to, k::u64 most, bo
         const k::u64 bytes = written ? *written : 0;
         if (to.offset) *to.offset += bytes;
         done += bytes;
-        if (bytes == piece->size()) continue;
+        if (bytes == piece->size()) {
+            if (goes_on(from.at)) continue;
+            break;
+        }
         (void)piece->split_front(bytes);
         give_back(from, std::move(*piece));
         if (!written && !done) return written.error();

@@ -14,7 +14,7 @@ struct transfer_end {
 };
 
 // Moves up to `most` bytes and advances the offsets. Ends at the end of `from`, or where no more can be moved without
-// waiting once something was. EPIPE: the caller sends SIGPIPE.
+// waiting once something was: of terminals and devices after what one read gives. EPIPE: the caller sends SIGPIPE.
 k::result<k::u64> transfer(transfer_end& from, transfer_end& to, k::u64 most, bool nonblocking) noexcept;
 
 } // namespace files

@@ -306,14 +306,18 @@ def monitor_typing(it):
         at = unknown or at
         running.send("\r\r   \r" + "y" * 3000 + "\r")
         survived = running.wait_for(prompt + r"[\s\S]*" + prompt + r"[\s\S]*" + prompt + r"[\s\S]*" + prompt, 30, at)
-        running.send("poweroff\r")
-        status = running.wait(30)
+        # Far more than any buffer holds, while a command keeps the monitor from reading.
+        busy = "selftest page*\r"
+        running.send(busy + "echo typed ahead\r" * 500 + "poweroff\r")
+        status = running.wait(60)
+        kept = running.text().count("\ntyped ahead")
         it.log().write_bytes(running.bytes())
         tail = last_lines(running.text())
     return [
         check("monitor.backspace_mends_a_line", helped, *tail),
         check("monitor.unknown_command_is_named", unknown, *tail),
         check("monitor.empty_and_endless_lines_do_no_harm", survived, *tail),
+        check("monitor.nothing_typed_ahead_is_lost", kept == 500, f"{kept} of 500 commands were done", *tail),
         check("monitor.poweroff_ends_the_machine", status == machine.status_passed, f"QEMU: {status}", *tail),
     ]
 
@@ -335,6 +339,8 @@ def shell_typing(it):
         ("cat\r", None, None),
         ("to and fro\r", r"to and fro\r?\nto and fro\r?\n", "a_program_reads_what_is_typed"),
         ("\x04", shell_prompt, "ctrl_d_is_the_end_of_input"),
+        ("cat\r", None, None),
+        ("typed ahead\r\x04", r"typed ahead\r?\ntyped ahead\r?\n[\s\S]*" + shell_prompt, "an_end_of_input_waits_its_turn"),
         ("echo a mistkae\x7f\x7f\x7fake\r", r"\na mistake\r?\n", "backspace_mends_a_line"),
         ("bash --norc -i\r", r"bash-5", "bash_starts"),
         ("echo $((6*7)) $BASH_VERSION; exit\r", r"\n42 5[^\n]*\n", "bash_answers"),

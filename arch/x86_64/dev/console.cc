@@ -34,8 +34,9 @@ constexpr unsigned patience = 1'000'000; // looks at a port that takes no bytes 
 template <std::size_t Size> class byte_ring {
   public:
     bool empty() const { return head_ == tail_; }
+    bool full() const { return tail_ - head_ == Size; }
     bool put(char c) {
-        if (tail_ - head_ == Size) return false;
+        if (full()) return false;
         bytes_[tail_++ % Size] = c;
         return true;
     }
@@ -79,6 +80,7 @@ class serial_console {
     void put_polling(char c);
     void fill_fifo();
     void drain_input();
+    void set_interrupts();
     void queue(char c);
 
     std::atomic<bool> busy_{};
@@ -86,6 +88,7 @@ class serial_console {
     device kind_ = device::none;
     bool interrupts_ = false; // else every byte is polled
     bool sending_ = false;    // the empty interrupt is on
+    bool held_up_ = false;    // the received interrupt is off until there is room: the sender waits
     byte_ring<16384> output_;
     byte_ring<1024> input_;
 };
@@ -152,13 +155,19 @@ void serial_console::write(std::string_view text) {
         queues ? queue(c) : put_polling(c);
     if (queues && !sending_ && !output_.empty()) {
         sending_ = true;
-        out8(uart_interrupts, interrupt_received | interrupt_empty);
+        set_interrupts();
     }
 }
 
+void serial_console::set_interrupts() {
+    out8(uart_interrupts, static_cast<u8>((held_up_ ? 0 : interrupt_received) | (sending_ ? interrupt_empty : 0)));
+}
+
+// What finds no room stays in the device.
 void serial_console::drain_input() {
-    while (in8(uart_status) & status_received)
-        input_.put(static_cast<char>(in8(uart_data))); // a full ring loses what comes last
+    while (!input_.full() && (in8(uart_status) & status_received))
+        input_.put(static_cast<char>(in8(uart_data)));
+    held_up_ = input_.full();
 }
 
 std::size_t serial_console::read(std::span<char> buffer) {
@@ -167,6 +176,11 @@ std::size_t serial_console::read(std::span<char> buffer) {
     std::size_t count = 0;
     while (count < buffer.size() && !input_.empty())
         buffer[count++] = input_.take();
+    if (held_up_ && !polls_input()) {
+        drain_input();
+        set_interrupts();
+        if (!input_.empty()) this_cpu().pending.fetch_or(event_console, std::memory_order_relaxed);
+    }
     return count;
 }
 
@@ -179,7 +193,7 @@ void serial_console::interrupt() {
         fill_fifo();
         sending_ = !output_.empty();
     }
-    out8(uart_interrupts, interrupt_received | (sending_ ? interrupt_empty : 0));
+    set_interrupts();
     if (!input_.empty()) this_cpu().pending.fetch_or(event_console, std::memory_order_relaxed);
 }
 

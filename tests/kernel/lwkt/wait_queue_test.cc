@@ -127,6 +127,36 @@ SELFTEST(lwkt, wake_one_takes_the_one_that_waits_longest) {
     }
 }
 
+SELFTEST(lwkt, a_wait_is_interrupted_on_the_sleepers_own_cpu_only) {
+    supply s;
+    std::atomic<lwkt::thread*> sleeper = nullptr;
+    auto body = [&](unsigned) {
+        sleeper = &lwkt::self();
+        EXPECT(s.take());
+    };
+    auto interrupt = [&](unsigned) {
+        lwkt::critical section;
+        lwkt::interrupt_wait(*sleeper.load());
+    };
+    const unsigned cpu = arch::cpu::count() - 1;
+    crew sleeping;
+    REQUIRE(sleeping.start(cpu, body));
+    lwkt_test::wait_until([&] { return s.looks.load() == 2; });
+    if (cpu != 0) { // as a signal does that finds its thread between two CPUs
+        crew c;
+        REQUIRE(c.start(0, interrupt));
+        c.join();
+        lwkt::sleep_for(millisecond);
+        EXPECT_EQ(s.looks.load(), 2u);
+    }
+    {
+        crew c;
+        REQUIRE(c.start(cpu, interrupt));
+    }
+    lwkt_test::wait_until([&] { return s.looks.load() > 2; }); // it looks again, and goes back to sleep
+    s.give();
+}
+
 SELFTEST(lwkt, a_wait_ends_at_its_deadline_and_not_before) {
     auto body = [&](unsigned number) {
         lwkt::wait_queue queue;
