@@ -145,7 +145,8 @@ k::result<k::ref<thread>> make_process(thread& maker, const clone_request& what)
 
     inherit(*child, parent);
     child->space = std::move(space);
-    child->exit_signal = what.exit_signal;
+    // A sibling's end is told as its maker's will be: nobody chooses a signal for his parent, who may be another user.
+    child->exit_signal = what.flags & clone_parent ? parent.exit_signal : what.exit_signal;
     set_up(*made, maker, what);
     made->files = std::move(files);
     inherit_signals(*child, *made, maker);

@@ -1,6 +1,7 @@
 // fork, vfork, exec, wait and what binds processes together: parents, groups, sessions.
 #include "tests/user/tap.h"
 
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -427,6 +428,18 @@ static int started_again(int count, char** arguments) {
     return 98;
 }
 
+static void a_sibling_brings_no_signal_of_its_own(void) {
+    IN_CHILD(maker) {
+        const long sibling = syscall(SYS_clone, CLONE_PARENT | SIGKILL, 0, 0, 0, 0);
+        if (sibling == 0) _exit(7);
+        CHECK(sibling > 0);
+    }
+    CHECK_EQ(EXIT_STATUS(maker), 0);
+    int status;
+    CHECK(waitpid(-1, &status, 0) > 0); // unless its end has killed us
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
 static const struct tap_test tests[] = {
     T(fork_gives_two),
     T(exit_codes_arrive),
@@ -439,6 +452,7 @@ static const struct tap_test tests[] = {
     T(ignored_children_leave_no_zombies),
     T(orphans_get_a_new_parent),
     T(a_subreaper_adopts_orphans),
+    T(a_sibling_brings_no_signal_of_its_own),
     T(a_parents_death_is_told),
     T(groups_are_signalled_together),
     T(sessions_have_one_leader),
