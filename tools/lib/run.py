@@ -66,6 +66,7 @@ def parse_arguments():
     parser.add_argument("--uefi", action="store_true", help="boot through UEFI firmware instead of BIOS")
     parser.add_argument("--gdb", action="store_true", help="wait for gdb before the first instruction")
     parser.add_argument("--icount", action="store_true", help="count instructions: deterministic time, one CPU")
+    parser.add_argument("--kvm", action="store_true", help="let the processor run the guest (needs a sound /dev/kvm)")
     parser.add_argument("--append", default="", metavar="OPTS", help="more options for the kernel's command line")
     parser.add_argument("--timeout", type=seconds, metavar="S",
                         help=f"stop the machine after S seconds ({default_timeout} with --selftest and --exec, {user_test_timeout} with --usertest)")
@@ -80,13 +81,15 @@ def parse_arguments():
             parser.error("a GLOB is one word")
     if args.icount and args.smp not in (None, 1):
         parser.error("--icount works with one CPU only")
+    if args.icount and args.kvm:
+        parser.error("--icount counts what QEMU interprets: not with --kvm")
     args.smp = args.smp or (1 if args.icount else 4)
     args.limit = args.timeout or (user_test_timeout if args.usertest is not None else default_timeout)
     return args
 
 
 def machine_options(args):
-    return machine.options(smp=args.smp, mem=args.mem, uefi=args.uefi, gdb=args.gdb, icount=args.icount,
+    return machine.options(smp=args.smp, mem=args.mem, uefi=args.uefi, gdb=args.gdb, icount=args.icount, kvm=args.kvm,
                            flavour="x86_64-debug" if args.debug else "x86_64")
 
 

@@ -142,7 +142,7 @@ class run(unittest.TestCase):
         self.assertIn("ready", done.stdout)
 
     def test_bad_options_are_refused_at_once(self):
-        for options in [["--smp", "0"], ["--mem", "lots"], ["--icount", "--smp", "2"], ["--selftest", "xio.*"], ["--usertest", "pipes"],
+        for options in [["--smp", "0"], ["--mem", "lots"], ["--icount", "--smp", "2"], ["--icount", "--kvm"], ["--selftest", "xio.*"], ["--usertest", "pipes"],
                         ["--usertest=a b"],
                         ["--timeout", "-1"], ["--exec", "x", "--selftest"], ["--frobnicate"]]:
             self.assertEqual(run_command(*options, what="passing").returncode, 2, options)
