@@ -6,6 +6,8 @@
 #include "kernel/proc/current.h"
 #include "kernel/proc/random.h"
 
+#include <algorithm>
+
 namespace files {
 
 namespace {
@@ -31,8 +33,9 @@ class simple_device final : public file {
     k::result<k::u64> write_at(xio::source& from, k::u64) noexcept override { return write(from); }
     k::result<k::u64> seek(k::i64, int) noexcept override { return 0; }
     k::status truncate(k::u64) noexcept override { return k::error::inval; }
-    k::status stat(stat_record& out) noexcept override {
-        out = stat_of(device_);
+    k::status describe(stat_record& out) noexcept override {
+        out = simple_stat(mode_character | device_.permissions, device_.number());
+        out.device_number = device_.number();
         return {};
     }
 
@@ -81,12 +84,15 @@ std::span<const device> all_devices() noexcept {
     return devices;
 }
 
-k::result<file_ref> open_device(const device& d, k::u32 flags) noexcept {
+k::result<file_ref> open_device(k::u64 number, k::u32 flags) noexcept {
+    const auto found = std::ranges::find(devices, number, &device::number);
+    if (found == std::end(devices)) return k::error::nxio;
+    const device& d = *found;
     switch (d.kind) {
     case device_kind::terminal: {
         terminal* t = terminal::of_caller();
         if (!t) return k::error::nxio;
-        return open_terminal(*t, flags, device_number(d.major, d.minor));
+        return open_terminal(*t, flags, number);
     }
     case device_kind::console: {
         file_ref opened = TRY(open_console(flags));
@@ -101,13 +107,6 @@ k::result<file_ref> open_device(const device& d, k::u32 flags) noexcept {
         return file_ref(made);
     }
     }
-}
-
-stat_record stat_of(const device& d) noexcept {
-    const k::u64 number = device_number(d.major, d.minor);
-    stat_record out = simple_stat(mode_character | d.permissions, number);
-    out.device_number = number;
-    return out;
 }
 
 } // namespace files

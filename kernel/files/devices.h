@@ -12,12 +12,15 @@ struct device {
     device_kind kind;
     k::u32 major, minor;
     k::u32 permissions;
+
+    k::u64 number() const noexcept { return device_number(major, minor); }
 };
+// Those that are in /dev from the start.
 std::span<const device> all_devices() noexcept;
 
-// A device that is opened with these flags. ENXIO: /dev/tty of a process without a terminal; ENOMEM. A terminal that
-// nobody has becomes that of a session leader without one, unless the flags say otherwise. Thread context of a process.
-k::result<file_ref> open_device(const device& d, k::u32 flags) noexcept;
-stat_record stat_of(const device& d) noexcept;
+// The device of a number, opened with these flags. ENXIO: there is none, or /dev/tty of a process without a terminal;
+// ENOMEM. A terminal that nobody has becomes that of a session leader without one, unless the flags say otherwise.
+// Thread context of a process.
+k::result<file_ref> open_device(k::u64 number, k::u32 flags) noexcept;
 
 } // namespace files

@@ -242,7 +242,7 @@ k::result<file_ref> epoll::create() noexcept {
     return file_ref(made);
 }
 
-k::status epoll::stat(stat_record& out) noexcept {
+k::status epoll::describe(stat_record& out) noexcept {
     out = simple_stat(0600, inode_);
     return {};
 }

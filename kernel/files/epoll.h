@@ -86,7 +86,7 @@ class epoll final : public file {
     // Reports what is ready among the next `left` items of the list, and counts them down.
     std::size_t harvest(std::span<epoll_event> out, k::u32& left) noexcept;
 
-    k::status stat(stat_record& out) noexcept override;
+    k::status describe(stat_record& out) noexcept override;
     k::u32 ready() noexcept override;
     pollable* watched() noexcept override { return &pollable_; }
 

@@ -14,7 +14,7 @@ class event_file final : public file {
 
     k::result<k::u64> read(xio::sink& to) noexcept override;
     k::result<k::u64> write(xio::source& from) noexcept override;
-    k::status stat(stat_record& out) noexcept override {
+    k::status describe(stat_record& out) noexcept override {
         out = simple_stat(0600, inode_);
         return {};
     }

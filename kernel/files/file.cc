@@ -22,6 +22,35 @@ k::u32 file::change_flags(k::u32 mask, k::u32 to) noexcept {
     return before;
 }
 
+k::status file::stat(stat_record& out) noexcept {
+    if (!origin_) return describe(out);
+    out = stat_of(*origin_.node);
+    return {};
+}
+
+stat_record stat_of(const vfs::vnode& n) noexcept {
+    const auto get = [](const auto& value) { return value.load(std::memory_order_relaxed); };
+    stat_record out{};
+    out.device = n.fs.device();
+    out.inode = n.inode;
+    out.links = get(n.links);
+    out.mode = n.whole_mode();
+    out.uid = get(n.uid);
+    out.gid = get(n.gid);
+    out.device_number = n.device;
+    out.size = static_cast<k::i64>(get(n.size));
+    out.block_size = arch::page_size;
+    if (n.pages()) out.blocks = static_cast<k::i64>(n.pages()->resident_pages() * (arch::page_size / 512));
+    const auto set = [](k::u64 ns, k::i64& seconds, k::i64& rest) {
+        seconds = static_cast<k::i64>(ns / ktime::second);
+        rest = static_cast<k::i64>(ns % ktime::second);
+    };
+    set(get(n.accessed_ns), out.access_s, out.access_ns);
+    set(get(n.modified_ns), out.modify_s, out.modify_ns);
+    set(get(n.changed_ns), out.change_s, out.change_ns);
+    return out;
+}
+
 k::u64 fresh_inode() noexcept {
     static std::atomic<k::u64> last = 0;
     return last.fetch_add(1, std::memory_order_relaxed) + 1;

@@ -8,6 +8,7 @@
 #include "kernel/files/pollable.h"
 #include "kernel/lib/ref.h"
 #include "kernel/lib/result.h"
+#include "sys/vfs/walk.h"
 #include "sys/xio/xio.h"
 
 #include <atomic>
@@ -49,7 +50,7 @@ struct stat_record {
 static_assert(sizeof(stat_record) == 144);
 
 // Which class a file is of, where another part of kernel/files must know.
-enum class file_kind : k::u8 { other, stored, directory, pipe_end, epoll, terminal, memory, signals, timer };
+enum class file_kind : k::u8 { other, stored, directory, named, pipe_end, epoll, terminal, signals, timer };
 
 class file : public k::counted<file> {
   public:
@@ -75,13 +76,19 @@ class file : public k::counted<file> {
     virtual k::result<k::u64> ioctl(k::u32 request, k::u64 argument) noexcept {
         return (void)request, (void)argument, k::error::notty;
     }
-    virtual k::status stat(stat_record& out) noexcept = 0;
+    // What stat() says: of what it was opened by, if that has a node.
+    k::status stat(stat_record& out) noexcept;
     // The object behind mmap, for one mapping. ENODEV.
     virtual k::result<k::ref<vm::object>> mapped_object() noexcept;
     // What is ready now, as poll bits. Must not block. Files that never wait are always ready.
     virtual k::u32 ready() noexcept { return poll_can_read | poll_can_write; }
     // Where watchers of ready() stand; null: it never changes.
     virtual pollable* watched() noexcept { return nullptr; }
+
+    // The node that it was opened by, and how that was called; empty: by no name.
+    const vfs::found& origin() const noexcept { return origin_; }
+    // Before anybody else sees it.
+    void set_origin(vfs::found what) noexcept { origin_ = std::move(what); }
 
     file_kind kind() const noexcept { return kind_; }
     k::u32 flags() const noexcept { return flags_.load(std::memory_order_relaxed); }
@@ -97,6 +104,9 @@ class file : public k::counted<file> {
     }
 
   protected:
+    // What stat() says of a file that has no node.
+    virtual k::status describe(stat_record& out) noexcept = 0;
+
     explicit file(k::u32 flags, file_kind kind = file_kind::other) noexcept : kind_(kind), flags_(flags) {}
 
   private:
@@ -105,16 +115,9 @@ class file : public k::counted<file> {
     std::atomic<k::u32> flags_; // open_flag bits; fcntl(F_SETFL) changes some
     std::atomic<int> owner_ = 0;
     epoll_item* epoll_items_ = nullptr; // that watch this file (epoll.h)
+    vfs::found origin_;
 };
 
-// Modes of stat_record.
-enum file_mode : k::u32 {
-    mode_pipe = 0010000,
-    mode_character = 0020000,
-    mode_directory = 0040000,
-    mode_regular = 0100000,
-    mode_link = 0120000,
-};
 // st_rdev and st_dev.
 constexpr k::u64 device_number(k::u32 major, k::u32 minor) {
     return (k::u64{major} & 0xfff) << 8 | (minor & 0xff);
@@ -123,6 +126,10 @@ constexpr k::u64 device_number(k::u32 major, k::u32 minor) {
 k::u64 fresh_inode() noexcept;
 // What stat() says of a file that has nothing but a mode and a number.
 stat_record simple_stat(k::u32 mode, k::u64 inode) noexcept;
+constexpr k::u32 mode_pipe = static_cast<k::u32>(vfs::node_type::fifo),
+                 mode_character = static_cast<k::u32>(vfs::node_type::character);
+// What it says of a node.
+stat_record stat_of(const vfs::vnode& node) noexcept;
 
 using file_ref = k::ref<file>;
 

@@ -21,7 +21,7 @@ class pipe_end final : public file {
         TRY(answer(argument, bytes));
         return 0;
     }
-    k::status stat(stat_record& out) noexcept override {
+    k::status describe(stat_record& out) noexcept override {
         out = simple_stat(mode_pipe | 0600, pipe_->inode());
         return {};
     }

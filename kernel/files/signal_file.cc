@@ -64,7 +64,7 @@ class signal_file final : public file {
     ~signal_file() override { relay_.leave(); }
 
     k::result<k::u64> read(xio::sink& to) noexcept override;
-    k::status stat(stat_record& out) noexcept override {
+    k::status describe(stat_record& out) noexcept override {
         out = simple_stat(0600, inode_);
         return {};
     }

@@ -16,7 +16,7 @@ class terminal_file final : public file {
     k::result<k::u64> ioctl(k::u32 request, k::u64 argument) noexcept override {
         return terminal_.ioctl(request, argument);
     }
-    k::status stat(stat_record& out) noexcept override {
+    k::status describe(stat_record& out) noexcept override {
         out = simple_stat(mode_character | 0620, number_);
         out.device_number = number_;
         out.gid = 5; // tty

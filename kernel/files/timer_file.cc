@@ -20,7 +20,7 @@ class timer_file final : public file {
     ~timer_file() override { alarm_.cancel(); }
 
     k::result<k::u64> read(xio::sink& to) noexcept override;
-    k::status stat(stat_record& out) noexcept override {
+    k::status describe(stat_record& out) noexcept override {
         out = simple_stat(0600, inode_);
         return {};
     }

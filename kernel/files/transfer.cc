@@ -23,7 +23,7 @@ k::result<xio::source> next_piece(transfer_end& from, k::u64 most, bool nonblock
 // May more be taken once something was? Others would wait for it, and the end of a terminal's input, once read, is
 // gone.
 bool goes_on(file& from) noexcept {
-    return pipe_of(from) || from.kind() == file_kind::stored || from.kind() == file_kind::memory;
+    return pipe_of(from) || from.kind() == file_kind::stored;
 }
 
 // What could not be written goes back to where it came from.

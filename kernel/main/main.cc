@@ -2,11 +2,12 @@
 
 #include "arch/machine.h"
 #include "kernel/bench/bench.h"
+#include "kernel/files/root.h"
+#include "kernel/files/stored_file.h"
 #include "kernel/lib/log.h"
 #include "kernel/lib/text.h"
 #include "kernel/mem/slab.h"
 #include "kernel/monitor/monitor.h"
-#include "kernel/proc/boot_files.h"
 #include "kernel/proc/init.h"
 #include "kernel/proc/start_stack.h"
 #include "kernel/selftest/selftest.h"
@@ -90,7 +91,9 @@ void kernel_main(void*) {
     k::log("boot: {} us since the loader's hand-over\n", arch::clock::since_handover_ns() / 1000);
     choose_seed(line);
     syscalls::initialise();
-    const bool has_files = proc::open_boot_archive();
+    if (!lwkt::start_freeing_retired()) k::panic("no memory for the thread that frees");
+    const bool has_files = files::has_boot_archive();
+    if (!files::make_root() || !files::make_place_for_memory_files()) k::panic("no memory for the first files");
     set_user_options(line);
     if (!has_files) name_unknown_options(line);
     if (k::find_option(line, "selftest.wait")) selftest::serve_requests();

@@ -4,6 +4,10 @@
 
 namespace proc {
 
+bool is_user_thread() noexcept {
+    return lwkt::self().user != nullptr;
+}
+
 thread& current() noexcept {
     lwkt::user_part* user = lwkt::self().user;
     kassert(user);

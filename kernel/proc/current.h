@@ -14,7 +14,9 @@ namespace proc {
 class process;
 class thread;
 
-// The running thread's life in user mode. Asserts that it has one.
+// Has the running thread a life in user mode?
+bool is_user_thread() noexcept;
+// That life. Asserts that it has one.
 thread& current() noexcept;
 process& current_process() noexcept;
 vm::space& current_space() noexcept;

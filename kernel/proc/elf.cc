@@ -48,9 +48,9 @@ bool is_program(const file_header& h) {
            h.program_header_bytes == sizeof(program_header) && h.program_header_count;
 }
 
-k::status add_segment(const program_header& h, std::span<const std::byte> file, image& out) {
+k::status add_segment(const program_header& h, k::u64 size, image& out) {
     if (!h.memory_bytes) return {};
-    const bool good = h.file_bytes <= h.memory_bytes && is_within(h.offset, h.file_bytes, file.size()) &&
+    const bool good = h.file_bytes <= h.memory_bytes && is_within(h.offset, h.file_bytes, size) &&
                       is_within(h.address, h.memory_bytes, arch::user_end) &&
                       (h.address - h.offset) % arch::page_size == 0 && out.count < most_segments &&
                       (!out.count || h.address >= out.segments[out.count - 1].address + //
@@ -62,12 +62,11 @@ k::status add_segment(const program_header& h, std::span<const std::byte> file, 
     return {};
 }
 
-k::status set_interpreter(const program_header& h, std::span<const std::byte> file, image& out) {
-    if (!is_within(h.offset, h.file_bytes, file.size()) || h.file_bytes < 2 || h.file_bytes > longest_interpreter)
+k::status set_interpreter(const program_header& h, k::u64 size, image& out) {
+    if (!is_within(h.offset, h.file_bytes, size) || h.file_bytes < 2 || h.file_bytes > longest_interpreter)
         return k::error::noexec;
-    const std::string_view text{reinterpret_cast<const char*>(file.data()) + h.offset, h.file_bytes};
-    if (text.find('\0') != text.size() - 1) return k::error::noexec;
-    out.interpreter = text.substr(0, text.size() - 1);
+    out.interpreter_offset = h.offset;
+    out.interpreter_bytes = h.file_bytes;
     return {};
 }
 
@@ -87,31 +86,36 @@ k::u64 image::end() const noexcept {
     return k::align_up<k::u64>(last.address + last.memory_bytes, arch::page_size);
 }
 
-k::status read(std::span<const std::byte> file, image& out) noexcept {
+k::status read(std::span<const std::byte> start, k::u64 size, image& out) noexcept {
     file_header header;
-    if (file.size() < sizeof(header)) return k::error::noexec;
-    std::memcpy(&header, file.data(), sizeof(header));
+    if (start.size() < sizeof(header)) return k::error::noexec;
+    std::memcpy(&header, start.data(), sizeof(header));
     if (!is_program(header)) return k::error::noexec;
     const k::u64 headers_bytes = k::u64{header.program_header_count} * sizeof(program_header);
-    if (!is_within(header.program_headers, headers_bytes, file.size())) return k::error::noexec;
+    if (!is_within(header.program_headers, headers_bytes, start.size())) return k::error::noexec;
 
     out.anywhere = header.type == type_anywhere;
     out.entry = header.entry;
     out.header_bytes = header.program_header_bytes;
     out.header_count = header.program_header_count;
     out.alignment = arch::page_size;
-    out.interpreter = {};
+    out.interpreter_offset = out.interpreter_bytes = 0;
     out.count = 0;
     for (k::u64 at = header.program_headers, left = header.program_header_count; left;
          left--, at += sizeof(program_header)) {
         program_header h;
-        std::memcpy(&h, file.data() + at, sizeof(h));
-        if (h.type == header_load) TRY(add_segment(h, file, out));
-        if (h.type == header_interpreter && out.interpreter.empty()) TRY(set_interpreter(h, file, out));
+        std::memcpy(&h, start.data() + at, sizeof(h));
+        if (h.type == header_load) TRY(add_segment(h, size, out));
+        if (h.type == header_interpreter && !out.interpreter_bytes) TRY(set_interpreter(h, size, out));
     }
     if (!out.count || (!out.anywhere && out.lowest() < lowest_address)) return k::error::noexec;
     out.headers = find_headers(header, out);
     return {};
+}
+
+k::result<std::string_view> interpreter_path(std::string_view bytes) noexcept {
+    if (bytes.empty() || bytes.find('\0') != bytes.size() - 1) return k::error::noexec;
+    return bytes.substr(0, bytes.size() - 1);
 }
 
 bool fits(const image& program, k::u64 bias) noexcept {

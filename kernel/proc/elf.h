@@ -27,8 +27,8 @@ struct image {
     k::u64 entry = 0;
     k::u64 headers = 0; // address of the program headers; 0: not in a segment
     k::u16 header_bytes = 0, header_count = 0;
-    k::u64 alignment = arch::page_size; // of the bias
-    std::string_view interpreter{};     // a path in the file; "": none
+    k::u64 alignment = arch::page_size;                   // of the bias
+    k::u64 interpreter_offset = 0, interpreter_bytes = 0; // its path in the file, with a zero byte behind; 0: none
     unsigned count = 0;
     std::array<segment, most_segments> segments;
 
@@ -38,8 +38,12 @@ struct image {
     k::u64 end() const noexcept; // of the last page
 };
 
-// Fills `out` from a whole file. ENOEXEC: not a program that we can run.
-k::status read(std::span<const std::byte> file, image& out) noexcept;
+// Fills `out` from the first bytes of a file that is `size` long. ENOEXEC: not a program that we can run; its program
+// headers must stand among those bytes.
+k::status read(std::span<const std::byte> start, k::u64 size, image& out) noexcept;
+
+// The path among the bytes that an image names as its interpreter's. ENOEXEC: the only zero byte is not the last.
+k::result<std::string_view> interpreter_path(std::string_view bytes) noexcept;
 
 // Does the program fit into user memory with this bias?
 bool fits(const image& program, k::u64 bias) noexcept;

@@ -23,8 +23,8 @@ constexpr std::size_t script_line = 256;
 
 // What to run: a program, and the texts that interpreters of scripts put in front.
 struct target {
-    program_file file;
-    char path[most_path];                          // of the program that is loaded
+    program_file file, interpreter_file;
+    char path[most_path];                          // of the interpreter
     char texts[most_scripts][script_line];         // the first lines of the scripts
     std::string_view before[2 * most_scripts + 1]; // texts in front of argv[1], the last one first
     unsigned before_count = 0;
@@ -62,38 +62,33 @@ std::string_view text_of(std::span<const std::byte> bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// A path as seen from the working directory, made absolute. ENOENT if it is empty; ENAMETOOLONG.
-k::result<std::string_view> make_absolute(process& p, std::string_view path, char (&buffer)[most_path]) {
-    if (path.empty()) return k::error::noent;
-    k::buffer_sink out(buffer);
-    k::u64 needed = path.size();
-    if (path.front() != '/') {
-        const auto directory = p.working_directory();
-        out.put(directory->view());
-        out.put("/");
-        needed += directory->view().size() + 1;
-    }
-    if (needed >= most_path) return k::error::nametoolong;
-    out.put(path);
-    return out.view();
-}
-
 // Finds the program, through scripts that name others, and reads its head.
-k::status find_target(process& p, std::string_view path, target& out) {
-    std::string_view at = TRY(make_absolute(p, path, out.path));
+k::status find_target(const exec_request& what, target& out) {
+    const auto again = [](const vfs::found& f) { return vfs::found{f.in.share(), f.node.share(), f.called.share()}; };
+    std::string_view at = what.path;
     for (unsigned scripts = 0;; scripts++) {
-        out.file = TRY(open_program(at));
-        const std::string_view text = text_of(out.file.bytes);
+        if (what.file && !scripts)
+            TRY(open_program(what.v.who, again(*what.file), out.file));
+        else
+            TRY(open_program(what.v, at, out.file));
+        const std::string_view text = text_of(out.file.start());
         if (!text.starts_with("#!")) break;
         if (scripts == most_scripts) return k::error::loop;
         const script_head head = TRY(read_script_head(text, out.texts[scripts]));
         // The script's own name takes the place of argv[0], behind the interpreter's name and argument.
-        if (!scripts) out.before[out.before_count++] = path;
+        if (!scripts) out.before[out.before_count++] = what.path;
         if (!head.argument.empty()) out.before[out.before_count++] = head.argument;
         out.before[out.before_count++] = head.interpreter;
-        at = TRY(make_absolute(p, head.interpreter, out.path));
+        at = head.interpreter;
     }
-    return elf::read(out.file.bytes, out.image);
+    return elf::read(out.file.start(), out.file.size(), out.image);
+}
+
+// The program that an image names to load it: into `out`, which has the same image's text in `path` meanwhile.
+k::status find_interpreter(const vfs::view& v, const program_file& program, const elf::image& image,
+                           char (&path)[most_path], program_file& out) {
+    TRY(program.read(image.interpreter_offset, std::as_writable_bytes(std::span(path, image.interpreter_bytes))));
+    return open_program(v, TRY(elf::interpreter_path({path, image.interpreter_bytes})), out);
 }
 
 // Looks at another space for a scope.
@@ -111,6 +106,7 @@ class visit_space {
 struct built {
     k::ref<vm::space> space;
     start_point start;
+    identity user{}, group{};
     xio::user_address vdso = 0;
 };
 
@@ -122,8 +118,25 @@ k::status collect_texts(const target& what, exec_texts& texts, argument_list& ar
     return texts.add_environment(environment);
 }
 
+// Who the process will be: its owner's or its group's, if the file has the bits and they count here. The saved ids and
+// those for files are the effective ones from then on, as POSIX has it. The owner is told whether that is more than it
+// was.
+bool choose_ids(const process& p, const vfs::found& file, built& out) {
+    out.user = p.who.user();
+    out.group = p.who.group();
+    const k::u32 mode = file.node->mode.load(std::memory_order_relaxed);
+    const bool counts = !(file.in && (file.in->flags() & vfs::mount_no_set_id)) && !p.no_new_privileges.load();
+    constexpr k::u32 group_runs = 0010;
+    if (counts && (mode & vfs::set_user)) out.user.effective = file.node->uid.load(std::memory_order_relaxed);
+    if (counts && (mode & vfs::set_group) && (mode & group_runs))
+        out.group.effective = file.node->gid.load(std::memory_order_relaxed);
+    out.user.saved = out.user.for_files = out.user.effective;
+    out.group.saved = out.group.for_files = out.group.effective;
+    return out.user.effective != out.user.real || out.group.effective != out.group.real;
+}
+
 // Fills a fresh space, which the thread runs in meanwhile.
-k::status build(process& p, target& what, std::string_view name, const argument_list& arguments,
+k::status build(process& p, const vfs::view& v, target& what, std::string_view name, const argument_list& arguments,
                 const argument_list& environment, built& out) {
     vm::space& space = *out.space;
     const layout places = choose_layout(p);
@@ -134,20 +147,25 @@ k::status build(process& p, target& what, std::string_view name, const argument_
     const loaded_program program =
         TRY(load_program(space, what.image, what.file, what.image.anywhere ? places.program : 0));
     k::u64 entry = program.entry, interpreter_base = 0;
-    if (!what.image.interpreter.empty()) {
-        const program_file file = TRY(open_program(what.image.interpreter));
-        TRY(elf::read(file.bytes, what.interpreter));
+    if (what.image.interpreter_bytes) {
+        const program_file& file = what.interpreter_file;
+        TRY(find_interpreter(v, what.file, what.image, what.path, what.interpreter_file));
+        TRY(elf::read(file.start(), file.size(), what.interpreter));
         const loaded_program loaded = TRY(load_program(space, what.interpreter, file, 0));
         entry = loaded.entry;
         interpreter_base = loaded.bias;
     }
     space.start_heap(program.end + places.heap_gap);
+    const bool secure = choose_ids(p, what.file.what, out);
     const start_facts facts{.entry = program.entry,
                             .headers = what.image.headers ? what.image.headers + program.bias : 0,
                             .header_bytes = what.image.header_bytes,
                             .header_count = what.image.header_count,
                             .interpreter_base = interpreter_base,
                             .vdso = out.vdso,
+                            .user = out.user,
+                            .group = out.group,
+                            .secure = secure,
                             .file_name = name};
     out.start = TRY(build_stack(p, space, places, facts, arguments, environment));
     out.start.entry = entry;
@@ -171,7 +189,7 @@ void take_main_number(thread& t) {
 }
 
 // From here on the old program is gone.
-void commit(thread& t, built& fresh, k::ref<shared_text> program, std::string_view name) {
+void commit(thread& t, built& fresh, k::ref<held_program> program, std::string_view name) {
     process& p = t.owner;
     release_robust_list(*p.space, t.robust_list, t.tid);
     t.robust_list = 0;
@@ -194,7 +212,12 @@ void commit(thread& t, built& fresh, k::ref<shared_text> program, std::string_vi
     p.arguments_base = fresh.start.arguments_base;
     p.arguments_end = fresh.start.arguments_end;
     p.environment_end = fresh.start.environment_end;
-    p.dumpable = true;
+    p.dumpable = fresh.user.effective == fresh.user.real && fresh.group.effective == fresh.group.real;
+    (void)p.who.change([&](credentials& c) -> k::status {
+        c.user = fresh.user;
+        c.group = fresh.group;
+        return {};
+    });
     set_name(t, name);
     t.user.reset(fresh.start.entry, fresh.start.stack);
     lwkt::token_hold hold(tree);
@@ -221,12 +244,13 @@ k::status user_texts::add_environment(argument_list& to) noexcept {
     return add_all(to, environment_, false);
 }
 
-k::status exec(thread& t, std::string_view path, exec_texts& texts) noexcept {
+k::status exec(thread& t, const exec_request& request, exec_texts& texts) noexcept {
     process& p = t.owner;
     auto what = mem::make_box<target>();
     if (!what) return k::error::nomem;
-    TRY(find_target(p, path, *what));
-    k::ref<shared_text> program = TRY(shared_text::create(std::string_view(what->path)));
+    TRY(find_target(request, *what));
+    const vfs::found& file = what->file.what;
+    k::ref<held_program> program = TRY(held_program::create({file.in.share(), file.node.share(), file.called.share()}));
 
     const k::u64 most = most_text_bytes(p);
     argument_list arguments(most), environment(most);
@@ -237,11 +261,11 @@ k::status exec(thread& t, std::string_view path, exec_texts& texts) noexcept {
     built fresh{.space = TRY(vm::space::create()), .start = {}};
     {
         visit_space visit(t, *fresh.space);
-        TRY(build(p, *what, path, arguments, environment, fresh));
+        TRY(build(p, request.v, *what, request.path, arguments, environment, fresh));
     }
     TRY(become_only_thread(t));
     if (t.files->holders() > 1) t.files = TRY(t.files->clone());
-    commit(t, fresh, std::move(program), path);
+    commit(t, fresh, std::move(program), request.path);
     return {};
 }
 

@@ -32,9 +32,16 @@ class user_texts final : public exec_texts {
     xio::user_address arguments_, environment_;
 };
 
-// The running thread goes on in the program at `path` (made absolute with the working directory). All other threads of
-// its process end first. The process goes on as it was after an error: ENOENT, EACCES, ENOEXEC, E2BIG, ENOMEM, EFAULT,
-// ...
-k::status exec(thread& t, std::string_view path, exec_texts& texts) noexcept;
+// What to run: the program at a path, as it is seen by somebody; or one that was found already, with the path that
+// scripts' interpreters get.
+struct exec_request {
+    const vfs::view& v;
+    std::string_view path;
+    const vfs::found* file = nullptr;
+};
+
+// The running thread goes on in that program. All other threads of its process end first. The process goes on as it was
+// after an error: the walk's, EACCES, ENOEXEC, E2BIG, ENOMEM, EFAULT, ...
+k::status exec(thread& t, const exec_request& what, exec_texts& texts) noexcept;
 
 } // namespace proc

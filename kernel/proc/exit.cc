@@ -79,7 +79,7 @@ void give_back_memory(process& p) {
         std::swap(space, p.space);
     }
     space.reset();
-    p.set_working_directory({});
+    p.set_where({});
     p.set_program({});
 }
 

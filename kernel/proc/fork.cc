@@ -73,7 +73,7 @@ void undo_thread(thread& t) {
 void undo_process(process& p) {
     process_leaves(p);
     {
-        lwkt::spin_guard guard(p.text_lock);
+        lwkt::spin_guard guard(p.places_lock);
         kassert(p.space);
     }
     k::ref<vm::space> space = std::move(p.space);
@@ -105,8 +105,8 @@ k::result<k::ref<thread>> make_thread(thread& maker, const clone_request& what) 
 // What a process has of its parent, beside memory and files.
 // Nobody else knows the child yet.
 void inherit(process& child, process& parent) NO_THREAD_SAFETY_ANALYSIS {
-    child.directory = parent.working_directory();
-    child.executable = parent.program();
+    child.where_ = parent.where();
+    child.program_ = parent.program();
     child.umask = parent.umask.load();
     child.personality = parent.personality.load();
     child.nice = parent.nice.load();
@@ -197,10 +197,9 @@ k::result<int> clone(thread& maker, const clone_request& what) noexcept {
     return number;
 }
 
-k::result<k::ref<thread>> make_first_process() noexcept {
+k::result<k::ref<thread>> make_first_process(k::ref<places> where) noexcept {
     k::ref<vm::space> space = TRY(vm::space::create());
     k::ref<files::fd_table> files = TRY(files::fd_table::create());
-    k::ref<shared_text> root = TRY(shared_text::create("/"));
     lwkt::token_hold hold(tree);
     if (find_process(init_pid)) return k::error::exist;
     k::ref<account> payer = TRY(account_of(0));
@@ -212,7 +211,7 @@ k::result<k::ref<thread>> make_first_process() noexcept {
     k::ref<thread> made = TRY(thread::create(init_pid, *first));
     made->files = std::move(files);
     first->space = std::move(space);
-    first->set_working_directory(std::move(root));
+    first->set_where(std::move(where));
     first->start_time = ktime::now();
     first->payer = std::move(payer);
     join(*first, std::move(g));

@@ -39,8 +39,8 @@ struct clone_request {
 // supported; EAGAIN: no number or over RLIMIT_NPROC; ENOMEM; EINTR: the process is about to end.
 k::result<int> clone(thread& maker, const clone_request& what) noexcept;
 
-// A process without a parent and its one thread, with nothing in it yet, entered in the tables. For init.
-k::result<k::ref<thread>> make_first_process() noexcept;
+// A process without a parent and its one thread, with nothing in it yet but a place, entered in the tables. For init.
+k::result<k::ref<thread>> make_first_process(k::ref<places> where) noexcept;
 // Sets a thread that was made going, on a CPU that it may use. ENOMEM.
 k::status start_thread(k::ref<thread> t) noexcept;
 

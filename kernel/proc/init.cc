@@ -2,6 +2,7 @@
 
 #include "arch/machine.h"
 #include "kernel/files/console.h"
+#include "kernel/files/root.h"
 #include "kernel/lib/log.h"
 #include "kernel/lib/text.h"
 #include "kernel/proc/current.h"
@@ -56,7 +57,12 @@ k::status open_console_files(thread& t) {
 void become_init(thread& t, void* argument) {
     auto& what = *static_cast<first_exec*>(argument);
     k::status outcome = open_console_files(t);
-    if (outcome) outcome = exec(t, what.path, what.texts);
+    if (outcome) {
+        constexpr vfs::subject root_user{0, 0, {}};
+        const k::ref<places> where = t.owner.where();
+        const vfs::view v{root_user, where->root, where->directory};
+        outcome = exec(t, {v, what.path}, what.texts);
+    }
     if (!outcome) {
         k::log("init: cannot run {}: {}\n", k::printable(what.path), outcome.error());
         power_off(false);
@@ -70,7 +76,7 @@ k::status start_init(std::string_view path, std::span<const std::string_view> ar
                      std::span<const std::string_view> environment) noexcept {
     if (!arch::user_context::supported()) return k::error::nosys;
     first_exec what{path, kernel_texts(arguments, environment)};
-    k::ref<thread> first = TRY(make_first_process());
+    k::ref<thread> first = TRY(make_first_process(TRY(files::first_places())));
     first->before_start = become_init;
     first->before_start_argument = &what;
     if (!start_thread(std::move(first))) k::panic("no memory for the first process");

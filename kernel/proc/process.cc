@@ -5,21 +5,8 @@
 #include "kernel/proc/group.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace proc {
-
-k::result<k::ref<shared_text>> shared_text::create(std::string_view text) noexcept {
-    void* memory = mem::allocate(sizeof(shared_text) + text.size());
-    if (!memory) return k::error::nomem;
-    auto* made = new (memory) shared_text(text.size());
-    text.copy(reinterpret_cast<char*>(made + 1), text.size());
-    return k::ref<shared_text>(made);
-}
-
-void shared_text::last_holder_left() noexcept {
-    mem::free(this);
-}
 
 void usage::add(const usage& other) noexcept {
     user_ns += other.user_ns;
@@ -45,24 +32,24 @@ k::ref<vm::space> process::share_space() const noexcept {
     return space.share();
 }
 
-k::ref<shared_text> process::working_directory() const noexcept {
-    lwkt::spin_guard guard(text_lock);
-    return directory.share();
+k::ref<places> process::where() const noexcept {
+    lwkt::spin_guard guard(places_lock);
+    return where_.share();
 }
 
-k::ref<shared_text> process::program() const noexcept {
-    lwkt::spin_guard guard(text_lock);
-    return executable.share();
+k::ref<held_program> process::program() const noexcept {
+    lwkt::spin_guard guard(places_lock);
+    return program_.share();
 }
 
-void process::set_working_directory(k::ref<shared_text> to) noexcept {
-    lwkt::spin_guard guard(text_lock);
-    std::swap(directory, to); // `to` goes after the lock: it was made before the guard
+void process::set_where(k::ref<places> to) noexcept {
+    lwkt::spin_guard guard(places_lock);
+    std::swap(where_, to); // `to` goes after the lock: it was made before the guard
 }
 
-void process::set_program(k::ref<shared_text> to) noexcept {
-    lwkt::spin_guard guard(text_lock);
-    std::swap(executable, to);
+void process::set_program(k::ref<held_program> to) noexcept {
+    lwkt::spin_guard guard(places_lock);
+    std::swap(program_, to);
 }
 
 void ask_to_charge(process& p) noexcept {

@@ -13,6 +13,7 @@
 #include "kernel/lwkt/spinlock.h"
 #include "kernel/proc/credentials.h"
 #include "kernel/proc/limits.h"
+#include "kernel/proc/places.h"
 #include "kernel/proc/signals.h"
 #include "kernel/proc/thread.h"
 #include "kernel/proc/timers.h"
@@ -23,20 +24,7 @@
 
 namespace proc {
 
-constexpr std::size_t most_path = 4096; // PATH_MAX, the zero byte included
-
-// A text on the kernel heap, shared and never changed: a working directory, the name of a program.
-class shared_text final : public k::counted<shared_text> {
-  public:
-    static k::result<k::ref<shared_text>> create(std::string_view text) noexcept; // ENOMEM
-    void last_holder_left() noexcept;
-    std::string_view view() const noexcept { return {reinterpret_cast<const char*>(this + 1), bytes_}; }
-
-    explicit shared_text(std::size_t bytes) noexcept : bytes_(bytes) {}
-
-  private:
-    std::size_t bytes_; // the text follows
-};
+constexpr std::size_t most_path = vfs::longest_path; // PATH_MAX, the zero byte included
 
 // What getrusage() and times() add up.
 struct usage {
@@ -95,9 +83,9 @@ class process final : public k::counted<process> {
     // --- Changed by its own threads.
     // Swapped under threads_lock by exec; its own threads use it freely, others through share_space().
     k::ref<vm::space> space;
-    k::ref<shared_text> directory GUARDED_BY(text_lock);  // the working directory, absolute
-    k::ref<shared_text> executable GUARDED_BY(text_lock); // what exec was given, absolute
-    mutable lwkt::spinlock text_lock;
+    k::ref<places> where_ GUARDED_BY(places_lock);
+    k::ref<held_program> program_ GUARDED_BY(places_lock);
+    mutable lwkt::spinlock places_lock;
     std::atomic<k::u32> umask = 022;
     std::atomic<k::u32> personality = 0;
     std::atomic<int> nice = 0;
@@ -123,10 +111,11 @@ class process final : public k::counted<process> {
 
     // For other processes: the space, or nothing of one that has ended.
     k::ref<vm::space> share_space() const noexcept;
-    k::ref<shared_text> working_directory() const noexcept;
-    k::ref<shared_text> program() const noexcept;
-    void set_working_directory(k::ref<shared_text> to) noexcept;
-    void set_program(k::ref<shared_text> to) noexcept;
+    // Where it is, and what it runs; empty of one that has ended.
+    k::ref<places> where() const noexcept;
+    k::ref<held_program> program() const noexcept;
+    void set_where(k::ref<places> to) noexcept;
+    void set_program(k::ref<held_program> to) noexcept;
 
     // Of the living threads and those that have left.
     usage used() const noexcept;

@@ -1,6 +1,6 @@
 #include "kernel/proc/program.h"
 
-#include "kernel/proc/boot_files.h"
+#include "sys/vfs/data.h"
 
 namespace proc {
 
@@ -30,7 +30,8 @@ k::status map_segment(vm::space& into, const elf::segment& s, const program_file
     k::u64 zeroes_from = base;
     if (s.file_bytes) {
         zeroes_from = page_up(file_end);
-        TRY(map_fixed(into, base, zeroes_from - base, s.access, file.object.share(), page_down(s.offset)));
+        TRY(map_fixed(into, base, zeroes_from - base, s.access, k::ref<vm::object>::to(*file.what.node->pages()),
+                      page_down(s.offset)));
         if (end > file_end && (s.access & arch::user_write)) {
             const k::u64 rest = std::min(end, zeroes_from) - file_end;
             if (into.zero_out(file_end, rest) != rest) return k::error::nomem;
@@ -54,11 +55,25 @@ k::result<k::u64> choose_bias(vm::space& into, const elf::image& program, k::u64
 
 } // namespace
 
-k::result<program_file> open_program(std::string_view path) noexcept {
-    const archive_file* found = TRY(boot_files().find(path));
-    constexpr k::u32 may_run = 0111;
-    if (!found->is(type_regular) || !(found->mode & may_run)) return k::error::acces;
-    return program_file{found->bytes, TRY(object_of(*found))};
+k::status program_file::read(k::u64 offset, std::span<std::byte> to) const noexcept {
+    xio::sink sink = TRY(xio::sink::over_kernel(to));
+    const k::u64 done = TRY(vfs::read(*what.node, offset, sink));
+    if (done != to.size()) return k::error::noexec;
+    return {};
+}
+
+k::status open_program(const vfs::view& v, std::string_view path, program_file& out) noexcept {
+    return open_program(v.who, TRY(vfs::find(v, path)), out);
+}
+
+k::status open_program(const vfs::subject& who, vfs::found what, program_file& out) noexcept {
+    out.what = std::move(what);
+    const vfs::vnode& n = *out.what.node;
+    if (!n.is(vfs::node_type::regular) || !n.pages()) return k::error::acces;
+    TRY(vfs::check(n, who, vfs::may_execute));
+    if (out.what.in && (out.what.in->flags() & vfs::mount_no_programs)) return k::error::acces;
+    out.head_bytes = std::min<k::u64>(out.size(), program_file::head_room);
+    return out.read(0, {out.head, out.head_bytes});
 }
 
 k::result<loaded_program> load_program(vm::space& into, const elf::image& program, const program_file& file,

@@ -1,22 +1,31 @@
 // Programs: where exec finds them, and how they come into a space.
 #pragma once
 
-#include "kernel/lib/ref.h"
 #include "kernel/proc/elf.h"
+#include "kernel/proc/places.h"
 #include "sys/vm/space.h"
-
-#include <string_view>
 
 namespace proc {
 
-// A file that can be run: its bytes, and the object whose pages are made of them once for all who map it.
+// A file that can be run, and its first bytes.
 struct program_file {
-    std::span<const std::byte> bytes;
-    k::ref<vm::object> object;
+    static constexpr std::size_t head_room = 4096;
+
+    vfs::found what;
+    std::size_t head_bytes = 0;
+    std::byte head[head_room];
+
+    std::span<const std::byte> start() const noexcept { return {head, head_bytes}; }
+    k::u64 size() const noexcept { return what.node->size.load(std::memory_order_acquire); }
+    // Bytes from anywhere in it. ENOEXEC: they are not there.
+    k::status read(k::u64 offset, std::span<std::byte> to) const noexcept;
 };
 
-// The program of this absolute path. ENOENT, ENOTDIR, ELOOP, EACCES (no regular file, or nobody may run it), ENOMEM.
-k::result<program_file> open_program(std::string_view path) noexcept;
+// The program of this path, for whom it is to run. The walk's errors; EACCES (no regular file, may not be run, or its
+// mount has no programs), ENOMEM, EIO.
+k::status open_program(const vfs::view& v, std::string_view path, program_file& out) noexcept;
+// The same of a file that was found.
+k::status open_program(const vfs::subject& who, vfs::found what, program_file& out) noexcept;
 
 // Where a loaded program lies.
 struct loaded_program {

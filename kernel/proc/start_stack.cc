@@ -178,14 +178,14 @@ k::result<start_point> build_stack(const process& p, vm::space& into, const layo
         pair(aux_interpreter_base, facts.interpreter_base);
         pair(aux_flags, 0);
         pair(aux_entry, facts.entry);
-        pair(aux_uid, who.user.real);
-        pair(aux_effective_uid, who.user.effective);
-        pair(aux_gid, who.group.real);
-        pair(aux_effective_gid, who.group.effective);
+        pair(aux_uid, facts.user.real);
+        pair(aux_effective_uid, facts.user.effective);
+        pair(aux_gid, facts.group.real);
+        pair(aux_effective_gid, facts.group.effective);
         pair(aux_platform, platform_at);
         pair(aux_capabilities, 0);
         pair(aux_clock_ticks, 100);
-        pair(aux_secure, 0); // set-user-id bits are not honoured
+        pair(aux_secure, facts.secure);
         pair(aux_random, random_at);
         pair(aux_capabilities_2, 0);
         pair(aux_file_name, file_name);

@@ -25,6 +25,8 @@ struct start_facts {
     k::u64 entry, headers, header_bytes, header_count; // of the program
     k::u64 interpreter_base;                           // 0: none
     xio::user_address vdso;                            // 0: none
+    identity user, group;                              // what the process will be
+    bool secure;                                       // it is more than who started it
     std::string_view file_name;                        // as exec was given it
 };
 

@@ -1,5 +1,6 @@
 #include "kernel/selftest/leak_check.h"
 
+#include "kernel/lwkt/grace.h"
 #include "kernel/lwkt/thread.h"
 #include "kernel/mem/slab.h"
 #include "kernel/selftest/selftest.h"
@@ -19,6 +20,7 @@ void visit_all_cpus(void (*visit)()) {
 } // namespace
 
 resources count_resources() {
+    lwkt::wait_for_readers();
     // Objects freed away from home go there in the first round and into their slabs in the second.
     visit_all_cpus([] {
         lwkt::reap_threads(0);

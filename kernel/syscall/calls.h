@@ -16,7 +16,9 @@ extern const std::span<const entry> descriptor_calls;                 // dup, cl
 extern const std::span<const entry> pipe_calls __attribute__((weak)); // pipes, and moving bytes between files
 extern const std::span<const entry> poll_calls;                       // poll, select, epoll
 extern const std::span<const entry> event_calls;                      // files that tell of events, memory files
-extern const std::span<const entry> path_calls __attribute__((weak)); // whatever takes a path
+extern const std::span<const entry> path_calls;                       // opening, looking
+extern const std::span<const entry> edit_calls;                       // making, renaming, removing; attributes
+extern const std::span<const entry> mount_calls;                      // mount, umount, pivot_root
 extern const std::span<const entry> signal_calls;
 extern const std::span<const entry> time_calls;
 extern const std::span<const entry> futex_calls;

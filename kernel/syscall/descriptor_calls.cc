@@ -1,6 +1,6 @@
 // Descriptors: more of them, fewer of them, and what fcntl(2) says of them and of their files.
-#include "kernel/files/memory_file.h"
 #include "kernel/files/pipe.h"
+#include "kernel/files/stored_file.h"
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/file_arguments.h"
 

@@ -1,7 +1,7 @@
 // Files that stand for something else than bytes in a place: events, timers, signals, memory.
 #include "kernel/files/event_file.h"
-#include "kernel/files/memory_file.h"
 #include "kernel/files/signal_file.h"
+#include "kernel/files/stored_file.h"
 #include "kernel/files/timer_file.h"
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/file_arguments.h"
@@ -92,7 +92,10 @@ k::result<k::u64> sys_memfd_create(user_text name, bits flags) {
     char text[longest_memory_name + 1];
     if (auto read = vm::read_user_text(callers_memory(), name.at, text); !read)
         return read.error() == k::error::nametoolong ? k::error::inval : read.error();
-    return give(TRY(files::make_memory_file(flags.value & memory_sealable)), flags.value & memory_cloexec);
+    proc::process& p = proc::current_process();
+    return give(
+        TRY(files::make_memory_file(flags.value & memory_sealable, p.who.user().for_files, p.who.group().for_files)),
+        flags.value & memory_cloexec);
 }
 
 constexpr entry entries[] = {

@@ -1,5 +1,6 @@
 // Reading and writing: each call makes an xio of user addresses and hands it to the file.
 #include "kernel/files/requests.h"
+#include "kernel/files/stored_file.h"
 #include "kernel/proc/signal_abi.h"
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/file_arguments.h"
@@ -140,8 +141,7 @@ k::result<k::u64> sys_ftruncate(fd of, k::i64 bytes) {
 // Nothing here is kept in a place where it would be late.
 k::result<k::u64> sys_fsync(fd of) {
     file_use f = TRY(files::callers_file(of.number));
-    const bool has_place = f->kind() == files::file_kind::memory || f->kind() == files::file_kind::stored;
-    if (!has_place) return k::error::inval;
+    if (!f->origin() || f->kind() == files::file_kind::terminal) return k::error::inval;
     return 0;
 }
 
@@ -164,11 +164,7 @@ k::result<k::u64> sys_fallocate(fd of, int mode, k::i64 offset, k::i64 bytes) {
     k::u64 end;
     if (__builtin_add_overflow(static_cast<k::u64>(offset), static_cast<k::u64>(bytes), &end) || end >> 63)
         return k::error::fbig;
-    if (mode) return k::error::opnotsupp;
-    if (f->kind() != files::file_kind::memory) return k::error::nodev;
-    files::stat_record now;
-    TRY(f->stat(now));
-    if (end > static_cast<k::u64>(now.size)) TRY(f->truncate(end));
+    TRY(files::allocate(*f, mode, static_cast<k::u64>(offset), static_cast<k::u64>(bytes)));
     return 0;
 }
 
@@ -186,7 +182,7 @@ constexpr entry entries[] = {
     call<sys_ftruncate>(77, "ftruncate"),
     call<sys_sync>(162, "sync"),
     call<sys_fadvise64>(221, "fadvise64", ends, "takes no advice"),
-    call<sys_fallocate>(285, "fallocate", ends, "of memory files, and only to make them longer"),
+    call<sys_fallocate>(285, "fallocate", ends, "no collapsing, inserting or unsharing"),
     call<sys_preadv>(295, "preadv", restarts),
     call<sys_pwritev>(296, "pwritev", restarts),
     call<sys_fsync>(306, "syncfs"),

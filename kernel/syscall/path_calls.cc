@@ -1,85 +1,57 @@
-// Calls that take paths. Until there is a virtual file system they look at the boot archive, which cannot be written:
-// whatever would change a file finds it, or does not, and then answers EROFS.
-#include "kernel/files/names.h"
+// Calls that find files by their paths: to open them, to look at them, to be somewhere.
+#include "kernel/files/stored_file.h"
 #include "kernel/syscall/calls.h"
-#include "kernel/syscall/file_arguments.h"
+#include "kernel/syscall/path_arguments.h"
 
 namespace syscalls {
 
 namespace {
 
-using files::at_working_directory;
+using files::eyes;
 using files::file_ref;
-using files::named;
-using files::path_buffer;
 using files::stat_record;
+using vfs::found;
 using vm::user_pointer;
-
-constexpr k::u64 at_no_follow = 0x100, at_effective = 0x200, at_follow = 0x400, at_empty_path = 0x1000,
-                 at_remove_directory = 0x200;
-
-// --- Finding
-
-// What a path of the caller's leads to; with `or_empty` an empty one means the file of the descriptor itself.
-k::result<named> find(int directory, user_text path, bool follow, bool or_empty = false) {
-    path_buffer buffer;
-    if (!buffer) return k::error::nomem;
-    const std::string_view text = TRY(vm::read_user_text(callers_memory(), path.at, buffer.room()));
-    if (!or_empty || !text.empty()) return files::find_named(directory, text, follow);
-    if (directory == at_working_directory) return files::find_named(directory, ".", follow);
-    named found;
-    found.open = files::callers_table().get(directory);
-    if (!found.open) return k::error::badf;
-    return found;
-}
-
-// For calls that would change an existing file.
-k::result<k::u64> refuse_to_change(int directory, user_text path, bool follow) {
-    TRY(find(directory, path, follow));
-    return k::error::rofs;
-}
-
-// For calls that would make a new one.
-k::result<k::u64> refuse_to_make(int directory, user_text path) {
-    auto found = find(directory, path, false);
-    if (found) return k::error::exist;
-    if (found.error() == k::error::noent) return k::error::rofs;
-    return found.error();
-}
 
 // --- Opening
 
-k::result<k::u64> open(int directory, user_text path, k::u32 flags) {
-    const bool creates = (flags & files::open_create) && !(flags & files::open_path);
-    const bool follow = !(flags & files::open_no_follow) && !(creates && (flags & files::open_exclusive));
-    auto found = find(directory, path, follow);
-    if (!found) {
-        if (creates && found.error() == k::error::noent) return k::error::rofs;
-        return found.error();
-    }
-    if (creates && (flags & files::open_exclusive)) return k::error::exist;
-    file_ref opened = TRY(files::open_named(*found, flags));
+k::result<k::u64> open(int directory, user_text path, k::u32 flags, k::u32 mode) {
+    path_argument argument;
+    TRY(argument.read(path));
+    file_ref opened = TRY(files::open_path_at(directory, argument.text(), flags, mode));
     return static_cast<k::u64>(TRY(files::give_to_caller(std::move(opened), flags & files::open_cloexec)));
 }
 
-k::result<k::u64> sys_open(user_text path, bits flags, k::u32) {
-    return open(at_working_directory, path, static_cast<k::u32>(flags.value));
+k::result<k::u64> sys_open(user_text path, bits flags, k::u32 mode) {
+    return open(at_working_directory, path, static_cast<k::u32>(flags.value), mode);
 }
 
-k::result<k::u64> sys_openat(fd directory, user_text path, bits flags, k::u32) {
-    return open(directory.number, path, static_cast<k::u32>(flags.value));
+k::result<k::u64> sys_openat(fd directory, user_text path, bits flags, k::u32 mode) {
+    return open(directory.number, path, static_cast<k::u32>(flags.value), mode);
 }
 
-k::result<k::u64> sys_creat(user_text path, k::u32) {
-    return open(at_working_directory, path, files::open_create | files::open_write_only | files::open_truncate);
+k::result<k::u64> sys_creat(user_text path, k::u32 mode) {
+    return open(at_working_directory, path, files::open_create | files::open_write_only | files::open_truncate, mode);
 }
 
 // --- Looking
 
+// EOPNOTSUPP of find(): the descriptor is of a file that has no node.
 k::result<stat_record> stat_at(int directory, user_text path, k::u64 flags) {
-    const named found = TRY(find(directory, path, !(flags & at_no_follow), flags & at_empty_path));
+    eyes as;
+    auto what = find(as, directory, path, !(flags & at_no_follow), flags & at_empty_path);
     stat_record record;
-    TRY(files::stat_named(found, record));
+    if (what) {
+        // /proc/self/fd/1 of a pipe: followed as far as there are nodes.
+        if (what->node->is_magic() && !(flags & at_no_follow))
+            TRY(TRY(files::open_found(as.who(), *std::move(what), 0))->stat(record));
+        else
+            record = files::stat_of(*what->node);
+        return record;
+    }
+    if (what.error() != k::error::opnotsupp) return what.error();
+    file_use f = TRY(files::callers_file(directory));
+    TRY(f->stat(record));
     return record;
 }
 
@@ -101,7 +73,7 @@ k::result<k::u64> sys_fstat(fd of, user_pointer<stat_record> to) {
     return 0;
 }
 
-constexpr k::u64 at_no_automount = 0x800, at_statx_sync = 0x6000;
+constexpr k::u64 at_statx_sync = 0x6000;
 constexpr k::u64 stat_flags = at_no_follow | at_empty_path | at_no_automount;
 
 k::result<k::u64> sys_newfstatat(fd directory, user_text path, user_pointer<stat_record> to, bits flags) {
@@ -133,7 +105,7 @@ k::u32 major_of(k::u64 device) {
     return static_cast<k::u32>(device >> 8 & 0xfff);
 }
 k::u32 minor_of(k::u64 device) {
-    return static_cast<k::u32>(device & 0xff);
+    return static_cast<k::u32>((device & 0xff) | (device >> 12 & 0xfff00));
 }
 
 statx_record statx_of(const stat_record& from) {
@@ -166,8 +138,12 @@ k::result<k::u64> sys_statx(fd directory, user_text path, bits flags, bits, user
 
 k::result<k::u64> access_at(int directory, user_text path, int wanted, k::u64 flags) {
     if (wanted & ~7) return k::error::inval;
-    const named found = TRY(find(directory, path, !(flags & at_no_follow), flags & at_empty_path));
-    TRY(files::check_access(found, static_cast<unsigned>(wanted), flags & at_effective));
+    const bool real = !(flags & at_effective);
+    eyes as(real);
+    const found what = TRY(find(as, directory, path, !(flags & at_no_follow), flags & at_empty_path));
+    const bool may_fail_read_only = (wanted & vfs::may_write) && what.in && what.in->is_read_only();
+    if (may_fail_read_only && !what.node->is(vfs::node_type::character)) return k::error::rofs;
+    TRY(vfs::check(*what.node, as.who(), static_cast<unsigned>(wanted)));
     return 0;
 }
 
@@ -184,26 +160,17 @@ k::result<k::u64> sys_faccessat2(fd directory, user_text path, int wanted, bits 
     return access_at(directory.number, path, wanted, flags.value);
 }
 
-// The text of a link: /proc/self/exe, or one of the archive.
-k::result<std::string_view> link_text(const named& of) {
-    if (!of.archived || !of.archived->is(proc::type_link)) return k::error::inval;
-    return of.archived->text();
-}
-
 k::result<k::u64> read_link(int directory, user_text path, user_buffer to, int room) {
     if (room <= 0) return k::error::inval;
-    path_buffer buffer;
+    eyes as;
+    const found link = TRY(find(as, directory, path, false, true));
+    if (!link.node->is(vfs::node_type::link)) return k::error::inval;
+    files::path_buffer buffer;
     if (!buffer) return k::error::nomem;
-    const std::string_view text = TRY(vm::read_user_text(callers_memory(), path.at, buffer.room()));
-    k::ref<proc::shared_text> program;
-    std::string_view target;
-    if (text == "/proc/self/exe" && (program = proc::current_process().program()))
-        target = program->view();
-    else
-        target = TRY(link_text(TRY(files::find_named(directory, text, false))));
-    target = target.substr(0, static_cast<std::size_t>(room));
-    if (callers_memory().copy_out(to.at, target.data(), target.size()) != target.size()) return k::error::fault;
-    return target.size();
+    std::string_view text = TRY(link.node->read_link(as.root(), buffer.room()));
+    text = text.substr(0, static_cast<std::size_t>(room));
+    if (callers_memory().copy_out(to.at, text.data(), text.size()) != text.size()) return k::error::fault;
+    return text.size();
 }
 
 k::result<k::u64> sys_readlink(user_text path, user_buffer to, int room) {
@@ -230,204 +197,114 @@ struct statfs_record {
 };
 static_assert(sizeof(statfs_record) == 120);
 
-statfs_record statfs_now() {
-    constexpr k::i64 ramfs = 0x858458f6, read_only = 1, valid_flags = 0x20;
+statfs_record statfs_of(const found& what) {
+    constexpr k::i64 valid_flags = 0x20;
+    vfs::file_system& fs = what.node->fs;
+    const vfs::file_system_state now = fs.state();
     statfs_record r{};
-    r.type = ramfs;
-    r.block_size = r.fragment = arch::page_size;
-    r.files = proc::boot_files().files().size();
-    r.longest_name = 255;
-    r.flags = read_only | valid_flags;
+    r.type = fs.magic();
+    r.block_size = r.fragment = static_cast<k::i64>(now.block_bytes);
+    r.blocks = now.blocks;
+    r.free_blocks = r.available_blocks = now.free_blocks;
+    r.files = now.nodes;
+    r.free_files = now.free_nodes;
+    r.id[0] = static_cast<k::i32>(fs.device());
+    r.longest_name = vfs::longest_name;
+    r.flags = valid_flags | (what.in ? what.in->flags() & 15 : 0);
     return r;
 }
 
 k::result<k::u64> sys_statfs(user_text path, user_pointer<statfs_record> to) {
-    TRY(find(at_working_directory, path, true));
-    TRY(to.write(callers_memory(), statfs_now()));
+    eyes as;
+    TRY(to.write(callers_memory(), statfs_of(TRY(find(as, at_working_directory, path, true)))));
     return 0;
 }
 
 k::result<k::u64> sys_fstatfs(fd of, user_pointer<statfs_record> to) {
-    TRY(files::callers_file(of.number));
-    TRY(to.write(callers_memory(), statfs_now()));
+    file_use f = TRY(files::callers_file(of.number));
+    if (!f->origin()) {
+        // Pipes and their like have a file system in Linux too.
+        constexpr k::i64 anonymous = 0x0904'1934;
+        statfs_record r{};
+        r.type = anonymous;
+        r.block_size = r.fragment = arch::page_size;
+        r.longest_name = vfs::longest_name;
+        TRY(to.write(callers_memory(), r));
+        return 0;
+    }
+    TRY(to.write(callers_memory(), statfs_of(f->origin())));
     return 0;
 }
 
-// --- The working directory
+// --- Being somewhere
 
 k::result<k::u64> sys_getcwd(user_buffer to, k::u64 room) {
-    const auto working = proc::current_process().working_directory();
-    const std::string_view path = working ? working->view() : std::string_view("/");
+    files::path_buffer buffer;
+    if (!buffer) return k::error::nomem;
+    const auto where = proc::current_process().where();
+    const vfs::place& here = where->directory;
+    const std::string_view path = TRY(vfs::path_of(where->root, *here.in, *here.at, nullptr, buffer.room()));
     if (room < path.size() + 1) return k::error::range;
     if (callers_memory().copy_out(to.at, path.data(), path.size()) != path.size()) return k::error::fault;
     TRY(user_pointer<char>(to.at + path.size()).write(callers_memory(), '\0'));
     return path.size() + 1;
 }
 
-k::result<k::u64> change_directory(const proc::archive_file* to) {
-    if (!to || !to->is(proc::type_directory)) return k::error::notdir;
-    named target;
-    target.archived = to;
-    TRY(files::check_access(target, 1, true));
-    path_buffer buffer;
-    if (!buffer) return k::error::nomem;
-    k::buffer_sink text(buffer.room());
-    text.put("/");
-    text.put(to->path);
-    proc::current_process().set_working_directory(TRY(proc::shared_text::create(text.view())));
+k::result<k::u64> change_directory(const vfs::subject& who, const found& to) {
+    if (!to.node->is(vfs::node_type::directory)) return k::error::notdir;
+    TRY(vfs::check(*to.node, who, vfs::may_execute));
+    proc::process& p = proc::current_process();
+    p.set_where(TRY(proc::places::create(p.where()->root.share(), {to.in.share(), to.node.share()})));
     return 0;
 }
 
 k::result<k::u64> sys_chdir(user_text path) {
-    const named found = TRY(find(at_working_directory, path, true));
-    return change_directory(found.archived);
+    eyes as;
+    return change_directory(as.who(), TRY(find(as, at_working_directory, path, true)));
 }
 
 k::result<k::u64> sys_fchdir(fd of) {
     file_use f = TRY(files::callers_file(of.number));
-    return change_directory(files::directory_of(*f));
+    if (!f->origin()) return k::error::notdir;
+    eyes as;
+    return change_directory(as.who(), f->origin());
 }
 
 k::result<k::u64> sys_chroot(user_text path) {
-    const named found = TRY(find(at_working_directory, path, true));
-    if (!found.is_directory()) return k::error::notdir;
-    if (!proc::current_process().who.privileged()) return k::error::perm;
-    if (found.archived->path.empty()) return 0; // to where the root is
-    return k::error::rofs;
+    eyes as;
+    const found to = TRY(find(as, at_working_directory, path, true));
+    if (!to.node->is(vfs::node_type::directory)) return k::error::notdir;
+    TRY(vfs::check(*to.node, as.who(), vfs::may_execute));
+    proc::process& p = proc::current_process();
+    if (!p.who.privileged()) return k::error::perm;
+    p.set_where(TRY(proc::places::create({to.in.share(), to.node.share()}, p.where()->directory.share())));
+    return 0;
 }
 
 k::result<k::u64> sys_umask(k::u32 mask) {
     return proc::current_process().umask.exchange(mask & 0777, std::memory_order_relaxed);
 }
 
-// --- What would change files
-
-k::result<k::u64> sys_truncate(user_text path, k::i64 bytes) {
-    if (bytes < 0) return k::error::inval;
-    return refuse_to_change(at_working_directory, path, true);
-}
-
-k::result<k::u64> sys_rename(user_text from, user_text) {
-    return refuse_to_change(at_working_directory, from, false);
-}
-k::result<k::u64> sys_renameat2(fd directory, user_text from, fd, user_text, bits) {
-    return refuse_to_change(directory.number, from, false);
-}
-k::result<k::u64> sys_mkdir(user_text path, k::u32) {
-    return refuse_to_make(at_working_directory, path);
-}
-k::result<k::u64> sys_mkdirat(fd directory, user_text path, k::u32) {
-    return refuse_to_make(directory.number, path);
-}
-k::result<k::u64> sys_remove(user_text path) {
-    return refuse_to_change(at_working_directory, path, false);
-}
-k::result<k::u64> sys_unlinkat(fd directory, user_text path, bits flags) {
-    if (flags.value & ~at_remove_directory) return k::error::inval;
-    return refuse_to_change(directory.number, path, false);
-}
-k::result<k::u64> sys_link(user_text from, user_text to) {
-    TRY(find(at_working_directory, from, false));
-    return refuse_to_make(at_working_directory, to);
-}
-k::result<k::u64> sys_linkat(fd from_directory, user_text from, fd to_directory, user_text to, bits flags) {
-    if (flags.value & ~(at_follow | at_empty_path)) return k::error::inval;
-    TRY(find(from_directory.number, from, flags.value & at_follow, flags.value & at_empty_path));
-    return refuse_to_make(to_directory.number, to);
-}
-k::result<k::u64> sys_symlink(user_text, user_text at) {
-    return refuse_to_make(at_working_directory, at);
-}
-k::result<k::u64> sys_symlinkat(user_text, fd directory, user_text at) {
-    return refuse_to_make(directory.number, at);
-}
-k::result<k::u64> sys_mknod(user_text path, k::u32, k::u64) {
-    return refuse_to_make(at_working_directory, path);
-}
-k::result<k::u64> sys_mknodat(fd directory, user_text path, k::u32, k::u64) {
-    return refuse_to_make(directory.number, path);
-}
-k::result<k::u64> sys_chmod(user_text path, k::u32) {
-    return refuse_to_change(at_working_directory, path, true);
-}
-k::result<k::u64> sys_fchmodat(fd directory, user_text path, k::u32) {
-    return refuse_to_change(directory.number, path, true);
-}
-k::result<k::u64> sys_chown(user_text path, k::u32, k::u32) {
-    return refuse_to_change(at_working_directory, path, true);
-}
-k::result<k::u64> sys_lchown(user_text path, k::u32, k::u32) {
-    return refuse_to_change(at_working_directory, path, false);
-}
-k::result<k::u64> sys_fchownat(fd directory, user_text path, k::u32, k::u32, bits flags) {
-    if (flags.value & ~(at_no_follow | at_empty_path)) return k::error::inval;
-    TRY(find(directory.number, path, !(flags.value & at_no_follow), flags.value & at_empty_path));
-    return k::error::rofs;
-}
-k::result<k::u64> sys_fchmod(fd of, k::u32) {
-    TRY(files::callers_file(of.number));
-    return k::error::rofs;
-}
-k::result<k::u64> sys_fchown(fd of, k::u32, k::u32) {
-    TRY(files::callers_file(of.number));
-    return k::error::rofs;
-}
-k::result<k::u64> sys_utimes(user_text path, user_buffer) {
-    return refuse_to_change(at_working_directory, path, true);
-}
-k::result<k::u64> sys_utimensat(fd directory, user_text path, user_buffer, bits flags) {
-    if (flags.value & ~(at_no_follow | at_empty_path)) return k::error::inval;
-    if (!path.at) return sys_fchmod(directory, 0); // futimens()
-    return refuse_to_change(directory.number, path, !(flags.value & at_no_follow));
-}
-
-constexpr std::string_view read_only = "the boot archive cannot be written: EROFS";
-
 constexpr entry entries[] = {
-    call<sys_open>(2, "open", ends, "nothing can be made or written but devices"),
+    call<sys_open>(2, "open", restarts),
     call<sys_stat>(4, "stat"),
     call<sys_fstat>(5, "fstat"),
     call<sys_lstat>(6, "lstat"),
     call<sys_access>(21, "access"),
-    call<sys_truncate>(76, "truncate", ends, read_only),
     call<sys_getcwd>(79, "getcwd"),
     call<sys_chdir>(80, "chdir"),
     call<sys_fchdir>(81, "fchdir"),
-    call<sys_rename>(82, "rename", ends, read_only),
-    call<sys_mkdir>(83, "mkdir", ends, read_only),
-    call<sys_remove>(84, "rmdir", ends, read_only),
-    call<sys_creat>(85, "creat", ends, read_only),
-    call<sys_link>(86, "link", ends, read_only),
-    call<sys_remove>(87, "unlink", ends, read_only),
-    call<sys_symlink>(88, "symlink", ends, read_only),
+    call<sys_creat>(85, "creat", restarts),
     call<sys_readlink>(89, "readlink"),
-    call<sys_chmod>(90, "chmod", ends, read_only),
-    call<sys_fchmod>(91, "fchmod", ends, read_only),
-    call<sys_chown>(92, "chown", ends, read_only),
-    call<sys_fchown>(93, "fchown", ends, read_only),
-    call<sys_lchown>(94, "lchown", ends, read_only),
     call<sys_umask>(95, "umask"),
-    call<sys_utimes>(132, "utime", ends, read_only),
-    call<sys_mknod>(133, "mknod", ends, read_only),
     call<sys_statfs>(137, "statfs"),
     call<sys_fstatfs>(138, "fstatfs"),
-    call<sys_chroot>(161, "chroot", ends, "only to the root"),
+    call<sys_chroot>(161, "chroot"),
     call<sys_getdents64>(217, "getdents64"),
-    call<sys_utimes>(235, "utimes", ends, read_only),
-    call<sys_openat>(257, "openat", ends, "see open"),
-    call<sys_mkdirat>(258, "mkdirat", ends, read_only),
-    call<sys_mknodat>(259, "mknodat", ends, read_only),
-    call<sys_fchownat>(260, "fchownat", ends, read_only),
+    call<sys_openat>(257, "openat", restarts),
     call<sys_newfstatat>(262, "newfstatat"),
-    call<sys_unlinkat>(263, "unlinkat", ends, read_only),
-    call<sys_renameat2>(264, "renameat", ends, read_only),
-    call<sys_linkat>(265, "linkat", ends, read_only),
-    call<sys_symlinkat>(266, "symlinkat", ends, read_only),
     call<sys_readlinkat>(267, "readlinkat"),
-    call<sys_fchmodat>(268, "fchmodat", ends, read_only),
     call<sys_faccessat>(269, "faccessat"),
-    call<sys_utimensat>(280, "utimensat", ends, read_only),
-    call<sys_renameat2>(316, "renameat2", ends, read_only),
     call<sys_statx>(332, "statx"),
     call<sys_faccessat2>(439, "faccessat2"),
 };

@@ -107,9 +107,7 @@ k::result<k::u64> sys_copy_file_range(fd from, user_pointer<k::i64> from_at, fd 
     if (flags.value) return k::error::inval;
     file_use source = TRY(file_to_read(from));
     file_use target = TRY(file_to_write(to));
-    const auto has_places = [](files::file& f) {
-        return f.kind() == files::file_kind::memory || f.kind() == files::file_kind::stored;
-    };
+    const auto has_places = [](files::file& f) { return f.kind() == files::file_kind::stored; };
     if (!has_places(*source) || !has_places(*target)) return k::error::inval;
     if (target->flags() & files::open_append) return k::error::badf;
     return move_bytes(*source, user_offset(from_at), *target, user_offset(to_at), bytes, false);

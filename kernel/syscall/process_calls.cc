@@ -1,4 +1,5 @@
 // System calls that make, replace, end and wait for processes and threads.
+#include "kernel/files/paths.h"
 #include "kernel/mem/slab.h"
 #include "kernel/proc/current.h"
 #include "kernel/proc/exec.h"
@@ -90,32 +91,47 @@ k::result<k::u64> sys_set_tid_address(user_pointer<int> at) {
 
 // --- Another program.
 
-k::result<k::u64> run_program(user_text path, xio::user_address arguments, xio::user_address environment) {
-    struct path_buffer {
-        char text[proc::most_path];
-    };
-    auto buffer = mem::make_box<path_buffer>();
+constexpr k::u64 at_no_follow = 0x100, at_empty_path = 0x1000;
+
+k::result<k::u64> run_program(int directory, user_text path, xio::user_address arguments, xio::user_address environment,
+                              k::u64 flags) {
+    files::path_buffer buffer;
     if (!buffer) return k::error::nomem;
-    const std::string_view text = TRY(vm::read_user_text(current_space(), path.at, buffer->text));
+    std::string_view text = TRY(vm::read_user_text(current_space(), path.at, buffer.room()));
+    files::eyes as;
     proc::user_texts texts(current_space(), arguments, environment);
-    TRY(proc::exec(current(), text, texts));
+    const bool is_descriptor = text.empty() && (flags & at_empty_path);
+    const bool is_elsewhere = directory != files::at_working_directory && !text.starts_with('/');
+    if (!is_descriptor && !is_elsewhere && !(flags & at_no_follow)) {
+        const vfs::view v = as.from_here();
+        TRY(proc::exec(current(), {v, text}, texts));
+        return 0;
+    }
+    const auto last = flags & at_no_follow ? vfs::last_link::keep : vfs::last_link::follow;
+    const vfs::found file = TRY(files::find_file(as, directory, text, last, flags & at_empty_path));
+    if (file.node->is(vfs::node_type::link)) return k::error::loop;
+    // Interpreters of scripts find the file by its descriptor.
+    files::path_buffer named;
+    if (!named) return k::error::nomem;
+    if (is_elsewhere) {
+        k::buffer_sink out(named.room());
+        k::format_to(out, "/dev/fd/{}{}{}", directory, is_descriptor ? "" : "/", text);
+        text = out.view();
+    }
+    const vfs::view v = as.from_here();
+    TRY(proc::exec(current(), {v, text, &file}, texts));
     return 0;
 }
 
 k::result<k::u64> sys_execve(user_text path, user_pointer<const k::u64> arguments,
                              user_pointer<const k::u64> environment) {
-    return run_program(path, arguments.address(), environment.address());
+    return run_program(files::at_working_directory, path, arguments.address(), environment.address(), 0);
 }
-
-constexpr int at_working_directory = -100;
 
 k::result<k::u64> sys_execveat(fd directory, user_text path, user_pointer<const k::u64> arguments,
                                user_pointer<const k::u64> environment, bits flags) {
-    if (flags.value) return k::error::nosys; // descriptors of programs are not there yet
-    char first;
-    if (current_space().copy_in(&first, path.at, 1) != 1) return k::error::fault;
-    if (directory.number != at_working_directory && first != '/') return k::error::nosys;
-    return run_program(path, arguments.address(), environment.address());
+    if (flags.value & ~(at_empty_path | at_no_follow)) return k::error::inval;
+    return run_program(directory.number, path, arguments.address(), environment.address(), flags.value);
 }
 
 // --- The end.

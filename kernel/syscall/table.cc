@@ -14,9 +14,9 @@ constinit const entry* by_number[most_calls] = {};
 namespace {
 
 const std::span<const entry>* const parts[] = {
-    &process_calls, &credential_calls, &limit_calls,      &sched_calls, &misc_calls,
-    &memory_calls,  &file_calls,       &descriptor_calls, &pipe_calls,  &poll_calls,
-    &event_calls,   &path_calls,       &signal_calls,     &time_calls,  &futex_calls,
+    &process_calls, &credential_calls, &limit_calls,  &sched_calls, &misc_calls,  &memory_calls,
+    &file_calls,    &descriptor_calls, &pipe_calls,   &poll_calls,  &event_calls, &path_calls,
+    &edit_calls,    &mount_calls,      &signal_calls, &time_calls,  &futex_calls,
 };
 
 } // namespace

@@ -70,28 +70,33 @@ page_ref copy_of_page(const page* from, xio::reason why) noexcept {
 
 k::result<k::ref<object>> object::with_pager(pager& from, k::u64 pages) noexcept {
     pager* source = &from;
-    auto* made = mem::make<object>(pages, source);
+    page_budget* no_budget = nullptr;
+    auto* made = mem::make<object>(pages, source, no_budget);
     if (!made) return k::error::nomem;
     return k::ref<object>(made);
 }
 
-k::result<k::ref<object>> object::anonymous(k::u64 pages) noexcept {
+k::result<k::ref<object>> object::anonymous(k::u64 pages, page_budget* budget) noexcept {
     pager* none = nullptr;
-    auto* made = mem::make<object>(pages, none);
+    auto* made = mem::make<object>(pages, none, budget);
     if (!made) return k::error::nomem;
     return k::ref<object>(made);
 }
 
-k::result<k::ref<object>> object::of_bytes(std::span<const std::byte> bytes) noexcept {
+k::result<k::ref<object>> object::of_bytes(std::span<const std::byte> bytes, page_budget* budget) noexcept {
     auto source = mem::make_box<bytes_pager>(bytes);
     if (!source) return k::error::nomem;
-    auto made = TRY(with_pager(*source, pages_in(k::align_up<k::u64>(bytes.size(), arch::page_size))));
+    const k::u64 pages = pages_in(k::align_up<k::u64>(bytes.size(), arch::page_size));
+    pager* from = source.get();
+    auto* made = mem::make<object>(pages, from, budget);
+    if (!made) return k::error::nomem;
     source.release(); // the object's from here on
-    return made;
+    return k::ref<object>(made);
 }
 
 void object::last_holder_left() noexcept {
     pager* source = pager_;
+    if (budget_) budget_->give_back(resident_pages());
     mem::destroy(this);
     if (source) source->object_gone();
 }
@@ -130,15 +135,28 @@ void object::write_protect_everywhere(k::u64 first, k::u64 count) noexcept {
                     [](pmap& map, user_address at, k::u64 pages) { return map.write_protect(at, pages); });
 }
 
+// The page that an empty place gets. The token is given up while a pager works.
+k::result<page_ref> object::fresh_page(k::u64 index) noexcept {
+    if (budget_ && !budget_->take(1)) return k::error::nospc;
+    auto fresh = index < paged_ ? pager_->page_in(index) : k::result<page_ref>(user_page(fill::zeroed));
+    if (fresh && *fresh) return fresh;
+    if (budget_) budget_->give_back(1);
+    return fresh ? k::error::nomem : fresh.error();
+}
+
 k::result<found_page> object::page_locked(k::u64 index) noexcept {
     for (;;) {
         if (index >= pages()) return k::error::io;
         if (const found_page found = tree_.find(index); found.p) return found;
-        page_ref fresh = pager_ ? TRY(pager_->page_in(index)) : user_page(fill::zeroed);
-        if (!fresh) return k::error::nomem;
-        if (tree_.find(index).p) continue; // somebody else was quicker while the pager worked
-        if (index >= pages()) return k::error::io;
-        if (auto put = tree_.insert(index, fresh); !put) return put.error();
+        page_ref fresh = TRY(fresh_page(index));
+        const bool wanted = index < pages() && !tree_.find(index).p; // or somebody was quicker while the pager worked
+        k::status put;
+        if (wanted && (put = tree_.insert(index, fresh))) {
+            resident_.fetch_add(1, std::memory_order_relaxed);
+            continue;
+        }
+        if (budget_) budget_->give_back(1);
+        if (!put) return put.error();
     }
 }
 
@@ -153,19 +171,64 @@ k::result<page*> object::writable_page_locked(k::u64 index) noexcept {
     return p;
 }
 
+k::status object::erase_locked(k::u64 first, k::u64 count) noexcept {
+    unmap_everywhere(first, count);
+    const auto there = [&] {
+        k::u64 n = 0;
+        tree_.for_each(first, count, [&](k::u64, found_page) { return ++n; });
+        return n;
+    };
+    const k::u64 before = there();
+    const k::status erased = tree_.erase(first, count);
+    const k::u64 gone = erased ? before : before - there();
+    resident_.fetch_sub(gone, std::memory_order_relaxed);
+    if (budget_) budget_->give_back(gone);
+    return erased;
+}
+
 k::status object::resize(k::u64 pages) noexcept {
     lwkt::token_hold hold(token_);
     const k::u64 before = pages_.exchange(pages, std::memory_order_relaxed);
     if (pages >= before) return {};
-    unmap_everywhere(pages, before - pages);
-    return tree_.erase(pages, before - pages);
+    paged_ = std::min(paged_, pages);
+    return erase_locked(pages, before - pages);
 }
 
-k::u64 object::resident_pages() noexcept {
+k::status object::punch(k::u64 first, k::u64 count) noexcept {
     lwkt::token_hold hold(token_);
-    k::u64 count = 0;
-    tree_.for_each(0, pages(), [&](k::u64, found_page) { return ++count; });
-    return count;
+    // The pager would bring them back: it has only what is in front of them from now on.
+    for (k::u64 index = first + count; index < std::min(paged_, pages()); index++)
+        TRY(page_locked(index));
+    paged_ = std::min(paged_, first);
+    return erase_locked(first, count);
+}
+
+k::status object::fill(k::u64 first, k::u64 count) noexcept {
+    lwkt::token_hold hold(token_);
+    for (k::u64 index = first; index < first + count; index++)
+        TRY(page_locked(index));
+    return {};
+}
+
+k::u64 object::next_resident(k::u64 from, bool there) noexcept {
+    lwkt::token_hold hold(token_);
+    k::u64 next = from;
+    if (there && next >= paged_) {
+        k::u64 found = pages();
+        tree_.for_each(next, pages() - std::min(next, pages()), [&](k::u64 index, found_page) {
+            found = index;
+            return false;
+        });
+        return found;
+    }
+    if (there) return std::min(next, pages());
+    next = std::max(next, paged_);
+    tree_.for_each(next, pages() - std::min(next, pages()), [&](k::u64 index, found_page) {
+        if (index != next) return false;
+        next++;
+        return true;
+    });
+    return std::min(next, pages());
 }
 
 xio::moved object::read(k::u64 offset, xio::sink& to) noexcept {

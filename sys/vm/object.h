@@ -27,27 +27,56 @@ class pager {
     ~pager() = default;
 };
 
+// How many pages some objects may have together.
+class page_budget {
+  public:
+    explicit page_budget(k::u64 pages) noexcept : limit_(pages) {}
+
+    bool take(k::u64 pages) noexcept {
+        if (used_.fetch_add(pages, std::memory_order_relaxed) + pages <= limit()) return true;
+        give_back(pages);
+        return false;
+    }
+    void give_back(k::u64 pages) noexcept { used_.fetch_sub(pages, std::memory_order_relaxed); }
+    k::u64 used() const noexcept { return used_.load(std::memory_order_relaxed); }
+    k::u64 limit() const noexcept { return limit_.load(std::memory_order_relaxed); }
+    void set_limit(k::u64 pages) noexcept { limit_.store(pages, std::memory_order_relaxed); }
+
+  private:
+    std::atomic<k::u64> used_ = 0;
+    std::atomic<k::u64> limit_;
+};
+
 class object final : public k::counted<object> {
   public:
-    // Memory that begins as zeroes, `pages` long. ENOMEM.
-    static k::result<k::ref<object>> anonymous(k::u64 pages) noexcept;
+    // Memory that begins as zeroes, `pages` long. ENOMEM. Of a shared one that has a `budget` each page that is there
+    // is taken from it; the budget outlives the object.
+    static k::result<k::ref<object>> anonymous(k::u64 pages, page_budget* budget = nullptr) noexcept;
     // Bytes that stay where they are as long as the kernel runs; pages are made of them when they are touched, and then
     // shared by whoever maps them. ENOMEM.
-    static k::result<k::ref<object>> of_bytes(std::span<const std::byte> bytes) noexcept;
+    static k::result<k::ref<object>> of_bytes(std::span<const std::byte> bytes, page_budget* budget = nullptr) noexcept;
     static k::result<k::ref<object>> with_pager(pager& from, k::u64 pages) noexcept;
     void last_holder_left() noexcept;
-    object(k::u64 pages, pager* from) noexcept : pages_(pages), pager_(from) {} // for the functions above
+    object(k::u64 pages, pager* from, page_budget* budget) noexcept // for the functions above
+        : pages_(pages), paged_(from ? pages : 0), pager_(from), budget_(budget) {}
 
     k::u64 pages() const noexcept { return pages_.load(std::memory_order_relaxed); }
-    // Another size. Pages beyond it go, and so do their mappings everywhere. ENOMEM: the size is the new one, but some
-    // pages beyond it are kept. Thread context.
+    // Another size. Pages beyond it go, and so do their mappings everywhere; when it grows again they are zeroes.
+    // ENOMEM: the size is the new one, but some pages beyond it are kept. Thread context.
     k::status resize(k::u64 pages) noexcept;
+    // Takes pages out: they are zeroes then. ENOMEM: some are kept. Thread context.
+    k::status punch(k::u64 first, k::u64 count) noexcept;
+    // Makes sure that the pages are there. ENOMEM, ENOSPC. Thread context.
+    k::status fill(k::u64 first, k::u64 count) noexcept;
+    // The first page at or behind `from` that is there (or, not there); pages() if none is.
+    k::u64 next_resident(k::u64 from, bool there) noexcept;
 
     // For memory files: moves bytes at an offset, in the object's pages; fresh ones are made for what is written. Bytes
-    // beyond the size are not moved; the status tells of a bad user address or of no memory. Thread context.
+    // beyond the size are not moved; the status tells of a bad user address, of no memory or ENOSPC: the budget is used
+    // up. Thread context.
     xio::moved read(k::u64 offset, xio::sink& to) noexcept;
     xio::moved write(k::u64 offset, const xio::source& from) noexcept;
-    k::u64 resident_pages() noexcept;
+    k::u64 resident_pages() const noexcept { return resident_.load(std::memory_order_relaxed); }
 
   private:
     friend class space;
@@ -59,6 +88,8 @@ class object final : public k::counted<object> {
     k::result<found_page> page_locked(k::u64 index) noexcept REQUIRES(token_);
     // The same to be written in place: sole. Whatever it replaces has lost all its mappings.
     k::result<page*> writable_page_locked(k::u64 index) noexcept REQUIRES(token_);
+    k::result<page_ref> fresh_page(k::u64 index) noexcept REQUIRES(token_);
+    k::status erase_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
     // Takes every mapping of the pages away in every space / takes writing away, and waits until no CPU has it.
     void unmap_everywhere(k::u64 first, k::u64 count) noexcept;
     void write_protect_everywhere(k::u64 first, k::u64 count) noexcept;
@@ -70,8 +101,11 @@ class object final : public k::counted<object> {
     lwkt::token token_;
     page_tree tree_;
     std::atomic<k::u64> pages_;
-    pager* pager_;           // immutable; null: zeroes
-    object* twin_ = nullptr; // while its space forks: what this private object became in the child
+    k::u64 paged_;                     // so many from the start are the pager's; the others begin as zeroes
+    pager* pager_;                     // immutable; null: zeroes
+    page_budget* budget_;              // immutable; null: none
+    std::atomic<k::u64> resident_ = 0; // pages in the tree of a shared one
+    object* twin_ = nullptr;           // while its space forks: what this private object became in the child
 
     lwkt::spinlock mappings_lock_;
     mapping_list mappings_ GUARDED_BY(mappings_lock_); // entries that show pages of a shared object

@@ -2,9 +2,9 @@
 #include "kernel/files/event_file.h"
 
 #include "kernel/files/epoll.h"
-#include "kernel/files/memory_file.h"
 #include "kernel/files/pipe.h"
 #include "kernel/files/poll.h"
+#include "kernel/files/stored_file.h"
 #include "kernel/files/timer_file.h"
 #include "kernel/lib/random.h"
 #include "sys/vm/object.h"

@@ -21,7 +21,7 @@ class counted_file final : public files::file {
   public:
     explicit counted_file(int n) noexcept : file(files::open_read_write), number(n) { open_files.fetch_add(1); }
     ~counted_file() override { open_files.fetch_sub(1); }
-    k::status stat(files::stat_record& out) noexcept override {
+    k::status describe(files::stat_record& out) noexcept override {
         out = files::simple_stat(0600, static_cast<k::u64>(number));
         return {};
     }

@@ -78,7 +78,7 @@ template <class Change> bool refused(Change change) {
     auto b = mem::make_box<bench>();
     if (!b) return false;
     change(b->file);
-    const k::status read = elf::read(b->file.file(), b->image);
+    const k::status read = elf::read(b->file.file(), b->file.file().size(), b->image);
     return !read && read.error() == k::error::noexec;
 }
 
@@ -87,11 +87,11 @@ template <class Change> bool refused(Change change) {
 SELFTEST(elf, reads_segments_interpreter_and_headers) {
     auto b = mem::make_box<bench>();
     REQUIRE(b);
-    REQUIRE(elf::read(b->file.file(), b->image));
+    REQUIRE(elf::read(b->file.file(), b->file.file().size(), b->image));
     const elf::image& i = b->image;
     EXPECT(i.anywhere);
     EXPECT_EQ(i.count, 2u);
-    EXPECT_EQ(i.interpreter, std::string_view("/lib/ld"));
+    EXPECT_EQ(i.interpreter_bytes, 8u); // with the zero byte
     EXPECT_EQ(i.headers, 64u);
     EXPECT_EQ(i.lowest(), 0u);
     EXPECT_EQ(i.end(), 0x5000u);
@@ -133,8 +133,10 @@ SELFTEST(elf, refuses_segments_that_lie) {
 }
 
 SELFTEST(elf, refuses_interpreters_without_an_end) {
-    EXPECT(refused([](sample& s) { s.set64(sample::interpreter + sample::file_bytes, 7); }));
-    EXPECT(refused([](sample& s) { s.set64(sample::interpreter + sample::file_bytes, 16); })); // two zero bytes
+    EXPECT(elf::interpreter_path(std::string_view("/lib/ld\0", 8)).value_or("") == "/lib/ld");
+    EXPECT(!elf::interpreter_path("/lib/ld"));
+    EXPECT(!elf::interpreter_path(std::string_view("/lib/ld\0x\0", 10)));
+    EXPECT(!elf::interpreter_path({}));
     EXPECT(refused([](sample& s) { s.set64(sample::interpreter + sample::file_bytes, 0); }));
     EXPECT(refused([](sample& s) { s.set64(sample::interpreter + sample::offset, sample::size - 4); }));
     EXPECT(refused([](sample& s) { s.set64(sample::interpreter + sample::offset, ~k::u64{0}); }));
@@ -144,14 +146,14 @@ SELFTEST(elf, reads_any_beginning_of_a_file_and_any_damage_safely) {
     auto b = mem::make_box<bench>();
     REQUIRE(b);
     for (std::size_t bytes = 0; bytes < 512; bytes++)
-        EXPECT(!elf::read(b->file.file(bytes), b->image));
+        EXPECT(!elf::read(b->file.file(bytes), bytes, b->image));
     k::random random(selftest::seed());
     for (int round = 0; round < 2000; round++) {
         auto damaged = mem::make_box<bench>(*b);
         REQUIRE(damaged);
         for (k::u64 i = 0; i <= random.below(3); i++)
             damaged->file.set8(random.below(232), static_cast<k::u8>(random.next()));
-        if (!elf::read(damaged->file.file(), damaged->image)) continue;
+        if (!elf::read(damaged->file.file(), damaged->file.file().size(), damaged->image)) continue;
         for (const elf::segment& s : damaged->image.loaded()) {
             EXPECT(s.file_bytes <= s.memory_bytes && s.offset + s.file_bytes <= sample::size);
             EXPECT(s.address < arch::user_end && s.address + s.memory_bytes <= arch::user_end);

@@ -1,0 +1,94 @@
+#include "kernel/files/file_systems.h"
+
+#include "kernel/lib/text.h"
+#include "sys/vfs/tmpfs.h"
+
+namespace files {
+
+namespace {
+
+// A number with k, m or g behind it, or a part of the memory with %.
+std::optional<k::u64> parse_bytes(std::string_view text) noexcept {
+    if (text.empty()) return std::nullopt;
+    unsigned shift = 0;
+    switch (text.back() | 32) {
+    case 'k': shift = 10; break;
+    case 'm': shift = 20; break;
+    case 'g': shift = 30; break;
+    default: break;
+    }
+    const bool percent = text.back() == '%';
+    if (shift || percent) text.remove_suffix(1);
+    const auto number = k::parse_number(text);
+    if (!number) return std::nullopt;
+    if (percent)
+        return *number > 100 ? std::nullopt : std::optional(*number * (vm::promise_limit() << arch::page_shift) / 100);
+    if (*number > ~k::u64{0} >> shift) return std::nullopt;
+    return *number << shift;
+}
+
+std::optional<k::u32> parse_octal(std::string_view text) noexcept {
+    k::u32 value = 0;
+    if (text.empty() || text.size() > 5) return std::nullopt;
+    for (char c : text) {
+        if (c < '0' || c > '7') return std::nullopt;
+        value = value * 8 + static_cast<k::u32>(c - '0');
+    }
+    return value;
+}
+
+// size=, nr_blocks=, nr_inodes=, mode=, uid=, gid=.
+k::status read_option(std::string_view option, vfs::tmpfs_limits& to) noexcept {
+    const std::size_t equals = option.find('=');
+    const std::string_view name = option.substr(0, equals);
+    const std::string_view value = equals == option.npos ? std::string_view() : option.substr(equals + 1);
+    if (name == "mode") {
+        const auto mode = parse_octal(value);
+        if (!mode || *mode > vfs::permission_bits) return k::error::inval;
+        to.root_mode = *mode;
+        return {};
+    }
+    const auto number = parse_bytes(value);
+    if (!number) return k::error::inval;
+    if (name == "size")
+        to.pages = *number ? k::align_up(*number, k::u64{arch::page_size}) >> arch::page_shift : ~k::u64{0} >> 1;
+    else if (name == "nr_blocks")
+        to.pages = *number ? *number : ~k::u64{0} >> 1;
+    else if (name == "nr_inodes")
+        to.nodes = *number ? *number : ~k::u64{0} >> 1;
+    else if (name == "uid" && *number <= ~k::u32{0})
+        to.root_uid = static_cast<k::u32>(*number);
+    else if (name == "gid" && *number <= ~k::u32{0})
+        to.root_gid = static_cast<k::u32>(*number);
+    else
+        return k::error::inval;
+    return {};
+}
+
+k::status read_options(std::string_view options, vfs::tmpfs_limits& to) noexcept {
+    while (!options.empty()) {
+        const std::size_t end = std::min(options.find(','), options.size());
+        if (end) TRY(read_option(options.substr(0, end), to));
+        options.remove_prefix(std::min(end + 1, options.size()));
+    }
+    return {};
+}
+
+} // namespace
+
+k::result<vfs::file_system_ref> make_file_system(std::string_view type, std::string_view options) noexcept {
+    if (type != "tmpfs" && type != "ramfs") return k::error::nodev;
+    vfs::tmpfs_limits limits = vfs::usual_tmpfs_limits();
+    TRY(read_options(options, limits));
+    return vfs::make_tmpfs(limits);
+}
+
+k::status change_file_system(vfs::file_system& fs, std::string_view options) noexcept {
+    if (fs.type() != "tmpfs") return {};
+    const vfs::file_system_state now = fs.state();
+    vfs::tmpfs_limits limits{.pages = now.blocks, .nodes = now.nodes};
+    TRY(read_options(options, limits));
+    return vfs::change_limits(fs, limits.pages, limits.nodes);
+}
+
+} // namespace files

@@ -1,0 +1,46 @@
+// A lock that its holder keeps while it sleeps: for what must stay as it is across a wait, where a token would be given
+// up. One holder; who wants it sleeps. Thread context.
+#pragma once
+
+#include "kernel/lwkt/wait_queue.h"
+
+namespace lwkt {
+
+class CAPABILITY("sleep lock") sleep_lock {
+  public:
+    sleep_lock() = default;
+    ~sleep_lock() { kassert(state_.load(std::memory_order_relaxed) == free); }
+    sleep_lock(const sleep_lock&) = delete;
+    sleep_lock& operator=(const sleep_lock&) = delete;
+
+  private:
+    friend class sleep_hold;
+    enum : k::u8 { free, held, wanted };
+
+    void lock() noexcept ACQUIRE() {
+        k::u8 seen = free;
+        if (state_.compare_exchange_strong(seen, held, std::memory_order_acquire)) [[likely]]
+            return;
+        // Who has waited does not know whether others still do, and says that they might.
+        waiters_.wait([this] { return state_.exchange(wanted, std::memory_order_acquire) == free; });
+    }
+    void unlock() noexcept RELEASE() {
+        if (state_.exchange(free, std::memory_order_release) == wanted) waiters_.wake_one();
+    }
+
+    std::atomic<k::u8> state_ = free;
+    wait_queue waiters_;
+};
+
+class [[nodiscard]] SCOPED_CAPABILITY sleep_hold {
+  public:
+    explicit sleep_hold(sleep_lock& lock) noexcept ACQUIRE(lock) : lock_(lock) { lock_.lock(); }
+    ~sleep_hold() RELEASE() { lock_.unlock(); }
+    sleep_hold(const sleep_hold&) = delete;
+    sleep_hold& operator=(const sleep_hold&) = delete;
+
+  private:
+    sleep_lock& lock_;
+};
+
+} // namespace lwkt

@@ -1,0 +1,35 @@
+// The bytes of regular files: its vnode's object is the page cache, which read, write, mmap and the file system share.
+//
+// All functions: thread context, may sleep; user memory may be at fault in the midst. A write and a change of size hold
+// the node's writers' lock; readers take none and see what is there.
+#pragma once
+
+#include "sys/vfs/vnode.h"
+
+namespace vfs {
+
+constexpr k::u64 most_file_bytes = k::u64{1} << 47;
+
+// As many bytes as are there from `offset` on. EFAULT, ENOMEM, EIO.
+k::result<k::u64> read(vnode& from, k::u64 offset, xio::sink& to) noexcept;
+
+struct write_request {
+    k::u64 offset = 0;
+    bool append = false;            // at the end instead
+    k::u64 limit = most_file_bytes; // RLIMIT_FSIZE
+};
+// Writes and makes the file longer where it must. `at`: the offset it was written at. As much as can be; EFAULT,
+// ENOSPC, ENOMEM if that is nothing; EFBIG: not one byte may stand there.
+k::result<k::u64> write(vnode& to, const write_request& what, const xio::source& from, k::u64& at) noexcept;
+
+// EFBIG, ENOMEM.
+k::status resize(vnode& of, k::u64 bytes) noexcept;
+// fallocate(2): room for a range, if need be behind the end, which moves there if `grow`. ENOSPC, ENOMEM, EFBIG.
+k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept;
+// Zeroes a range; whole pages of it go. ENOMEM.
+k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept;
+// lseek's SEEK_DATA and SEEK_HOLE. ENXIO: none before the end.
+k::result<k::u64> next_data(vnode& of, k::u64 from) noexcept;
+k::result<k::u64> next_hole(vnode& of, k::u64 from) noexcept;
+
+} // namespace vfs

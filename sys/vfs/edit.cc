@@ -1,0 +1,257 @@
+#include "sys/vfs/edit.h"
+
+#include "sys/vfs/data.h"
+#include "sys/vfs/events.h"
+#include "sys/vfs/vop.h"
+
+namespace vfs {
+
+namespace {
+
+// What stands at a spot now; empty: nothing.
+k::result<found> standing_at(const spot& where) noexcept {
+    auto there = look_up(*where.in, where.dir(), where.name());
+    if (!there && there.error() == k::error::noent) return found{};
+    return there;
+}
+
+k::status may_change_names(const view& v, const spot& where) noexcept {
+    if (where.in->is_read_only() || where.in->fs().is_virtual()) return k::error::rofs;
+    return check(where.dir(), v.who, may_write | may_execute);
+}
+
+bool is_covered(const found& f) noexcept {
+    return f.node->is(node_type::directory) && f.node->as_directory().mounted_on.load(std::memory_order_relaxed);
+}
+
+// Is `at` the directory `above`, or somewhere below it? Nobody renames directories meanwhile.
+bool is_below(directory& at, const directory& above) noexcept {
+    lwkt::critical section;
+    for (directory* d = &at;; d = &d->parent()) {
+        if (d == &above) return true;
+        if (!d->own_name()) return false;
+    }
+}
+
+} // namespace
+
+k::result<found> make(const view& v, const spot& where, node_attributes a, std::string_view link_text) noexcept {
+    const bool is_directory = a.type == node_type::directory;
+    if (where.what != spot::special::none) return k::error::exist;
+    if (TRY(standing_at(where))) return k::error::exist;
+    if (where.wants_directory && !is_directory) return k::error::noent;
+    TRY(may_change_names(v, where));
+    directory& in = where.dir();
+    if (in.mode.load(std::memory_order_relaxed) & set_group) {
+        a.gid = in.gid.load(std::memory_order_relaxed);
+        if (is_directory) a.mode |= set_group;
+    }
+    file_system& fs = where.in->fs();
+    vnode_ref node = TRY(fs.make_node(a, link_text));
+    vop_add add(in, TRY(name::create(in, name_text(where.name()), node.share())));
+    TRY(fs.call(add));
+    announce(in, event_create, where.name(), is_directory);
+    return found{where.in.share(), std::move(node), std::move(add.fresh)};
+}
+
+k::status link(const view& v, const found& what, const spot& where) noexcept {
+    if (what.node->is(node_type::directory)) return k::error::perm;
+    if (where.what != spot::special::none || TRY(standing_at(where))) return k::error::exist;
+    if (where.in.get() != what.in.get()) return k::error::xdev;
+    if (where.wants_directory) return k::error::noent;
+    TRY(may_change_names(v, where));
+    // As Linux's protected_hardlinks: what one may not write one must own.
+    if (!v.who.owns(*what.node)) {
+        const k::u32 mode = what.node->mode.load(std::memory_order_relaxed);
+        const bool is_safe = what.node->is(node_type::regular) && !(mode & set_user) &&
+                             (mode & (set_group | 0010)) != (set_group | 0010) &&
+                             check(*what.node, v.who, may_read | may_write);
+        if (!is_safe) return k::error::perm;
+    }
+    vnode& node = *what.node;
+    // The count goes up first: a node without links is one that is going away, and stays so.
+    k::u32 links = node.links.load(std::memory_order_relaxed);
+    do {
+        if (!links) return k::error::noent;
+        if (links >= 65000) return k::error::mlink;
+    } while (!node.links.compare_exchange_weak(links, links + 1, std::memory_order_relaxed));
+    auto fresh = name::create(where.dir(), name_text(where.name()), what.node.share());
+    k::status added = fresh ? k::status() : fresh.error();
+    if (fresh) {
+        vop_add add(where.dir(), *std::move(fresh));
+        added = where.in->fs().call(add);
+    }
+    if (!added) {
+        node.links.fetch_sub(1, std::memory_order_relaxed);
+        return added;
+    }
+    node.touch_changed();
+    announce(where.dir(), event_create, where.name(), false);
+    return {};
+}
+
+k::status remove(const view& v, const spot& where, bool of_directory) noexcept {
+    switch (where.what) {
+    case spot::special::dot: return of_directory ? k::error::inval : k::error::isdir;
+    case spot::special::dot_dot: return of_directory ? k::error::notempty : k::error::isdir;
+    case spot::special::root: return of_directory ? k::error::busy : k::error::isdir;
+    case spot::special::none: break;
+    }
+    for (;;) {
+        const found there = TRY(standing_at(where));
+        if (!there) return k::error::noent;
+        if (where.in->is_read_only() || where.in->fs().is_virtual()) return k::error::rofs;
+        TRY(check_removal(where.dir(), *there.node, v.who));
+        const bool is_directory = there.node->is(node_type::directory);
+        if (of_directory && !is_directory) return k::error::notdir;
+        if (!of_directory && is_directory) return k::error::isdir;
+        if (where.wants_directory && !is_directory) return k::error::notdir;
+        if (is_covered(there)) return k::error::busy;
+        const name_text text(where.name());
+        vop_remove gone(where.dir(), text, *there.node, of_directory);
+        const k::status done = where.in->fs().call(gone);
+        // Another file has the name by now: once more.
+        if (!done && done.error() == k::error::noent) continue;
+        if (!done) return done;
+        announce(where.dir(), event_delete, where.name(), is_directory);
+        announce_self(*there.node,
+                      there.node->links.load(std::memory_order_relaxed) ? event_attributes : event_delete_self);
+        return {};
+    }
+}
+
+// What is to be renamed is `moved`, and what it takes the place of `replaced`, if anything.
+static k::status check_rename(const view& v, const spot& from, const spot& to, const found& moved,
+                              const found& replaced, unsigned flags) noexcept {
+    const bool is_directory = moved.node->is(node_type::directory);
+    if (is_covered(moved) || (replaced && is_covered(replaced))) return k::error::busy;
+    TRY(check_removal(from.dir(), *moved.node, v.who));
+    TRY(check(to.dir(), v.who, may_write | may_execute));
+    const bool across = &from.dir() != &to.dir();
+    if (is_directory && across) TRY(check(*moved.node, v.who, may_write)); // its ".." changes
+    if (is_directory && is_below(to.dir(), moved.node->as_directory())) return k::error::inval;
+    if (!is_directory && (from.wants_directory || (to.wants_directory && !replaced))) return k::error::notdir;
+    if (!replaced) return {};
+    const bool replaces_directory = replaced.node->is(node_type::directory);
+    if (flags & rename_exchange) {
+        TRY(check_removal(to.dir(), *replaced.node, v.who));
+        if (replaces_directory && is_below(from.dir(), replaced.node->as_directory())) return k::error::inval;
+        return {};
+    }
+    TRY(check_removal(to.dir(), *replaced.node, v.who));
+    if (is_directory && !replaces_directory) return k::error::notdir;
+    if (!is_directory && replaces_directory) return k::error::isdir;
+    if (replaces_directory && is_below(from.dir(), replaced.node->as_directory())) return k::error::notempty;
+    return {};
+}
+
+k::status rename(const view& v, const spot& from, const spot& to, unsigned flags) noexcept {
+    if (from.what != spot::special::none || to.what != spot::special::none) return k::error::busy;
+    if (from.in.get() != to.in.get()) return k::error::xdev;
+    if (from.in->is_read_only() || from.in->fs().is_virtual()) return k::error::rofs;
+    file_system& fs = from.in->fs();
+    const name_text from_text(from.name()), to_text(to.name());
+    for (;;) {
+        // Directories keep their places while it is looked whether one would come to stand in itself.
+        lwkt::sleep_hold hold(fs.renaming);
+        const found moved = TRY(standing_at(from));
+        if (!moved) return k::error::noent;
+        const found replaced = TRY(standing_at(to));
+        const bool exchange = flags & rename_exchange;
+        if (exchange && !replaced) return k::error::noent;
+        if ((flags & rename_no_replace) && replaced) return k::error::exist;
+        TRY(check_rename(v, from, to, moved, replaced, flags));
+        if (replaced && replaced.node.get() == moved.node.get()) return {};
+        name_ref fresh = TRY(name::create(to.dir(), to_text, moved.node.share()));
+        name_ref swapped;
+        if (exchange) swapped = TRY(name::create(from.dir(), from_text, replaced.node.share()));
+        vop_rename change(from.dir(), from_text, *moved.node, to.dir(), std::move(fresh), replaced.node.get(),
+                          std::move(swapped));
+        const k::status done = fs.call(change);
+        if (!done && (done.error() == k::error::noent || done.error() == k::error::exist)) {
+            if (from.dir().is_dead() || to.dir().is_dead()) return k::error::noent;
+            continue;
+        }
+        if (!done) return done;
+        announce_rename(from.dir(), from.name(), to.dir(), to.name(), *moved.node);
+        if (replaced && !exchange)
+            announce_self(*replaced.node,
+                          replaced.node->links.load(std::memory_order_relaxed) ? event_attributes : event_delete_self);
+        return {};
+    }
+}
+
+// --- Attributes
+
+k::status change_mode(const found& of, const subject& who, k::u32 mode) noexcept {
+    if (of.in && of.in->is_read_only()) return k::error::rofs;
+    vnode& n = *of.node;
+    if (!who.owns(n)) return k::error::perm;
+    mode &= permission_bits;
+    const bool group_is_foreign = !who.privileged() && !who.in_group(n.gid.load(std::memory_order_relaxed));
+    if (group_is_foreign && !n.is(node_type::directory)) mode &= ~k::u32{set_group};
+    n.mode.store(mode, std::memory_order_relaxed);
+    n.touch_changed();
+    announce_self(n, event_attributes);
+    return {};
+}
+
+void drop_set_id(vnode& of, const subject& who) noexcept {
+    const k::u32 mode = of.mode.load(std::memory_order_relaxed);
+    if (!(mode & (set_user | set_group)) || who.privileged() || of.is(node_type::directory)) return;
+    const k::u32 drop = set_user | (mode & 0010 ? k::u32{set_group} : 0);
+    of.mode.fetch_and(~drop, std::memory_order_relaxed);
+}
+
+k::status change_owner(const found& of, const subject& who, k::u32 uid, k::u32 gid) noexcept {
+    if (of.in && of.in->is_read_only()) return k::error::rofs;
+    vnode& n = *of.node;
+    const k::u32 owner = n.uid.load(std::memory_order_relaxed);
+    if (!who.privileged()) {
+        if (uid != no_change && (uid != owner || who.uid != owner)) return k::error::perm;
+        if (gid != no_change && (who.uid != owner || !who.in_group(gid))) return k::error::perm;
+    }
+    if (uid != no_change) n.uid.store(uid, std::memory_order_relaxed);
+    if (gid != no_change) n.gid.store(gid, std::memory_order_relaxed);
+    if (!n.is(node_type::directory)) {
+        const k::u32 mode = n.mode.load(std::memory_order_relaxed);
+        n.mode.fetch_and(~(set_user | (mode & 0010 ? k::u32{set_group} : 0)), std::memory_order_relaxed);
+    }
+    n.touch_changed();
+    announce_self(n, event_attributes);
+    return {};
+}
+
+k::status change_times(const found& of, const subject& who, new_time accessed, new_time modified) noexcept {
+    using kind = new_time::kind;
+    if (of.in && of.in->is_read_only()) return k::error::rofs;
+    vnode& n = *of.node;
+    if (accessed.what == kind::keep && modified.what == kind::keep) return {};
+    if (!who.owns(n)) {
+        if (accessed.what == kind::given || modified.what == kind::given) return k::error::perm;
+        TRY(check(n, who, may_write));
+    }
+    const k::u64 now = now_ns();
+    const auto set = [now](std::atomic<k::u64>& at, const new_time& to) {
+        if (to.what != kind::keep) at.store(to.what == kind::now ? now : to.ns, std::memory_order_relaxed);
+    };
+    set(n.accessed_ns, accessed);
+    set(n.modified_ns, modified);
+    n.changed_ns.store(now, std::memory_order_relaxed);
+    announce_self(n, event_attributes);
+    return {};
+}
+
+k::status truncate(const found& of, const subject& who, k::u64 bytes) noexcept {
+    vnode& n = *of.node;
+    if (n.is(node_type::directory)) return k::error::isdir;
+    if (!n.pages()) return k::error::inval;
+    if (of.in->is_read_only()) return k::error::rofs;
+    TRY(check(n, who, may_write));
+    TRY(resize(n, bytes));
+    drop_set_id(n, who);
+    announce_self(n, event_modify);
+    return {};
+}
+
+} // namespace vfs

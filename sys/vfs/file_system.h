@@ -1,0 +1,99 @@
+// vfs::file_system: one instance of a file system, wherever it is mounted, with its ports and threads.
+//
+// Operations are messages (vop.h) to the port of the CPU on which they must run. The port runs them in the sender's
+// context when it is on that CPU; else a thread of the file system runs them there, at most one a CPU, made when it is
+// first needed.
+#pragma once
+
+#include "kernel/lwkt/port.h"
+#include "sys/vfs/name.h"
+
+namespace vfs {
+
+struct vop;
+
+// What statfs() says.
+struct file_system_state {
+    k::u64 block_bytes, blocks, free_blocks;
+    k::u64 nodes, free_nodes;
+};
+
+class file_system : public k::counted<file_system> {
+  public:
+    virtual ~file_system() = default;
+    void last_holder_left() noexcept;
+
+    directory& root() const noexcept { return static_cast<directory&>(*root_); }
+    k::u64 device() const noexcept { return device_; } // st_dev
+
+    // --- What a file system is; all in thread context.
+    virtual std::string_view type() const noexcept = 0;
+    virtual k::u32 magic() const noexcept = 0; // statfs's f_type
+    virtual file_system_state state() noexcept = 0;
+    // A node without a name. `text`: of a link. ENOSPC, ENOMEM; EROFS: nothing can be made here. May sleep.
+    virtual k::result<vnode_ref> make_node(const node_attributes&, std::string_view text) noexcept {
+        return (void)text, k::error::rofs;
+    }
+    // What a directory that is not complete has under a name. ENOENT. May sleep. `cache`: may the answer be kept?
+    virtual k::result<vnode_ref> look_up(directory& in, std::string_view text, bool& cache) noexcept {
+        return (void)in, (void)text, (void)cache, k::error::noent;
+    }
+    // The entries of such a directory from `place` on: put(place, text, type, inode) until it returns false. May sleep.
+    class lister {
+      public:
+        virtual bool put(k::u64 next_place, std::string_view text, node_type type, k::u64 inode) noexcept = 0;
+
+      protected:
+        ~lister() = default;
+    };
+    virtual k::status list(directory& in, k::u64 place, lister& to) noexcept {
+        return (void)in, (void)place, (void)to, k::error::notdir;
+    }
+    // Bytes of a node that is made on reading. May sleep.
+    virtual k::result<k::u64> read_made(vnode& node, k::u64 offset, xio::sink& to) noexcept {
+        return (void)node, (void)offset, (void)to, k::error::inval;
+    }
+    virtual k::result<k::u64> write_made(vnode& node, const xio::source& from) noexcept {
+        return (void)node, (void)from, k::error::acces;
+    }
+    // A node's last holder has left; its memory goes by itself.
+    virtual void node_gone(vnode&) noexcept {}
+    // Are its names only there while they are looked at? Then nothing can be renamed, linked or removed in it.
+    virtual bool is_virtual() const noexcept { return false; }
+
+    // Has an operation done where it must be done, and waits for that. Thread context, no token held that it needs.
+    k::status call(vop& op) noexcept;
+
+    k::u64 fresh_inode() noexcept;
+    // Held by who renames: no directory changes its place meanwhile.
+    lwkt::sleep_lock renaming;
+
+  protected:
+    file_system() noexcept;
+    // Once, before it is used. It holds the root; the root's node holds nothing of it.
+    void set_root(vnode_ref root) noexcept { root_ = std::move(root); }
+    // Takes all names out of all directories, so that the nodes go. Nobody uses the file system any more.
+    void drop_names() noexcept;
+
+  private:
+    struct service; // the port of a CPU
+    static lwkt::begun begin(lwkt::port& p, lwkt::msg& m);
+    static void serve(void* argument);
+    k::result<service*> service_of(unsigned cpu) noexcept;
+    k::status bring_together(vop& op) noexcept;
+
+    vnode_ref root_;
+    const k::u64 device_;
+    std::atomic<service*> services_[arch::max_cpus] = {};
+    lwkt::sleep_lock starting_; // of services
+    lwkt::sleep_lock moving_;   // of directories from one home to another
+    struct counter {
+        std::atomic<k::u64> next = 0;
+        k::u64 distance[7]; // no two in one cache line
+    };
+    counter inodes_[arch::max_cpus];
+};
+
+using file_system_ref = k::ref<file_system>;
+
+} // namespace vfs

@@ -1,0 +1,130 @@
+// Names: the name cache, which for memory file systems is also the directory itself.
+//
+// A directory keeps its names in a table that is read without a lock, in critical sections, and changed on its home
+// CPU. A name never changes: renaming makes a new one. A name without a node says that there is no such file (a
+// negative entry); directories that are `complete` need none, because there what has no name does not exist.
+#pragma once
+
+#include "sys/vfs/vnode.h"
+
+#include <boost/intrusive/set.hpp>
+
+namespace vfs {
+
+constexpr std::size_t longest_name = 255;
+
+// A name as it is looked for, with its hash.
+struct name_text {
+    std::string_view text;
+    k::u32 hash;
+
+    explicit name_text(std::string_view t) noexcept;
+};
+
+class name final : public k::counted<name>, lwkt::retirable {
+  public:
+    // ENOMEM. The text is 1 to longest_name long. A null node makes a negative entry.
+    static k::result<k::ref<name>> create(directory& in, const name_text& text, vnode_ref node) noexcept;
+    void last_holder_left() noexcept;
+
+    std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), length_}; }
+    k::u32 hash() const noexcept { return hash_; }
+    vnode* node() const noexcept { return node_; } // null: there is no such file
+    directory& in() const noexcept { return *in_; }
+    bool removed() const noexcept { return removed_.load(std::memory_order_acquire); }
+
+    name(directory& in, const name_text& text, vnode_ref node) noexcept; // for create()
+
+  private:
+    friend class directory;
+    friend struct name_place;
+
+    directory* const in_; // held
+    vnode* const node_;   // held
+    const k::u32 hash_;
+    const k::u8 length_;
+    std::atomic<bool> removed_ = false;
+    k::u64 place_ = 0; // in a listing; grows. Of the directory's home CPU
+    boost::intrusive::set_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>> by_place_;
+};
+
+struct name_place {
+    using type = k::u64;
+    type operator()(const name& n) const { return n.place_; }
+};
+
+using name_ref = k::ref<name>;
+
+class directory : public vnode {
+  public:
+    // `complete`: what has no name here does not exist.
+    directory(file_system& fs, k::u64 inode, const node_attributes& a, bool complete) noexcept
+        : vnode(fs, inode, a), complete_(complete) {}
+    ~directory() override;
+
+    // --- Any CPU, in a critical section; what it gives is valid in that.
+    name* find(const name_text& text) const noexcept;
+    // The name under which it stands; null: of a root, or of a directory that was removed.
+    name* own_name() const noexcept { return own_name_.load(std::memory_order_acquire); }
+    // The directory that it is in; itself if it has no name.
+    directory& parent() noexcept {
+        name* own = own_name();
+        return own ? own->in() : *this;
+    }
+    bool is_complete() const noexcept { return complete_; }
+    // Was it removed? Nothing can be made in it then.
+    bool is_dead() const noexcept { return dead_.load(std::memory_order_acquire); }
+    // Is something mounted on it, in some mount point?
+    std::atomic<k::u32> mounted_on = 0;
+
+    // --- On its home CPU, without sleeping.
+    // Puts a name in; the caller has seen to it that the text is not there, or takes the old one out afterwards. Takes
+    // the hold over. ENOMEM.
+    k::status add(name_ref& fresh) noexcept;
+    // Takes a name out; the caller gets the directory's hold on it.
+    name_ref take_out(name& which) noexcept;
+    bool is_empty() const noexcept { return names_.empty(); }
+    k::u64 count() const noexcept { return table_ ? live_ : 0; }
+    // The first name at `place` or behind; null: none. Negative ones too.
+    name* at_or_after(k::u64 place) noexcept;
+    k::u64 place_of(const name& n) const noexcept { return n.place_; }
+    void set_own_name(name_ref n) noexcept; // holds it; empty: it was removed
+    void die() noexcept { dead_.store(true, std::memory_order_release); }
+
+    // The places in listings of "." and ".."; names begin behind.
+    static constexpr k::u64 first_place = 3;
+
+  private:
+    friend class name;
+    // Open addressing. Slots are written once a table, but for removal, which leaves a mark.
+    struct table : lwkt::retirable {
+        k::u32 mask;
+        std::atomic<name*> slots[];
+    };
+    static name* removed_mark() noexcept { return reinterpret_cast<name*>(1); }
+    static table* make_table(k::u32 slots) noexcept;
+    k::status make_room() noexcept;
+    static void put(table& into, name& n) noexcept;
+
+    std::atomic<table*> table_ = nullptr;
+    std::atomic<name*> own_name_ = nullptr; // held
+    std::atomic<bool> dead_ = false;
+    const bool complete_;
+    // Of the home CPU.
+    k::u32 live_ = 0;
+    k::u32 used_ = 0; // slots that are not empty: names and marks
+    k::u64 next_place_ = first_place;
+    boost::intrusive::set<
+        name,
+        boost::intrusive::member_hook<
+            name, boost::intrusive::set_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>,
+            &name::by_place_>,
+        boost::intrusive::key_of_value<name_place>, boost::intrusive::constant_time_size<false>>
+        names_;
+};
+
+directory& vnode::as_directory() noexcept {
+    return static_cast<directory&>(*this);
+}
+
+} // namespace vfs

@@ -1,0 +1,69 @@
+#include "sys/vfs/vnode.h"
+
+#include "kernel/mem/slab.h"
+#include "kernel/time/realtime.h"
+#include "sys/vfs/file_system.h"
+
+namespace vfs {
+
+k::u64 now_ns() noexcept {
+    return ktime::realtime_now();
+}
+
+vnode::vnode(file_system& of, k::u64 number, const node_attributes& a) noexcept
+    : fs(of), inode(number), type(a.type), device(a.device), mode(a.mode), uid(a.uid), gid(a.gid), links(1),
+      home(arch::cpu::id()) {
+    const k::u64 now = now_ns();
+    accessed_ns.store(now, std::memory_order_relaxed);
+    modified_ns.store(now, std::memory_order_relaxed);
+    changed_ns.store(now, std::memory_order_relaxed);
+}
+
+// The bytes go now; the memory of the node itself may still be looked at.
+void vnode::last_holder_left() noexcept {
+    pages_.reset();
+    for (auto& slot : attached_)
+        (void)k::ref<attachment>(slot.exchange(nullptr, std::memory_order_acq_rel));
+    fs.node_gone(*this);
+    lwkt::retire(*this, [](lwkt::retirable& r) { mem::destroy(&static_cast<vnode&>(r)); });
+}
+
+// Like Linux's relatime: reading is noted when the file has changed since, or once a day.
+void vnode::touch_accessed() noexcept {
+    constexpr k::u64 day = 86'400 * ktime::second;
+    const k::u64 last = accessed_ns.load(std::memory_order_relaxed);
+    if (last > modified_ns.load(std::memory_order_relaxed) && last > changed_ns.load(std::memory_order_relaxed)) {
+        // Only then is it worth looking at the clock.
+        const k::u64 now = now_ns();
+        if (now < last + day) return;
+        accessed_ns.store(now, std::memory_order_relaxed);
+        return;
+    }
+    accessed_ns.store(now_ns(), std::memory_order_relaxed);
+}
+
+void vnode::touch_modified() noexcept {
+    const k::u64 now = now_ns();
+    modified_ns.store(now, std::memory_order_relaxed);
+    changed_ns.store(now, std::memory_order_relaxed);
+}
+
+void vnode::touch_changed() noexcept {
+    changed_ns.store(now_ns(), std::memory_order_relaxed);
+}
+
+k::ref<attachment> vnode::find_attached(attachment_kind kind) noexcept {
+    attachment* there = attached_[static_cast<unsigned>(kind)].load(std::memory_order_acquire);
+    return there ? k::ref<attachment>::to(*there) : k::ref<attachment>();
+}
+
+k::ref<attachment> vnode::attach(attachment_kind kind, k::ref<attachment> what) noexcept {
+    if (!what) return what;
+    attachment* nobody = nullptr;
+    auto& slot = attached_[static_cast<unsigned>(kind)];
+    if (!slot.compare_exchange_strong(nobody, what.get(), std::memory_order_acq_rel))
+        return k::ref<attachment>::to(*nobody);
+    return k::ref<attachment>::to(*what.release());
+}
+
+} // namespace vfs

@@ -1,0 +1,134 @@
+// vfs::vnode: a file, whatever it is and however many names it has. Read vfs.h first.
+//
+// Attributes are single words that anybody may read at any time; a stat() may see one of two changes that are made at
+// the same moment. What is in a directory is changed on the directory's home CPU only, by messages (vop.h), and read by
+// everybody in critical sections (lwkt/grace.h). A regular file's bytes are its object's pages, guarded by that; the
+// writers' lock keeps whole writes and changes of size apart.
+#pragma once
+
+#include "kernel/lib/ref.h"
+#include "kernel/lib/result.h"
+#include "kernel/lwkt/grace.h"
+#include "kernel/lwkt/sleep_lock.h"
+#include "sys/vm/object.h"
+
+namespace vfs {
+
+class directory;
+class file_system;
+class name;
+struct found;
+struct place;
+
+// The values of stat's st_mode.
+enum class node_type : k::u32 {
+    fifo = 0010000,
+    character = 0020000,
+    directory = 0040000,
+    block = 0060000,
+    regular = 0100000,
+    link = 0120000,
+    socket = 0140000,
+};
+constexpr k::u32 permission_bits = 07777;
+enum mode_bit : k::u32 { set_user = 04000, set_group = 02000, sticky = 01000 };
+
+// What a new node is made with.
+struct node_attributes {
+    node_type type;
+    k::u32 mode = 0; // permission_bits
+    k::u32 uid = 0, gid = 0;
+    k::u64 device = 0; // of a character or block node
+};
+
+// What other parts of the kernel keep with a node while somebody uses it: the pipe of a fifo, a socket, locks,
+// watchers.
+class attachment : public k::counted<attachment> {
+  public:
+    virtual ~attachment() = default;
+    virtual void last_holder_left() noexcept = 0;
+};
+enum class attachment_kind : k::u8 { channel, locks, watchers };
+constexpr unsigned attachment_kinds = 3;
+
+class vnode : public k::counted<vnode>, lwkt::retirable {
+  public:
+    vnode(file_system& fs, k::u64 inode, const node_attributes& a) noexcept;
+    virtual ~vnode() = default;
+    void last_holder_left() noexcept;
+
+    // --- Immutable.
+    file_system& fs;
+    const k::u64 inode;
+    const node_type type;
+    const k::u64 device;
+
+    // --- Attributes.
+    std::atomic<k::u32> mode; // permission_bits
+    std::atomic<k::u32> uid, gid;
+    std::atomic<k::u32> links;
+    std::atomic<k::u64> size = 0;
+    std::atomic<k::u64> accessed_ns, modified_ns, changed_ns; // since 1970
+
+    // What F_ADD_SEALS has promised; the values are kernel/files' business.
+    std::atomic<k::u32> seals = 0;
+
+    // The CPU on which it is changed. See vop.h.
+    std::atomic<unsigned> home;
+
+    bool is(node_type t) const noexcept { return type == t; }
+    k::u32 whole_mode() const noexcept { return static_cast<k::u32>(type) | mode.load(std::memory_order_relaxed); }
+    inline directory& as_directory() noexcept;
+
+    // The pages of a regular file; null of others.
+    vm::object* pages() const noexcept { return pages_.get(); }
+    // Held by who writes or changes the size, across sleep.
+    lwkt::sleep_lock writers;
+
+    // The text of a symbolic link; empty of others. Never changes.
+    virtual std::string_view link_text() const noexcept { return {}; }
+    // A link that leads to a thing, not by a text (/proc/self/fd/1), and where to. ENOTSUP: to what has no node. May
+    // sleep.
+    virtual bool is_magic() const noexcept { return false; }
+    virtual k::status jump(found& to) noexcept { return (void)to, k::error::noent; }
+    // What readlink(2) says of a link, seen from a root; `room` may be used for it. ERANGE.
+    virtual k::result<std::string_view> read_link(const place& root, std::span<char> room) noexcept {
+        return (void)root, (void)room, link_text();
+    }
+    // A file whose bytes are made when it is read (procfs): it has no pages, and its size says nothing.
+    virtual bool is_made_on_reading() const noexcept { return false; }
+
+    // "Something was read / the bytes changed / the attributes changed now."
+    void touch_accessed() noexcept;
+    void touch_modified() noexcept;
+    void touch_changed() noexcept;
+
+    // What somebody attached; `make` is called if there is none: () -> k::ref<attachment>, null without memory. Thread
+    // context; it may be called in vain, when two make one at the same time.
+    template <class Make> k::ref<attachment> attached(attachment_kind kind, Make make) noexcept {
+        if (auto there = find_attached(kind)) return there;
+        return attach(kind, make());
+    }
+    k::ref<attachment> find_attached(attachment_kind kind) noexcept;
+    // Is something attached? A cheap look.
+    bool has_attached(attachment_kind kind) const noexcept {
+        return attached_[static_cast<unsigned>(kind)].load(std::memory_order_acquire) != nullptr;
+    }
+
+  protected:
+    void set_pages(k::ref<vm::object> pages) noexcept { pages_ = std::move(pages); }
+
+  private:
+    k::ref<attachment> attach(attachment_kind kind, k::ref<attachment> what) noexcept;
+
+    k::ref<vm::object> pages_; // set before anybody else sees the node
+    // Set once each; they go with the node.
+    std::atomic<attachment*> attached_[attachment_kinds] = {};
+};
+
+using vnode_ref = k::ref<vnode>;
+
+// Now, as nodes note it.
+k::u64 now_ns() noexcept;
+
+} // namespace vfs

@@ -1,0 +1,148 @@
+#include "sys/vfs/vop.h"
+
+namespace vfs {
+
+namespace {
+
+constexpr k::u32 most_links = 65000;
+constexpr k::u64 most_negative = 512; // names that are not there, in one directory
+
+void add_link(vnode& to) noexcept {
+    to.links.fetch_add(1, std::memory_order_relaxed);
+}
+void drop_link(vnode& from) noexcept {
+    from.links.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// The name of that text with a node. A negative entry is taken out on the way.
+name* find_real(directory& in, const name_text& text) noexcept {
+    lwkt::critical section;
+    name* there = in.find(text);
+    if (there && !there->node()) {
+        (void)in.take_out(*there);
+        return nullptr;
+    }
+    return there;
+}
+
+bool can_lose(vnode& what) noexcept {
+    return !what.is(node_type::directory) || what.as_directory().is_empty();
+}
+
+// A node loses the name that was taken out of `in`.
+void lose(directory& in, vnode& what) noexcept {
+    if (what.is(node_type::directory)) {
+        directory& d = what.as_directory();
+        d.die();
+        d.set_own_name({});
+        drop_link(in); // its ".."
+        drop_link(d);  // its "."
+    }
+    drop_link(what);
+    what.touch_changed();
+}
+
+} // namespace
+
+k::status vop_add::run() noexcept {
+    directory& in = nodes[0]->as_directory();
+    if (in.is_dead()) return k::error::noent;
+    if (find_real(in, name_text(fresh->text()))) return k::error::exist;
+    vnode& node = *fresh->node();
+    if (in.links.load(std::memory_order_relaxed) >= most_links) return k::error::mlink;
+    name_ref kept = fresh.share();
+    TRY(in.add(kept));
+    if (node.is(node_type::directory)) {
+        node.as_directory().set_own_name(fresh.share());
+        add_link(in);
+    }
+    in.touch_modified();
+    return {};
+}
+
+k::status vop_remove::run() noexcept {
+    directory& in = nodes[0]->as_directory();
+    name* there = find_real(in, text);
+    if (!there || there->node() != &expected) return k::error::noent;
+    const bool is_directory = expected.is(node_type::directory);
+    if (is_directory != directory_wanted) return is_directory ? k::error::isdir : k::error::notdir;
+    if (!can_lose(expected)) return k::error::notempty;
+    removed = in.take_out(*there);
+    lose(in, expected);
+    in.touch_modified();
+    return {};
+}
+
+// A node has a fresh name in a directory; if it is a directory, that is its place from now on.
+void vop_rename::go_to(directory& in, name_ref& n, vnode& what) noexcept {
+    if (what.is(node_type::directory)) {
+        directory& d = what.as_directory();
+        if (directory& before = d.parent(); &before != &in) {
+            drop_link(before);
+            add_link(in);
+        }
+        d.set_own_name(n.share());
+    }
+    what.touch_changed();
+}
+
+k::status vop_rename::run() noexcept {
+    name* old = find_real(from(), from_text);
+    if (!old || old->node() != &moved) return k::error::noent;
+    if (to().is_dead() || from().is_dead()) return k::error::noent;
+    name* target = find_real(to(), name_text(fresh->text()));
+    if ((target ? target->node() : nullptr) != replaced) return target ? k::error::exist : k::error::noent;
+    if (replaced && !swapped && !can_lose(*replaced)) return k::error::notempty;
+    // Both fresh ones come before the old ones go: nobody who looks sees neither.
+    name_ref kept = fresh.share();
+    TRY(to().add(kept));
+    if (swapped) {
+        name_ref kept_too = swapped.share();
+        if (auto added = from().add(kept_too); !added) {
+            (void)to().take_out(*fresh);
+            return added;
+        }
+    }
+    removed[0] = from().take_out(*old);
+    if (target) removed[1] = to().take_out(*target);
+    go_to(to(), fresh, moved);
+    if (swapped)
+        go_to(from(), swapped, *replaced);
+    else if (replaced)
+        lose(to(), *replaced);
+    from().touch_modified();
+    to().touch_modified();
+    return {};
+}
+
+k::status vop_remember::run() noexcept {
+    directory& in = nodes[0]->as_directory();
+    {
+        lwkt::critical section;
+        if (in.find(name_text(fresh->text()))) return {}; // another was quicker
+    }
+    if (!fresh->node() && in.count() >= most_negative) {
+        name* first = in.at_or_after(0);
+        while (first && first->node())
+            first = in.at_or_after(in.place_of(*first) + 1);
+        if (first) forgotten = in.take_out(*first);
+    }
+    name_ref kept = fresh.share();
+    TRY(in.add(kept));
+    vnode* node = fresh->node();
+    if (node && node->is(node_type::directory)) node->as_directory().set_own_name(fresh.share());
+    return {};
+}
+
+k::status vop_list::run() noexcept {
+    directory& in = nodes[0]->as_directory();
+    while (count < found.size()) {
+        name* n = in.at_or_after(place);
+        if (!n) break;
+        place = in.place_of(*n) + 1;
+        if (n->node()) found[count++] = {in.place_of(*n), name_ref::to(*n)};
+    }
+    return {};
+}
+
+} // namespace vfs

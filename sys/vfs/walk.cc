@@ -1,0 +1,374 @@
+#include "sys/vfs/walk.h"
+
+#include "sys/vfs/vop.h"
+
+#include <cstring>
+#include <optional>
+
+namespace vfs {
+
+namespace {
+
+// A component of a path, and what is behind it.
+struct component {
+    std::string_view text;
+    bool last;            // nothing but slashes is behind it
+    bool wants_directory; // at least one is
+};
+
+// What is left to walk, on top of what is behind it: the text of a link, or the caller's path.
+struct piece {
+    std::string_view rest;
+    vnode* link; // whose text it is; null: the caller's
+    vnode_ref kept{};
+};
+
+// A stack of them in memory that is not touched before it is used.
+class piece_stack {
+  public:
+    piece_stack() = default;
+    piece_stack(const piece_stack&) = delete;
+    ~piece_stack() {
+        while (!empty())
+            pop();
+    }
+    bool empty() const noexcept { return count_ == 0; }
+    piece& top() noexcept { return at(count_ - 1); }
+    void push(std::string_view rest, vnode* link, vnode_ref kept) noexcept {
+        new (&at(count_++)) piece{rest, link, std::move(kept)};
+    }
+    void pop() noexcept { at(--count_).~piece(); }
+    std::span<piece> all() noexcept { return {&at(0), count_}; }
+
+  private:
+    piece& at(unsigned i) noexcept { return reinterpret_cast<piece*>(room_)[i]; }
+
+    unsigned count_ = 0;
+    alignas(piece) std::byte room_[(most_links_followed + 1) * sizeof(piece)];
+};
+
+// What a walk wants at its end.
+enum class goal : k::u8 { node, spot };
+
+class walker {
+  public:
+    walker(const view& v, goal g, last_link last) noexcept : view_(v), goal_(g), last_(last) { enter(); }
+
+    // The node at the end, in `arrived`; or the spot, in `spot_`.
+    k::status walk(std::string_view path, found& arrived, spot* where) noexcept;
+
+  private:
+    void enter() noexcept { section_.emplace(); }
+    k::status keep_all() noexcept;
+    void leave() noexcept { section_.reset(); }
+
+    void begin_at(std::string_view path) noexcept {
+        const place& from = path.starts_with('/') ? view_.root : view_.start;
+        in_ = from.in.get();
+        at_ = &from.dir();
+    }
+    bool next(component& out) noexcept;
+    bool at_root() const noexcept { return in_ == view_.root.in.get() && at_ == &view_.root.dir(); }
+    void go_up() noexcept;
+    void cross_mounts() noexcept;
+    k::status find_here(const component& c) noexcept;
+    k::status follow() noexcept;
+    k::status arrive(found& to) noexcept;
+    k::status make_spot(const component& c, spot::special what, spot& to) noexcept;
+    bool ends_here(const component& c) const noexcept { return goal_ == goal::spot && c.last; }
+
+    const view& view_;
+    const goal goal_;
+    const last_link last_;
+    std::optional<lwkt::critical> section_;
+    mount* in_ = nullptr;
+    directory* at_ = nullptr;
+    // What find_here() found: null: there is no such file.
+    vnode* node_ = nullptr;
+    name* name_ = nullptr;
+    // Held where the section had to be left.
+    mount_use in_kept_;
+    vnode_ref at_kept_;
+    found asked_;
+    unsigned links_ = 0;
+    piece_stack pieces_;
+};
+
+std::string_view without_slashes(std::string_view text) noexcept {
+    const std::size_t first = text.find_first_not_of('/');
+    return first == text.npos ? std::string_view() : text.substr(first);
+}
+
+// The next component; false: there is none.
+bool walker::next(component& out) noexcept {
+    while (!pieces_.empty()) {
+        std::string_view& rest = pieces_.top().rest;
+        const std::string_view from = without_slashes(rest);
+        if (from.empty()) {
+            pieces_.pop();
+            continue;
+        }
+        const std::size_t end = std::min(from.find('/'), from.size());
+        out.text = from.substr(0, end);
+        rest = from.substr(end);
+        out.last = true;
+        out.wants_directory = false;
+        for (const piece& p : pieces_.all()) {
+            out.wants_directory |= !p.rest.empty();
+            out.last = out.last && without_slashes(p.rest).empty();
+        }
+        return true;
+    }
+    return false;
+}
+
+// Holds everything that this stands on, to leave the section with it. ENOENT: it is just being removed.
+k::status walker::keep_all() noexcept {
+    in_kept_ = mount_use(*in_);
+    at_kept_ = vnode_ref::to_living(*at_);
+    if (!at_kept_) return k::error::noent;
+    for (piece& p : pieces_.all()) {
+        if (!p.link || p.kept) continue;
+        p.kept = vnode_ref::to_living(*p.link);
+        if (!p.kept) return k::error::noent;
+    }
+    return {};
+}
+
+void walker::go_up() noexcept {
+    while (!at_root()) {
+        if (at_ != &in_->root()) {
+            at_ = &at_->parent();
+            return;
+        }
+        mount* const parent = in_->parent();
+        if (!parent) return;
+        at_ = &in_->covered();
+        in_ = parent;
+    }
+}
+
+void walker::cross_mounts() noexcept {
+    while (at_->mounted_on.load(std::memory_order_acquire)) {
+        mount* m = mounted_at(*in_, *at_);
+        if (!m) return;
+        in_ = m;
+        at_ = &m->root();
+    }
+}
+
+k::status walker::find_here(const component& c) noexcept {
+    if (c.text.size() > longest_name) return k::error::nametoolong;
+    name_ = at_->find(name_text(c.text));
+    node_ = name_ ? name_->node() : nullptr;
+    if (name_ || at_->is_complete()) [[likely]]
+        return {};
+    TRY(keep_all());
+    leave();
+    auto answer = look_up(*in_, *at_, c.text);
+    enter();
+    if (!answer) return answer.error() == k::error::noent ? k::status() : k::status(answer.error());
+    asked_ = *std::move(answer);
+    node_ = asked_.node.get();
+    name_ = asked_.called.get();
+    return {};
+}
+
+// node_ is a link: its text comes next.
+k::status walker::follow() noexcept {
+    if (links_++ == most_links_followed) return k::error::loop;
+    if (node_->is_magic()) {
+        vnode_ref link = vnode_ref::to_living(*node_);
+        if (!link) return k::error::noent;
+        TRY(keep_all());
+        leave();
+        found to;
+        const k::status jumped = link->jump(to);
+        enter();
+        if (!jumped) return jumped.error();
+        if (!to.node->is(node_type::directory)) {
+            asked_ = std::move(to);
+            node_ = asked_.node.get();
+            name_ = asked_.called.get();
+            in_ = asked_.in.get();
+            return {};
+        }
+        in_kept_ = std::move(to.in);
+        at_kept_ = std::move(to.node);
+        in_ = in_kept_.get();
+        at_ = &at_kept_->as_directory();
+        node_ = nullptr;
+        return {};
+    }
+    const std::string_view text = node_->link_text();
+    if (text.empty()) return k::error::noent;
+    if (text.starts_with('/')) begin_at(text);
+    // A link at the end of a piece takes its place.
+    while (!pieces_.empty() && pieces_.top().rest.empty())
+        pieces_.pop();
+    pieces_.push(text, node_, asked_.node.get() == node_ ? asked_.node.share() : vnode_ref());
+    node_ = nullptr;
+    return {};
+}
+
+// The end: node_, or where this stands.
+k::status walker::arrive(found& to) noexcept {
+    if (!node_) {
+        node_ = at_;
+        name_ = at_ == &in_->root() ? nullptr : at_->own_name();
+    }
+    to.in = mount_use(*in_);
+    to.node = vnode_ref::to_living(*node_);
+    if (!to.node) return k::error::noent;
+    to.called = name_ ? name_ref::to_living(*name_) : name_ref();
+    return {};
+}
+
+k::status walker::make_spot(const component& c, spot::special what, spot& to) noexcept {
+    to.in = mount_use(*in_);
+    to.parent = vnode_ref::to_living(*at_);
+    if (!to.parent) return k::error::noent;
+    to.what = what;
+    to.wants_directory = c.wants_directory;
+    to.length = 0;
+    if (what != spot::special::none) return {};
+    if (c.text.size() > longest_name) return k::error::nametoolong;
+    to.length = static_cast<k::u8>(c.text.copy(to.text, sizeof(to.text)));
+    return {};
+}
+
+k::status walker::walk(std::string_view path, found& arrived, spot* where) noexcept {
+    if (path.empty()) return k::error::noent;
+    begin_at(path);
+    pieces_.push(path, nullptr, {});
+    component c{};
+    while (next(c)) {
+        TRY(check(*at_, view_.who, may_execute));
+        if (c.text == ".") {
+            if (ends_here(c)) return make_spot(c, spot::special::dot, *where);
+            continue;
+        }
+        if (c.text == "..") {
+            if (ends_here(c)) return make_spot(c, spot::special::dot_dot, *where);
+            go_up();
+            continue;
+        }
+        if (ends_here(c) && last_ == last_link::keep) return make_spot(c, spot::special::none, *where);
+        TRY(find_here(c));
+        if (!node_) {
+            if (ends_here(c)) return make_spot(c, spot::special::none, *where);
+            return k::error::noent;
+        }
+        if (node_->is(node_type::link) && (!c.last || c.wants_directory || last_ == last_link::follow)) {
+            vnode* const link = node_;
+            const k::status followed = follow();
+            // What has no node can still be opened, by who knows what the link is.
+            if (!followed && followed.error() == k::error::opnotsupp && c.last && goal_ == goal::node) {
+                node_ = link;
+                return arrive(arrived);
+            }
+            if (!followed) return followed;
+            if (!node_) continue;
+            if (!c.last || c.wants_directory) return k::error::notdir;
+            return arrive(arrived);
+        }
+        if (ends_here(c)) return make_spot(c, spot::special::none, *where);
+        if (!node_->is(node_type::directory)) {
+            if (!c.last || c.wants_directory) return k::error::notdir;
+            return arrive(arrived);
+        }
+        at_ = &node_->as_directory();
+        if (asked_.node.get() == node_) at_kept_ = asked_.node.share();
+        node_ = nullptr;
+        cross_mounts();
+    }
+    if (goal_ == goal::spot) return make_spot(c, spot::special::root, *where);
+    node_ = nullptr;
+    return arrive(arrived);
+}
+
+} // namespace
+
+k::result<found> find(const view& v, std::string_view path, last_link last) noexcept {
+    found out;
+    walker w(v, goal::node, last);
+    TRY(w.walk(path, out, nullptr));
+    return out;
+}
+
+k::result<spot> find_spot(const view& v, std::string_view path, last_link last) noexcept {
+    found ignored;
+    spot out;
+    walker w(v, goal::spot, last);
+    TRY(w.walk(path, ignored, &out));
+    return out;
+}
+
+k::result<found> look_up(mount& in, directory& at, std::string_view text) noexcept {
+    const name_text wanted(text);
+    {
+        lwkt::critical section;
+        name* n = at.find(wanted);
+        if (n && !n->node()) return k::error::noent;
+        if (n) {
+            found out{mount_use(in), vnode_ref::to_living(*n->node()), name_ref::to_living(*n)};
+            if (!out.node) return k::error::noent;
+            return out;
+        }
+        if (at.is_complete()) return k::error::noent;
+    }
+    bool cache = true;
+    auto node = in.fs().look_up(at, text, cache);
+    if (!node && node.error() != k::error::noent) return node.error();
+    found out{mount_use(in), node ? node->share() : vnode_ref(), name_ref()};
+    if (cache) {
+        vop_remember keep(at, TRY(name::create(at, wanted, out.node.share())));
+        if (in.fs().call(keep)) out.called = std::move(keep.fresh);
+    } else if (node) {
+        out.called = TRY(name::create(at, wanted, out.node.share()));
+    }
+    if (!out.node) return k::error::noent;
+    return out;
+}
+
+k::result<std::string_view> path_of(const place& root, mount& in, vnode& node, const name* called,
+                                    std::span<char> to) noexcept {
+    std::size_t start = to.size();
+    const auto put = [&](std::string_view text) {
+        if (text.size() > start) return false;
+        start -= text.size();
+        text.copy(to.data() + start, text.size());
+        return true;
+    };
+    lwkt::critical section;
+    mount* m = &in;
+    directory* at;
+    if (node.is(node_type::directory)) {
+        at = &node.as_directory();
+    } else {
+        if (!called) return k::error::noent;
+        if (called->removed() && !put(" (deleted)")) return k::error::range;
+        if (!put(called->text()) || !put("/")) return k::error::range;
+        at = &called->in();
+    }
+    while (m != root.in.get() || at != &root.dir()) {
+        if (at == &m->root()) {
+            mount* const parent = m->parent();
+            if (!parent) {
+                if (!put("(unreachable)")) return k::error::range;
+                break;
+            }
+            at = &m->covered();
+            m = parent;
+            continue;
+        }
+        const name* own = at->own_name();
+        if (!own) return k::error::noent;
+        if (!put(own->text()) || !put("/")) return k::error::range;
+        at = &own->in();
+    }
+    if (start == to.size() && !put("/")) return k::error::range;
+    return std::string_view(to.data() + start, to.size() - start);
+}
+
+} // namespace vfs
