@@ -15,6 +15,7 @@
 // cpu::wait_for_event(). Code must therefore never spin without calling cpu::relax().
 #pragma once
 
+#include "arch/common/user_clock.h"
 #include "arch/common/user_registers.h"
 
 #include <atomic>
@@ -37,6 +38,7 @@ constexpr unsigned max_cpus = 16;
 // the CPU return to a non-canonical address.
 constexpr vaddr user_end = 0x7fff'ffff'f000;
 constexpr std::size_t large_page_size = std::size_t{2} << 20;
+static_assert(user_clock_bytes == page_size);
 
 // What an interrupt leaves behind for deliver_events(), as bits of cpu_local::pending.
 enum event : std::uint32_t {
@@ -248,7 +250,7 @@ concept user_map_operations = requires(User_map& m, const User_map& seen, vaddr 
 // A thread's life in user mode. Owned by the thread.
 template <class User_context>
 concept user_context_operations = requires(User_context& u, const User_context& other, std::span<std::byte> memory,
-                                           std::uint64_t address) {
+                                           std::uint64_t address, user_clock& page) {
     { User_context::supported() } noexcept -> std::same_as<bool>; // false: this port cannot run user code
     { User_context::memory_needed() } noexcept -> std::same_as<std::size_t>; // for floating-point state
     { u.attach(memory) } noexcept -> std::same_as<void>; // that much, any alignment, for as long as u lives
@@ -267,6 +269,11 @@ concept user_context_operations = requires(User_context& u, const User_context& 
     { u.load_float(std::span<const std::byte>{}) } noexcept -> std::same_as<bool>;
     // The features (XCR0) that such an image can hold.
     { User_context::float_features() } noexcept -> std::same_as<std::uint64_t>;
+    // A shared object for programs, that reads the page before itself; it stays where it is. Empty: there is none.
+    { User_context::vdso() } noexcept -> std::same_as<std::span<const std::byte>>;
+    // Fills in of that page, which is zeroes, what the machine knows: all but the sequence and the time of day. All
+    // CPUs run.
+    { User_context::describe_clock(page) } noexcept -> std::same_as<void>;
 };
 
 template <class Console>

@@ -10,6 +10,7 @@
 #include "kernel/monitor/monitor.h"
 #include "kernel/proc/init.h"
 #include "kernel/proc/start_stack.h"
+#include "kernel/proc/vdso.h"
 #include "kernel/selftest/selftest.h"
 #include "kernel/syscall/dispatch.h"
 #include "kernel/syscall/table.h"
@@ -19,8 +20,8 @@
 
 namespace {
 
-constexpr std::array<std::string_view, 7> known_options = {"selftest", "selftest.wait", "bench",   "seed",
-                                                           "init",     "strace",        "norandom"};
+constexpr std::array<std::string_view, 8> known_options = {"selftest", "selftest.wait", "bench",    "seed",
+                                                           "init",     "strace",        "norandom", "novdso"};
 
 // Calls visit(word) for each option that the kernel does not know.
 template <class Visit> void for_unknown_options(std::string_view line, Visit visit) {
@@ -37,6 +38,7 @@ void name_unknown_options(std::string_view line) {
 
 void set_user_options(std::string_view line) {
     if (k::find_option(line, "norandom")) proc::switch_randomisation_off();
+    if (k::find_option(line, "novdso")) proc::switch_vdso_off();
     if (const auto pid = k::find_option(line, "strace"))
         syscalls::trace(pid->empty() ? 0 : static_cast<int>(k::parse_number(*pid).value_or(0)));
 }
@@ -66,6 +68,7 @@ void run_init(std::string_view line) {
         text.put({reinterpret_cast<const char*>(command.data()), command.size()});
         memory->environment[count++] = text.view();
     }
+    proc::initialise_vdso();
     const std::string_view path = k::find_option(line, "init").value_or("/init");
     const std::string_view arguments[] = {path};
     const k::status started = proc::start_init(path, arguments, {memory->environment, count});

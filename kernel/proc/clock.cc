@@ -2,6 +2,7 @@
 
 #include "kernel/proc/current.h"
 #include "kernel/proc/group.h"
+#include "kernel/proc/vdso.h"
 
 namespace proc {
 
@@ -16,15 +17,6 @@ ktime::ns realtime_of_boot() noexcept {
 
 constexpr ktime::ns unknown = ktime::forever;
 std::atomic<ktime::ns> offset = unknown;
-
-ktime::ns realtime_offset() noexcept {
-    ktime::ns now = offset.load(std::memory_order_relaxed);
-    if (now != unknown) [[likely]]
-        return now;
-    // Two CPUs may both ask the machine; the first answer counts.
-    const ktime::ns asked = realtime_of_boot();
-    return offset.compare_exchange_strong(now, asked) ? asked : now;
-}
 
 // A clock that names a process or a thread: the number inverted, then three bits.
 struct named_clock {
@@ -55,13 +47,22 @@ k::result<ktime::ns> read_named_clock(k::i32 clock) noexcept {
 
 } // namespace
 
+ktime::ns realtime_offset() noexcept {
+    ktime::ns now = offset.load(std::memory_order_relaxed);
+    if (now != unknown) [[likely]]
+        return now;
+    // Two CPUs may both ask the machine; the first answer counts.
+    const ktime::ns asked = realtime_of_boot();
+    return offset.compare_exchange_strong(now, asked) ? asked : now;
+}
+
 ktime::ns realtime_now() noexcept {
     return ktime::now() + realtime_offset();
 }
 
-void set_realtime(ktime::ns to) noexcept {
+k::status set_realtime(ktime::ns to) noexcept {
     const ktime::ns now = ktime::now();
-    offset.store(to > now ? to - now : 0, std::memory_order_relaxed);
+    return change_realtime_offset(offset, to > now ? to - now : 0);
 }
 
 ktime::ns monotonic_of(ktime::ns realtime) noexcept {

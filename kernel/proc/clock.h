@@ -55,7 +55,10 @@ struct time_value {
 
 // Nanoseconds since 1970.
 ktime::ns realtime_now() noexcept;
-void set_realtime(ktime::ns to) noexcept;
+// What it is ahead of ktime's. Asks the machine the first time.
+ktime::ns realtime_offset() noexcept;
+// For programs that read the clock by themselves, too, at the same moment. ENOMEM: it is as it was. Thread context.
+k::status set_realtime(ktime::ns to) noexcept;
 // When a time of day will be, by the clock as it is set now: what has passed is 0.
 ktime::ns monotonic_of(ktime::ns realtime) noexcept;
 

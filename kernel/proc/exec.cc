@@ -10,6 +10,7 @@
 #include "kernel/proc/start_stack.h"
 #include "kernel/proc/tree_priv.h"
 #include "kernel/proc/user_loop.h"
+#include "kernel/proc/vdso.h"
 #include "sys/vm/user_pointer.h"
 
 #include <algorithm>
@@ -157,6 +158,7 @@ k::status build(process& p, const vfs::view& v, target& what, std::string_view n
     }
     space.start_heap(program.end + places.heap_gap);
     const bool secure = choose_ids(p, what.file.what, out);
+    out.vdso = TRY(map_vdso(space, places.vdso));
     const start_facts facts{.entry = program.entry,
                             .headers = what.image.headers ? what.image.headers + program.bias : 0,
                             .header_bytes = what.image.header_bytes,

@@ -123,6 +123,7 @@ layout choose_layout(const process& p) noexcept {
     l.stack_top = arch::user_end - (random ? random_pages(1 << 22) : 0);
     l.stack_bytes = stack_bytes;
     l.mmap_top = l.stack_top - std::max(stack_bytes, 128 * mib) - mib - (random ? random_pages(1 << 28) : 0);
+    l.vdso = random ? l.stack_top + random_number() % ((arch::user_end - l.stack_top) / page + 1) * page : 0;
     l.program = program_base + (random ? random_pages(1 << 28) : 0);
     l.heap_gap = random ? random_pages(1 << 13) : 0;
     return l;

@@ -13,6 +13,7 @@ struct layout {
     k::u64 stack_bytes;         // what it may grow to
     xio::user_address mmap_top; // mappings are looked for below
     xio::user_address program;  // for a program that may lie anywhere
+    xio::user_address vdso;     // above the stack; 0: anywhere
     k::u64 heap_gap;            // between the program's end and the heap
 };
 layout choose_layout(const process& p) noexcept;

@@ -38,8 +38,7 @@ k::result<k::u64> sys_clock_getres(int clock, out<time_spec> to) {
 
 k::status set_time_of_day(ktime::ns to) {
     if (!current_process().who.privileged()) return k::error::perm;
-    proc::set_realtime(to);
-    return {};
+    return proc::set_realtime(to);
 }
 
 k::result<k::u64> sys_clock_settime(int clock, in<time_spec> from) {

@@ -78,6 +78,17 @@ class object final : public k::counted<object> {
     xio::moved write(k::u64 offset, const xio::source& from) noexcept;
     k::u64 resident_pages() const noexcept { return resident_.load(std::memory_order_relaxed); }
 
+    // For an object that the kernel keeps: calls change(bytes) with a page, in a critical section. It is written in
+    // place if nobody else holds it, else in a copy which every mapping shows from then on. EIO beyond the size,
+    // ENOMEM. Thread context.
+    template <class Change> k::status change_page(k::u64 index, Change change) noexcept {
+        lwkt::token_hold hold(token_);
+        page* p = TRY(writable_page_locked(index));
+        lwkt::critical section;
+        change(std::span(static_cast<std::byte*>(direct(p)), arch::page_size));
+        return {};
+    }
+
   private:
     friend class space;
     friend class loan_builder;

@@ -5,6 +5,7 @@
 // disabled" is therefore a flag that keeps critical_leave() and relax() from delivering.
 #pragma once
 
+#include "arch/common/user_clock.h"
 #include "arch/common/user_tables.h"
 #include "arch/host/port/cpu_state.h"
 #include "arch/host/port/sanitizers.h"
@@ -85,6 +86,8 @@ class user_context {
     std::span<const std::byte> save_float() noexcept { return {}; }
     bool load_float(std::span<const std::byte>) noexcept { return false; }
     static std::uint64_t float_features() noexcept { return 0; }
+    static std::span<const std::byte> vdso() noexcept { return {}; }
+    static void describe_clock(user_clock&) noexcept {}
 
   private:
     user_registers registers_{};

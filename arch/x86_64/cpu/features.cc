@@ -1,5 +1,6 @@
 #include "arch/x86_64/cpu/features.h"
 
+#include "arch/x86_64/cpu/cpu_data.h"
 #include "arch/x86_64/cpu/float_state.h"
 #include "arch/x86_64/cpu/instructions.h"
 #include "arch/x86_64/cpu/user_entry.h"
@@ -19,6 +20,7 @@ cpu_features features;
 namespace {
 
 constexpr u64 cr0_write_protect = 1u << 16;
+constexpr u64 cr4_no_user_time = 1u << 2;
 constexpr u64 cr4_global_pages = 1u << 7;
 constexpr u64 cr4_user_counters = 1u << 8;
 constexpr u64 cr4_fsgsbase = 1u << 16;
@@ -62,6 +64,7 @@ void find_features() {
         .xsave = last >= 13 && (basic.c >> 26 & 1) != 0,
         .xsaveopt = last >= 13 && (basic.c >> 26 & 1) != 0 && (cpuid(13, 1).a & 1) != 0,
         .tsc_adjust = (structured.b >> 1 & 1) != 0,
+        .rdtscp = (extended.d >> 27 & 1) != 0,
         .invariant_tsc = last_extended >= 0x8000'0007 && (cpuid(0x8000'0007).d >> 8 & 1) != 0,
         .hypervisor = (basic.c >> 31 & 1) != 0,
         .random = (basic.c >> 30 & 1) != 0,
@@ -74,13 +77,15 @@ void find_features() {
 void enable_protections() {
     if (features.no_execute) write_msr(msr::efer, read_msr(msr::efer) | efer_no_execute);
     write_cr0(read_cr0() | cr0_write_protect);
-    // What firmware may have left on and user code must not have: performance counters, GS of its own, keys, CET.
-    u64 cr4 = read_cr4() & ~(cr4_user_counters | cr4_fsgsbase | cr4_protection_keys | cr4_cet);
+    // What firmware may have left on and user code must not have: performance counters, GS of its own, keys, CET. And
+    // what keeps the time-stamp counter from it.
+    u64 cr4 = read_cr4() & ~(cr4_user_counters | cr4_fsgsbase | cr4_protection_keys | cr4_cet | cr4_no_user_time);
     if (features.global_pages) cr4 |= cr4_global_pages;
     if (features.smep) cr4 |= cr4_smep;
     if (features.smap) cr4 |= cr4_smap;
     if (features.umip) cr4 |= cr4_umip;
     write_cr4(cr4);
+    if (features.rdtscp) write_msr(msr::tsc_aux, cpu::id()); // the vDSO's getcpu reads it
     enable_float();
     enable_syscall();
 }

@@ -15,6 +15,7 @@ struct cpu_features {
     bool x2apic;
     bool xsave, xsaveopt;
     bool tsc_adjust;
+    bool rdtscp;
     bool invariant_tsc;
     bool hypervisor; // this is a virtual machine
     bool random;
@@ -27,7 +28,7 @@ extern cpu_features features;
 void find_features();
 
 // Sets this CPU's control registers: NX, write protection in ring 0, global pages, SMEP, SMAP, UMIP, and
-// lets floating-point registers and `syscall` be used.
+// lets floating-point registers, `syscall` and the time-stamp counter be used.
 void enable_protections();
 
 // The processor's name, from CPUID.

@@ -53,6 +53,7 @@ constexpr u32 syscall_mask = 0xc000'0084;
 constexpr u32 fs_base = 0xc000'0100;
 constexpr u32 gs_base = 0xc000'0101;
 constexpr u32 kernel_gs_base = 0xc000'0102;
+constexpr u32 tsc_aux = 0xc000'0103;
 } // namespace msr
 
 struct cpuid_result {

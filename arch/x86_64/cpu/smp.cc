@@ -38,7 +38,8 @@ struct trampoline_block {
 };
 
 unsigned cpus_found = 1;
-trampoline_block* block; // null: no other CPU can be started
+trampoline_block* block;      // null: no other CPU can be started
+bool roughly_aligned = false; // a counter could only be set, not shifted
 
 // How the boot CPU and one that starts compare their time-stamp counters: the new one's is read between two
 // readings of the boot CPU's.
@@ -101,10 +102,12 @@ void align_time_stamps(u32 id) {
         cpu::relax();
     if (meeting.first <= meeting.middle && meeting.middle <= meeting.last) return;
     const u64 behind = meeting.first + (meeting.last - meeting.first) / 2 - meeting.middle;
-    if (features.tsc_adjust)
+    if (features.tsc_adjust) {
         write_msr(msr::tsc_adjust, read_msr(msr::tsc_adjust) + behind);
-    else
+    } else {
         write_msr(msr::tsc, clock::cycles() + behind);
+        roughly_aligned = true;
+    }
     k::log("cpu {}: time-stamp counter moved by {} cycles\n", id, static_cast<k::i64>(behind));
 }
 
@@ -156,6 +159,10 @@ bool summon(cpu_data& cpu) {
 }
 
 } // namespace
+
+bool time_stamps_agree() {
+    return (features.invariant_tsc || features.hypervisor) && !roughly_aligned;
+}
 
 void set_cpu_count(unsigned count) {
     cpus_found = count;

@@ -7,4 +7,7 @@ namespace arch::x86 {
 // before it runs, and lays out the low page where they start.
 void prepare_cpus();
 
+// Do the time-stamp counters of all CPUs tell the same time, and will they? Once all CPUs run.
+bool time_stamps_agree();
+
 } // namespace arch::x86

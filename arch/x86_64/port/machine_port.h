@@ -5,6 +5,7 @@
 #pragma once
 
 #include "arch/common/fresh_stack.h"
+#include "arch/common/user_clock.h"
 #include "arch/common/user_tables.h"
 #include "arch/x86_64/mm/layout.h"
 
@@ -114,6 +115,8 @@ class user_context {
     std::span<const std::byte> save_float() noexcept;
     bool load_float(std::span<const std::byte> image) noexcept;
     static std::uint64_t float_features() noexcept;
+    static std::span<const std::byte> vdso() noexcept;
+    static void describe_clock(user_clock& page) noexcept;
 
   private:
     friend class context;
@@ -166,15 +169,21 @@ class clock {
         asm volatile("rdtsc" : "=a"(low), "=d"(high));
         return std::uint64_t{high} << 32 | low;
     }
+    // The fence: the counter is read after what was done before, by programs too (vdso/functions.cc).
     static std::uint64_t now_ns() noexcept {
-        return static_cast<std::uint64_t>((static_cast<unsigned __int128>(cycles() - at_handover_) * ns_per_cycle_) >>
-                                          32);
+        asm volatile("lfence" : : : "memory");
+        return ns_of_cycles(cycles(), at_handover_, ns_per_cycle_);
     }
     static std::uint64_t since_handover_ns() noexcept { return now_ns(); }
     static std::uint64_t wall_seconds() noexcept; // dev/rtc.cc
     static std::uint64_t cycles_hz() noexcept { return cycles_hz_; }
     static void arm(std::uint64_t deadline_ns) noexcept;
     static void disarm() noexcept;
+
+    static void describe(user_clock& page) noexcept {
+        page.zero_cycles = at_handover_;
+        page.ns_per_cycle = ns_per_cycle_;
+    }
 
     // For dev/clock.cc only: the boot loader's hand-over is time zero.
     static void set_zero(std::uint64_t cycles_at_handover) noexcept { at_handover_ = cycles_at_handover; }

@@ -70,6 +70,45 @@ SELFTEST(loan, a_write_during_a_loan_gets_a_copy_and_the_loan_keeps_the_old_byte
     EXPECT_EQ(l.page(4), number_in(*lent, 4));
 }
 
+SELFTEST(loan, the_kernels_change_of_a_lent_page_leaves_the_loan_alone) {
+    auto kept = vm::object::anonymous(1);
+    auto made = space::create();
+    REQUIRE(kept && made);
+    space& s = **made;
+    auto set = [&](k::u32 value) {
+        return (*kept)->change_page(
+            0, [&](std::span<std::byte> page) { std::memcpy(page.data(), &value, sizeof(value)); });
+    };
+    EXPECT(set(1));
+    vm::map_request what{.bytes = page_size, .access = arch::user_read};
+    what.what = kept->share();
+    const vm::user_address at = s.map(what).value_or(0);
+    REQUIRE(at);
+    EXPECT_EQ(get(s, at).value_or(0), 1u);
+    const k::u64 before = copied_for(xio::reason::copy_on_write);
+    EXPECT(set(2)); // in place: who only looks holds nothing
+    EXPECT_EQ(get(s, at).value_or(0), 2u);
+    EXPECT_EQ(copied_for(xio::reason::copy_on_write), before);
+    {
+        const xio::user_range range{at, page_size};
+        const xio::user_ranges ranges{&s, {&range, 1}};
+        k::result<xio::source> lent = [&] {
+            in_space here(s);
+            return vm::bind_source(s, xio::source::over_user(ranges), stability::stable);
+        }();
+        REQUIRE(lent);
+        EXPECT(set(3));
+        EXPECT_EQ(number_in(*lent, 0), 2u);
+        EXPECT_EQ(get(s, at).value_or(0), 3u);
+    }
+    EXPECT(s.protect(at, page_size, arch::user_read | arch::user_write));
+    EXPECT(put(s, at, 4)); // a private copy
+    EXPECT(set(5));
+    EXPECT_EQ(get(s, at).value_or(0), 4u);
+    const k::status beyond = (*kept)->change_page(1, [](std::span<std::byte>) {});
+    EXPECT(!beyond && beyond.error() == k::error::io);
+}
+
 SELFTEST(loan, a_loan_that_ended_first_costs_no_copy) {
     lender l;
     {
