@@ -44,6 +44,7 @@ void set_up(thread& made, thread& maker, const clone_request& what) {
     if (what.flags & clone_settls) made.user.set_thread_pointer(what.tls);
     if (what.flags & clone_child_settid) made.set_child_tid = what.child_tid;
     if (what.flags & clone_child_cleartid) made.clear_child_tid = what.child_tid;
+    made.charge_round = made.owner.timers.round();
     made.affinity.store(maker.affinity.load(std::memory_order_relaxed), std::memory_order_relaxed);
     std::ranges::copy(maker.name, made.name);
 }
@@ -185,6 +186,7 @@ k::result<int> clone(thread& maker, const clone_request& what) noexcept {
     const int number = made->tid;            // it may be gone soon
     made->slice_cycles = lwkt::slice_used(); // who makes many gets no more of the CPU
     made->lease = lease.share();
+    if (is_process) made->owner.timers.limit_changed();
     if (what.flags & clone_parent_settid)
         (void)vm::user_pointer<int>(what.parent_tid).write(*maker.owner.space, number);
     k::ref<thread> kept = made.share();

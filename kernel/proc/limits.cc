@@ -48,4 +48,12 @@ k::status limits::set(resource what, limit to, bool privileged) noexcept {
     return {};
 }
 
+void limits::raise_soft(resource what, k::u64 from) noexcept {
+    const auto index = static_cast<unsigned>(what);
+    lwkt::spin_guard guard(lock_);
+    if (values_[index].soft != from || from >= values_[index].hard) return;
+    values_[index].soft++;
+    soft_[index].store(from + 1, std::memory_order_relaxed);
+}
+
 } // namespace proc

@@ -7,7 +7,7 @@
 namespace proc {
 
 enum class resource : k::u8 {
-    cpu,           // seconds of CPU time: SIGXCPU, then SIGKILL
+    cpu,           // seconds of CPU time: SIGXCPU, then SIGKILL, by process_timers
     file_size,     // kept, not enforced
     data,          // private writable memory: the space's map() and brk
     stack,         // where growth of the main stack ends; set by exec
@@ -49,6 +49,8 @@ class limits {
     }
     // EINVAL if soft is above hard; EPERM to raise the hard one without privilege.
     k::status set(resource what, limit to, bool privileged) noexcept;
+    // Adds one to the soft limit, unless it is not `from` any more. It is below the hard one.
+    void raise_soft(resource what, k::u64 from) noexcept;
 
   private:
     mutable lwkt::spinlock lock_;

@@ -78,6 +78,7 @@ class thread final : public k::counted<thread>, public lwkt::user_part {
     xio::user_address robust_list = 0;     // set_robust_list()
     k::ref<vfork_lease> lease;             // of a vfork child: what its parent's thread waits for
     cpu_time charged{};                    // to CPU-time timers
+    k::u32 charge_round = 0;               // of process_timers, that `charged` belongs to
     // What the thread of init does before it has a program; null for all others.
     void (*before_start)(thread& t, void* argument) = nullptr;
     void* before_start_argument = nullptr;

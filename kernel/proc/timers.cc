@@ -2,8 +2,7 @@
 //
 // Those of real time are callouts. Nobody can buy the machine with a tiny interval: while the signal of a timer is
 // still pending or is ignored, its callout comes seldom, and what it has missed is made up for when the signal is
-// delivered. Those of CPU time are sampled: a callout asks the threads to say what they
-// have used.
+// delivered. Those of CPU time, and RLIMIT_CPU, are sampled: a callout asks the threads to say what they have used.
 #include "kernel/proc/timers.h"
 
 #include "kernel/mem/slab.h"
@@ -61,6 +60,7 @@ timer_setting process_timers::set_real(timer_setting to) noexcept {
 }
 
 timer_setting process_timers::set(interval_timer which, timer_setting to) noexcept {
+    if (which != interval_timer::real) charge_caller();
     lwkt::token_hold hold(calls_);
     if (which == interval_timer::real) return set_real(to);
     sampled_timer& t = sampled(which);
@@ -91,15 +91,67 @@ void process_timers::sampler::expired(timer& t) noexcept {
     t.rearm(ktime::after(sample_interval));
 }
 
+bool process_timers::is_limited() const noexcept {
+    const process* p = signals_.owner();
+    return p && p->limits.soft(resource::cpu) != unlimited;
+}
+
 void process_timers::note_sampling() noexcept {
-    const bool wanted = user_.remaining || cpu_.remaining || cpu_timers_;
-    if (sampling_.exchange(wanted) == wanted) return;
+    const bool wanted = !ended_ && (user_.remaining || cpu_.remaining || cpu_timers_ || is_limited());
+    if (sampling() == wanted) return;
+    if (wanted) {
+        // What a thread has used before does not count. The running one was charged just now.
+        const k::u32 round = rounds_.fetch_add(1) + 1;
+        if (thread* t = caller()) t->charge_round = round;
+    }
+    sampling_.store(wanted);
     sampler_.cancel(); // it may be another CPU's
     if (wanted) sampler_.arm(ktime::after(sample_interval));
 }
 
+void process_timers::limit_changed() noexcept {
+    if (!is_limited() && !sampling()) return;
+    charge_caller();
+    lwkt::token_hold hold(calls_);
+    note_sampling();
+}
+
+// As Linux has it: at the soft limit a signal, and another for each second from then on; at the hard one the end.
+void process_timers::keep_limit() noexcept {
+    if (!is_limited()) return;
+    process& p = *signals_.owner();
+    const limit l = p.limits.get(resource::cpu);
+    const usage used = p.used();
+    const k::u64 seconds = (used.user_ns + used.system_ns) / ktime::second;
+    if (seconds >= l.hard) {
+        (void)signals_.post(signal_info::of_kernel(sig_kill));
+    } else if (seconds >= l.soft) {
+        (void)signals_.post(signal_info::of_kernel(sig_xcpu));
+        p.limits.raise_soft(resource::cpu, l.soft);
+    }
+}
+
+// The running thread, if it is one of the process's. (Tests have neither.)
+thread* process_timers::caller() const noexcept {
+    lwkt::user_part* user = signals_.owner() ? lwkt::self().user : nullptr;
+    auto* t = static_cast<thread*>(user);
+    return t && &t->owner == signals_.owner() ? t : nullptr;
+}
+
+void process_timers::charge_caller() noexcept {
+    if (thread* t = caller()) charge(*t);
+}
+
+void process_timers::charge(thread& t) noexcept {
+    const cpu_time now = cpu_time_of(t), before = std::exchange(t.charged, now);
+    const k::u32 round = rounds_.load();
+    const bool counts = std::exchange(t.charge_round, round) == round && sampling();
+    if (counts) charge_sampled(now.user_ns - before.user_ns, now.system_ns - before.system_ns);
+}
+
 void process_timers::charge_sampled(ktime::ns user, ktime::ns system) noexcept {
     lwkt::token_hold hold(calls_);
+    if (ended_) return;
     auto charge = [this](sampled_timer& t, ktime::ns used) {
         if (!t.remaining) return;
         if (t.remaining > used) {
@@ -121,6 +173,7 @@ void process_timers::charge_sampled(ktime::ns user, ktime::ns system) noexcept {
         }
         if (times && t->plan.notice != timer_notice::nothing) t->send(times);
     }
+    keep_limit();
     note_sampling();
 }
 
@@ -171,6 +224,7 @@ posix_timer* process_timers::find(int id) noexcept {
 }
 
 k::result<int> process_timers::create(const timer_plan& plan) noexcept {
+    charge_caller();
     lwkt::token_hold hold(calls_);
     if (count_ >= most_timers) return k::error::again;
     while (find(next_id_))
@@ -189,6 +243,7 @@ k::result<int> process_timers::create(const timer_plan& plan) noexcept {
 
 k::result<timer_setting> process_timers::settime(int id, timer_setting to, bool absolute) noexcept {
     ktime::ns cpu_reading = 0;
+    charge_caller();
     lwkt::token_hold hold(calls_);
     posix_timer* t = find(id);
     if (!t) return k::error::inval;
@@ -298,6 +353,10 @@ void process_timers::reset_for_exec() noexcept {
 }
 
 void process_timers::stop_all() noexcept {
+    {
+        lwkt::token_hold hold(calls_);
+        ended_ = true;
+    }
     (void)set(interval_timer::real, {});
     (void)set(interval_timer::user_time, {});
     (void)set(interval_timer::cpu_time, {});

@@ -11,6 +11,7 @@
 namespace proc {
 
 class process_signals;
+class thread;
 struct posix_timer; // timer_priv.h
 
 // A callout that is armed on the running CPU and cancelled from any. Whoever owns it serialises arm() and cancel().
@@ -85,12 +86,15 @@ class process_timers {
     k::result<int> overrun(int id) noexcept;
     k::status remove(int id) noexcept;
 
-    // Does any timer count CPU time? The running thread has used so much more; the user loop says so when it is asked.
+    // Does anything count CPU time: a timer, or RLIMIT_CPU?
     bool sampling() const noexcept { return sampling_.load(std::memory_order_relaxed); }
-    void charge(ktime::ns user, ktime::ns system) noexcept {
-        if (sampling()) [[unlikely]]
-            charge_sampled(user, system);
-    }
+    // Which time it is that something does; a new thread's charge_round.
+    k::u32 round() const noexcept { return rounds_.load(std::memory_order_relaxed); }
+    // Counts what the running thread, one of the process's, has used since the last time. When it is asked to, and
+    // before something begins to count.
+    void charge(thread& t) noexcept;
+    // The process's RLIMIT_CPU may be another: from now on it is kept. For fork and setrlimit, of any process.
+    void limit_changed() noexcept;
 
     // A timer's signal is being delivered: fills its overrun in.
     void delivered(signal_info& info) noexcept;
@@ -122,6 +126,10 @@ class process_timers {
     timer_setting set_real(timer_setting to) noexcept;
     sampled_timer& sampled(interval_timer which) noexcept { return which == interval_timer::user_time ? user_ : cpu_; }
     void charge_sampled(ktime::ns user, ktime::ns system) noexcept;
+    thread* caller() const noexcept;
+    void charge_caller() noexcept;
+    bool is_limited() const noexcept;
+    void keep_limit() noexcept REQUIRES(calls_);
     void note_sampling() noexcept REQUIRES(calls_);
     posix_timer* find(int id) noexcept REQUIRES(calls_);
     void remove(posix_timer& t) noexcept REQUIRES(calls_);
@@ -136,7 +144,9 @@ class process_timers {
     sampled_timer user_ GUARDED_BY(calls_);
     sampled_timer cpu_ GUARDED_BY(calls_);
     unsigned cpu_timers_ GUARDED_BY(calls_) = 0; // of timer_create, on a CPU clock
+    bool ended_ GUARDED_BY(calls_) = false;      // nobody is left who could use any
     std::atomic<bool> sampling_ = false;
+    std::atomic<k::u32> rounds_ = 0; // how often it has begun
     sampler sampler_{*this};
 
     posix_timer* first_ GUARDED_BY(calls_) = nullptr;

@@ -34,9 +34,7 @@ void handle_page_fault(thread& t, const arch::user_exit& why) {
 
 void charge_timers(thread& t) {
     t.attention.fetch_and(~attention_charge, std::memory_order_relaxed);
-    const cpu_time now = cpu_time_of(t);
-    t.owner.timers.charge(now.user_ns - t.charged.user_ns, now.system_ns - t.charged.system_ns);
-    t.charged = now;
+    t.owner.timers.charge(t);
 }
 
 // What was asked of the thread since it came into the kernel. A call that ended with EINTR is settled even if the

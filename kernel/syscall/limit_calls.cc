@@ -22,6 +22,7 @@ k::result<proc::resource> resource_of(k::u32 number) {
 k::status set_limit(proc::process& p, proc::resource what, limit to) {
     if (what == proc::resource::files && to.hard > files::fd_table::most) return k::error::perm;
     TRY(p.limits.set(what, to, current_process().who.privileged()));
+    if (what == proc::resource::cpu) p.timers.limit_changed();
     // The space keeps its own copy, so that mapping need not ask the process.
     if (auto space = p.share_space()) {
         if (what == proc::resource::address_space) space->set_limit(to.soft);

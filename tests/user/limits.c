@@ -2,6 +2,7 @@
 #include "tests/user/tap.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/prctl.h>
 
 static void become_nobody(void) {
@@ -165,6 +166,81 @@ static void locked_memory_is_limited(void) {
     CHECK_EQ(EXIT_STATUS(child), 0);
 }
 
+static long long work_ms(void) {
+    struct timespec t;
+    CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0);
+    return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+static volatile struct {
+    long long at[4];
+    int count;
+} * xcpu;
+
+static void note_work(int number) {
+    if (xcpu->count < 4) xcpu->at[xcpu->count] = work_ms();
+    xcpu->count++;
+}
+
+static void* work_for_ever(void* unused) {
+    while (work_ms() >= 0)
+        ;
+    return NULL;
+}
+
+static void a_signal_comes_each_second_of_work_and_then_the_end(void) {
+    xcpu = shared(page);
+    IN_CHILD(child) {
+        const struct rlimit limit = {1, 3};
+        pthread_t other;
+        signal(SIGXCPU, note_work);
+        CHECK(setrlimit(RLIMIT_CPU, &limit) == 0);
+        sleep_ms(20); // is no work
+        CHECK_EQ(pthread_create(&other, NULL, work_for_ever, NULL), 0);
+        work_for_ever(NULL);
+    }
+    CHECK_EQ(KILLED_BY(child), SIGKILL);
+    note("signals after %lld and %lld ms", xcpu->at[0], xcpu->at[1]);
+    // A machine that an emulator stops for a while has worked meanwhile, as it sees it: one may be left out.
+    CHECK(xcpu->count >= 1 && xcpu->count <= 2);
+    for (int at = 0; at < xcpu->count; at++)
+        CHECK(xcpu->at[at] >= (at + 1) * 1000);
+}
+
+static void limits_of_work_are_set_from_outside_too(void) {
+    IN_CHILD(ignoring) {
+        signal(SIGXCPU, SIG_IGN);
+        work_for_ever(NULL);
+    }
+    IN_CHILD(plain) work_for_ever(NULL);
+    sleep_ms(20);
+    struct rlimit limit = {0, 1};
+    CHECK(prlimit(ignoring, RLIMIT_CPU, &limit, NULL) == 0);
+    CHECK_EQ(KILLED_BY(ignoring), SIGKILL);
+    limit = (struct rlimit){0, RLIM_INFINITY};
+    CHECK(prlimit(plain, RLIMIT_CPU, &limit, NULL) == 0);
+    CHECK_EQ(KILLED_BY(plain), SIGXCPU);
+}
+
+static void children_begin_with_the_limit_and_no_work_done(void) {
+    struct rlimit limit = {1, 1};
+    CHECK(setrlimit(RLIMIT_CPU, &limit) == 0);
+    while (work_ms() < 400)
+        ;
+    IN_CHILD(worker) {
+        CHECK(getrlimit(RLIMIT_CPU, &limit) == 0 && limit.rlim_cur == 1 && limit.rlim_max == 1);
+        while (work_ms() < 800)
+            ;
+    }
+    CHECK_EQ(EXIT_STATUS(worker), 0);
+    IN_CHILD(child) {
+        execl("/bin/busybox", "sh", "-c", "while :; do :; done", (char*)NULL);
+        _exit(127);
+    }
+    CHECK_EQ(KILLED_BY(child), SIGKILL);
+}
+
 TAP_MAIN(T(limits_are_told_and_set), T(hard_limits_can_only_fall), T(open_files_are_limited),
          T(a_fork_bomb_is_contained), T(a_killed_bomb_is_gone), T(address_space_is_limited), T(data_is_limited),
-         T(locked_memory_is_limited))
+         T(locked_memory_is_limited), T(a_signal_comes_each_second_of_work_and_then_the_end),
+         T(limits_of_work_are_set_from_outside_too), T(children_begin_with_the_limit_and_no_work_done))

@@ -175,6 +175,28 @@ static void profiling_timers_count_work_only(void) {
         CHECK(now_ns() - begun < 60000000000LL);
 }
 
+static long long work_ns(void) {
+    struct timespec t;
+    CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static void work_before_a_timer_was_set_does_not_count(void) {
+    const struct itimerval soon = {{0, 0}, {0, 150000}}, never = {{0, 0}, {0, 0}};
+    handle(SIGPROF);
+    for (int turn = 0; turn < 2; turn++) {
+        const long long begun = work_ns();
+        while (work_ns() - begun < 200000000)
+            ;
+        const long long set = work_ns();
+        CHECK(setitimer(ITIMER_PROF, &soon, NULL) == 0);
+        while (seen == turn)
+            ;
+        CHECK(work_ns() - set >= 140000000);
+        CHECK(setitimer(ITIMER_PROF, &never, NULL) == 0);
+    }
+}
+
 static void posix_timers(void) {
     timer_t timer;
     struct sigevent how = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
@@ -256,5 +278,6 @@ static void timers_are_not_inherited(void) {
 
 TAP_MAIN(T(monotonic_time_never_goes_back), T(time_is_the_same_in_all_processes), T(clocks_tell_the_same_as_the_call),
          T(cpu_time_is_counted), T(sleep_takes_its_time), T(sleep_until_a_time), T(of_many_sleepers_none_is_early),
-         T(interval_timers_tick), T(alarms_kill_by_default), T(profiling_timers_count_work_only), T(posix_timers),
-         T(overruns_are_counted), T(timer_files), T(timers_are_not_inherited))
+         T(interval_timers_tick), T(alarms_kill_by_default), T(profiling_timers_count_work_only),
+         T(work_before_a_timer_was_set_does_not_count), T(posix_timers), T(overruns_are_counted), T(timer_files),
+         T(timers_are_not_inherited))
