@@ -12,9 +12,14 @@ std::byte* bytes_of(const vm::page_ref& page) {
     return static_cast<std::byte*>(page.data());
 }
 
+// Shorter writes are copied without asking.
+k::u64 least_lent() {
+    return vm::thresholds().stable_one_cpu;
+}
+
 // Is it worth asking for a loan of that many bytes?
 bool lendable(const xio::source& from, k::u64 bytes) {
-    if (bytes < pipe::least_lent) return false;
+    if (bytes < least_lent()) return false;
     if (from.binding() == xio::binding::pages) return from.promise() == xio::stability::stable;
     return vm::worth_lending(static_cast<vm::space&>(from.memory()), bytes);
 }
@@ -194,7 +199,7 @@ k::result<k::u64> pipe::write(xio::source& from, bool nonblocking) noexcept {
     for (k::u64 done = 0; done < total;) {
         const k::u64 left = total - done;
         const bool to_lend = may_lend && lendable(from, left);
-        const k::u64 need = to_lend ? least_lent : std::min(left, atomic_bytes);
+        const k::u64 need = to_lend ? least_lent() : std::min(left, atomic_bytes);
         auto room = begin_write(need, to_lend, nonblocking);
         if (!room) {
             if (done) return done;

@@ -23,7 +23,6 @@ class pipe final : public k::counted<pipe> {
     static constexpr k::u64 default_capacity = 64 << 10;
     static constexpr k::u64 most_capacity = 1 << 20; // F_SETPIPE_SZ
     static constexpr k::u64 lent_capacity = 1 << 20; // lent bytes do not stand in the pipe's memory
-    static constexpr k::u64 least_lent = 16 << 10;   // shorter writes are copied without asking
 
     // With one reader and one writer. ENOMEM.
     static k::result<k::ref<pipe>> create() noexcept;

@@ -14,6 +14,7 @@
 #include "kernel/selftest/selftest.h"
 #include "kernel/syscall/dispatch.h"
 #include "kernel/syscall/table.h"
+#include "sys/vm/loan.h"
 
 #include <algorithm>
 #include <array>
@@ -93,6 +94,7 @@ void kernel_main(void*) {
     const std::string_view line = arch::boot::command_line();
     k::log("boot: {} us since the loader's hand-over\n", arch::clock::since_handover_ns() / 1000);
     choose_seed(line);
+    vm::calibrate_loans();
     syscalls::initialise();
     if (!lwkt::start_freeing_retired()) k::panic("no memory for the thread that frees");
     const bool has_files = files::has_boot_archive();

@@ -1,7 +1,6 @@
 // Law 3 for loans: writing is taken away from a page, and every CPU knows, before the loan's pin makes it one that
 // others see. From then on a write gets a copy (fault.cc); once the pin is gone, it just gets its right back.
-#include "sys/vm/loan.h"
-
+#include "sys/vm/loan_priv.h"
 #include "sys/xio/walk.h"
 
 #include "kernel/mem/slab.h"
@@ -13,14 +12,7 @@ namespace {
 constexpr unsigned attempts = 4; // to find all pages there at once
 constexpr unsigned batch = 64;   // pages collected before they go into the list
 
-// Set once by calibrate_loans().
-loan_thresholds table = {
-    .blocked = arch::page_size,
-    .stable_one_cpu = 16 * 1024,
-    .stable_many = 32 * 1024,
-    .deliver = 16 * 1024,
-    .pages_a_space = 16384,
-};
+loan_thresholds table = initial_thresholds;
 
 k::u64 pages_touched(xio::user_range r) {
     return pages_in(k::align_up<k::u64>(r.base % arch::page_size + r.bytes, arch::page_size));
@@ -34,6 +26,10 @@ bool is_user_range(xio::user_range r) {
 
 const loan_thresholds& thresholds() noexcept {
     return table;
+}
+
+void set_thresholds(const loan_thresholds& now) noexcept {
+    table = now;
 }
 
 bool worth_lending(space& from, k::u64 bytes) noexcept {
@@ -201,14 +197,6 @@ class loan_builder {
 
 namespace {
 
-// The bytes in fresh pages.
-k::result<xio::source> copied(space& from, const xio::source& range, xio::reason why) {
-    auto room = TRY(xio::sink::fresh(range.size(), {.paid_by = from.payer()}));
-    const xio::moved m = xio::copy_some(range, room, why);
-    if (!m.status) return m.status.error();
-    return room.into_source();
-}
-
 template <class Slice> k::status add_all(loan_builder& builder, const Slice& range) {
     auto at = range.cursor(0);
     for (k::u64 left = range.size(); left;) {
@@ -223,6 +211,19 @@ template <class Slice> k::status add_all(loan_builder& builder, const Slice& ran
 
 } // namespace
 
+k::result<xio::source> copied(space& from, const xio::source& range, xio::reason why) noexcept {
+    auto room = TRY(xio::sink::fresh(range.size(), {.paid_by = from.payer()}));
+    const xio::moved m = xio::copy_some(range, room, why);
+    if (!m.status) return m.status.error();
+    return room.into_source();
+}
+
+k::result<xio::source> lent(space& from, const xio::source& range, xio::stability promise) noexcept {
+    loan_builder builder(from, xio::pin_kind::source, promise);
+    TRY(add_all(builder, range));
+    return xio::source::from_builder(builder.list());
+}
+
 k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise) noexcept {
     if (range.binding() == xio::binding::pages) return range.clone();
     const bool stable = promise == xio::stability::stable;
@@ -230,14 +231,8 @@ k::result<xio::source> bind_source(space& from, const xio::source& range, xio::s
         return copied(from, range, xio::reason::too_small);
     if (from.payer().source_pages() + pages_in(range.size()) > table.pages_a_space)
         return copied(from, range, xio::reason::over_limit);
-    loan_builder builder(from, xio::pin_kind::source, promise);
-    auto added = add_all(builder, range);
-    if (added) {
-        auto list = xio::source::from_builder(builder.list());
-        if (list || list.error() != k::error::again) return list;
-    } else if (added.error() != k::error::again && added.error() != k::error::busy) {
-        return added.error();
-    }
+    auto pages = lent(from, range, promise);
+    if (pages || (pages.error() != k::error::again && pages.error() != k::error::busy)) return pages;
     return copied(from, range, xio::reason::not_lendable);
 }
 
@@ -305,11 +300,14 @@ class delivery {
     const xio::source& from_;
 };
 
+k::u64 give_pages(space& to, user_address first, k::u64 bytes, const xio::source& from, k::u64 offset) noexcept {
+    return delivery(to, from).give(first, bytes, offset);
+}
+
 xio::moved deliver(space& to, xio::sink& range, const xio::source& from) noexcept {
     const k::u64 wanted = std::min(range.size(), from.size());
     if (range.binding() == xio::binding::pages || wanted < table.deliver || from.promise() != xio::stability::stable)
         return xio::copy_some(from, range, xio::reason::kernel_read);
-    delivery pages(to, from);
     xio::moved sum;
     while (sum.bytes < wanted) {
         const xio::user_range r = range.cursor(sum.bytes).range(wanted - sum.bytes);
@@ -318,7 +316,7 @@ xio::moved deliver(space& to, xio::sink& range, const xio::source& from) noexcep
         const bool aligned = r.base % arch::page_size == 0 && is_user_range(r) &&
                              reinterpret_cast<std::uintptr_t>(at.address()) % arch::page_size == 0;
         if (aligned && r.bytes >= arch::page_size)
-            given = pages.give(r.base, k::align_down<k::u64>(r.bytes, arch::page_size), sum.bytes);
+            given = give_pages(to, r.base, k::align_down<k::u64>(r.bytes, arch::page_size), from, sum.bytes);
         sum.bytes += given;
         if (given) continue;
         // One page's worth by hand, or all of it where pages cannot be given.

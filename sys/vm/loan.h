@@ -26,7 +26,7 @@ k::result<xio::sink> bind_sink(space& to, const xio::sink& range) noexcept;
 // that is worth it, everything else is copied. As many bytes as both have, until one is bad.
 xio::moved deliver(space& to, xio::sink& range, const xio::source& from) noexcept;
 
-// From how many bytes on a loan is cheaper than a copy. Calibrated at boot.
+// From how many bytes on a loan is cheaper than a copy.
 struct loan_thresholds {
     k::u64 blocked;        // no protection
     k::u64 stable_one_cpu; // the space runs on this CPU only
@@ -34,7 +34,19 @@ struct loan_thresholds {
     k::u64 deliver;        // giving pages instead of copying bytes
     k::u64 pages_a_space;  // what one space may have lent at a time, in pages
 };
+// What counts until calibrate_loans() has measured, and what it stays near to.
+inline constexpr loan_thresholds initial_thresholds = {
+    .blocked = arch::page_size,
+    .stable_one_cpu = 16 * 1024,
+    .stable_many = 32 * 1024,
+    .deliver = 16 * 1024,
+    .pages_a_space = 16384,
+};
 const loan_thresholds& thresholds() noexcept;
+// Measures what copying and lending cost on this machine, sets the thresholds and logs them, in a few milliseconds. At
+// boot, once other CPUs run; again whenever nobody else lends. Without memory the thresholds stay. Thread context of a
+// thread that has no user memory; blocks.
+void calibrate_loans() noexcept;
 // Is a stable loan of that many bytes worth it for this space, now?
 bool worth_lending(space& from, k::u64 bytes) noexcept;
 

@@ -13,7 +13,7 @@ using xio::stability;
 
 namespace {
 
-constexpr k::u64 pages = 16, bytes = pages * page_size;
+constexpr k::u64 pages = 32, bytes = pages * page_size; // worth lending on any machine
 
 k::u64 copied_for(xio::reason why) {
     return xio::read_ledger().copied[static_cast<unsigned>(why)];
@@ -144,6 +144,32 @@ SELFTEST(loan, what_is_small_is_copied_and_the_books_say_so) {
     EXPECT_EQ(l.s->payer().source_pages(), 1u);
     EXPECT(l.set(0, 1));
     EXPECT_EQ(number_in(*lent, 0), 100u);
+}
+
+SELFTEST(loan, thresholds_are_measured_and_stay_near_to_where_they_begin) {
+    for (unsigned turn = 0; turn < 2; turn++) {
+        const auto& begin = vm::initial_thresholds;
+        const auto& now = vm::thresholds();
+        const auto near = [](k::u64 is, k::u64 was) { return is >= was / 2 && is <= was * 4; };
+        EXPECT(near(now.blocked, begin.blocked));
+        EXPECT(near(now.stable_one_cpu, begin.stable_one_cpu));
+        EXPECT(near(now.stable_many, begin.stable_many));
+        EXPECT(near(now.deliver, begin.deliver));
+        EXPECT(now.stable_one_cpu <= now.stable_many);
+        EXPECT_EQ(now.pages_a_space, begin.pages_a_space);
+        vm::calibrate_loans();
+    }
+}
+
+SELFTEST(loan, a_loan_begins_at_the_threshold) {
+    lender l;
+    for (bool enough : {false, true}) {
+        l.range.bytes = vm::thresholds().stable_one_cpu - !enough;
+        const k::u64 before = copied_for(xio::reason::too_small);
+        auto lent = l.lend();
+        REQUIRE(lent);
+        EXPECT_EQ(copied_for(xio::reason::too_small) - before, enough ? 0 : l.range.bytes);
+    }
 }
 
 SELFTEST(loan, a_blocked_loan_tells_no_cpu) {
