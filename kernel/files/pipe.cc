@@ -24,6 +24,11 @@ bool lendable(const xio::source& from, k::u64 bytes) {
     return vm::worth_lending(static_cast<vm::space&>(from.memory()), bytes);
 }
 
+// The room with which a write of so many bytes goes on.
+k::u64 need_of(k::u64 bytes, bool to_lend) {
+    return to_lend ? least_lent() : std::min(bytes, pipe::atomic_bytes);
+}
+
 } // namespace
 
 // --- Pieces
@@ -96,7 +101,12 @@ void pipe::drop_all_locked(garbage& drained) noexcept {
 void pipe::consume_locked(k::u64 bytes, garbage& drained) noexcept {
     piece& p = *first_;
     p.begin += bytes;
-    (p.page ? copied_ : lent_) -= bytes;
+    if (p.page) {
+        copied_ -= bytes;
+    } else {
+        p.lent.forget_before(p.begin);
+        lent_ -= bytes;
+    }
     tidy_locked(drained);
 }
 
@@ -157,6 +167,17 @@ void pipe::end_write(const delivery& what) noexcept {
     read_watch_.notify(poll_can_read);
 }
 
+pipe::demand pipe::demand_of(const xio::source& from) noexcept {
+    const bool to_lend = lendable(from, from.size());
+    return {need_of(from.size(), to_lend), to_lend};
+}
+
+k::status pipe::wait_for_room(demand what) noexcept {
+    TRY(begin_write(what.bytes, what.to_lend, false));
+    end_write({});
+    return {};
+}
+
 // Copies into the room at the end of `last`, if there is one, and then into fresh pages.
 k::status pipe::copy_in(piece* last, const xio::source& from, k::u64 offset, k::u64 bytes, delivery& into) noexcept {
     if (last) {
@@ -185,9 +206,9 @@ k::status pipe::lend(const xio::source& from, k::u64 offset, k::u64 bytes, deliv
     xio::source part = TRY(from.slice(offset, bytes));
     auto made = mem::make_box<piece>();
     if (!made) return k::error::nomem;
-    made->lent = part.binding() == xio::binding::pages
-                     ? std::move(part)
-                     : TRY(vm::bind_source(static_cast<vm::space&>(part.memory()), part, xio::stability::stable));
+    if (part.binding() == xio::binding::range)
+        part = TRY(vm::bind_source(static_cast<vm::space&>(part.memory()), part, xio::stability::stable));
+    made->lent.keep(std::move(part));
     made->end = bytes;
     into.append(made.release());
     return {};
@@ -199,8 +220,7 @@ k::result<k::u64> pipe::write(xio::source& from, bool nonblocking) noexcept {
     for (k::u64 done = 0; done < total;) {
         const k::u64 left = total - done;
         const bool to_lend = may_lend && lendable(from, left);
-        const k::u64 need = to_lend ? least_lent() : std::min(left, atomic_bytes);
-        auto room = begin_write(need, to_lend, nonblocking);
+        auto room = begin_write(need_of(left, to_lend), to_lend, nonblocking);
         if (!room) {
             if (done) return done;
             return room.error();
@@ -316,7 +336,7 @@ void pipe::give_back(xio::source bytes) noexcept {
     auto made = mem::make_box<piece>();
     if (!made || bytes.empty()) return;
     made->end = bytes.size();
-    made->lent = std::move(bytes);
+    made->lent.keep(std::move(bytes));
     while (!try_put_first(made.get())) {
         readable_.wait([this] {
             lwkt::spin_guard guard(lock_);

@@ -3,7 +3,7 @@
 // A pipe is a queue of pieces, each either bytes copied into a page of the pipe's own, which small writes share, or a
 // source that a large write lent: that write returns at once, without a copy, and the bytes stay as they were whatever
 // the writer does to its buffer meanwhile (a stable loan, sys/vm/loan.h). The reader copies out of either, or is given
-// whole lent pages.
+// whole lent pages. A loan that nobody reads becomes a copy after a while (sys/vm/reaper.h).
 //
 // One spinlock guards the queue, held for dozens of instructions. Bytes move with it let go, because user memory may
 // fault: `reading_` and `writing_` say that a thread is at it at that end. The reader owns the beginnings of pieces and
@@ -14,6 +14,7 @@
 
 #include "kernel/files/file.h"
 #include "kernel/mem/page.h"
+#include "sys/vm/reaper.h"
 
 namespace files {
 
@@ -33,6 +34,14 @@ class pipe final : public k::counted<pipe> {
     // Sleeps until all is in the pipe. EPIPE: no reader is left; the caller sends SIGPIPE. A signal (EINTR), a bad
     // address or lack of memory after the first byte ends it early.
     k::result<k::u64> write(xio::source& from, bool nonblocking) noexcept;
+    // What a write of these bytes needs to go on, and sleeping until it is there. EPIPE, EINTR. For who would not hold
+    // the bytes meanwhile: they were taken from another pipe, and a loan must not last.
+    struct demand {
+        k::u64 bytes;
+        bool to_lend;
+    };
+    static demand demand_of(const xio::source& from) noexcept;
+    k::status wait_for_room(demand what) noexcept;
     // Takes up to `most` bytes out as a source: those of one piece. Empty: no writer is left.
     k::result<xio::source> take(k::u64 most, bool nonblocking) noexcept;
 
@@ -60,7 +69,7 @@ class pipe final : public k::counted<pipe> {
     struct piece {
         piece* next = nullptr;
         vm::page_ref page; // of copied bytes; none: lent ones
-        xio::source lent;
+        vm::kept_source lent;
         k::u64 begin = 0; // of what was not read yet, in the page or in `lent`
         k::u64 end = 0;
 

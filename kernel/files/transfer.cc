@@ -2,6 +2,7 @@
 
 #include "kernel/files/pipe.h"
 #include "kernel/proc/current.h"
+#include "sys/vm/reaper.h"
 
 namespace files {
 
@@ -36,6 +37,14 @@ void give_back(transfer_end& from, xio::source rest) noexcept {
         (void)from.at.seek(-static_cast<k::i64>(rest.size()), 1);
 }
 
+// What waits in a write is found by no reaper, so a loan must not: into a pipe it goes at once or not at all, and a
+// device is given a copy.
+k::result<k::u64> write_to(transfer_end& to, xio::source& piece, bool nonblocking) noexcept {
+    if (pipe* into = pipe_of(to.at)) return into->write(piece, nonblocking);
+    if (to.at.kind() != file_kind::stored && to.at.kind() != file_kind::memory) piece = TRY(vm::without_loan(piece));
+    return to.offset ? to.at.write_at(piece, *to.offset) : to.at.write(piece);
+}
+
 } // namespace
 
 k::result<k::u64> transfer(transfer_end& from, transfer_end& to, k::u64 most, bool nonblocking) noexcept {
@@ -53,9 +62,9 @@ k::result<k::u64> transfer(transfer_end& from, transfer_end& to, k::u64 most, bo
         }
         if (piece->empty()) break;
         pipe* into = pipe_of(to.at);
-        auto written = into        ? into->write(*piece, nonblocking || to.at.nonblocking())
-                       : to.offset ? to.at.write_at(*piece, *to.offset)
-                                   : to.at.write(*piece);
+        const bool waits = into && pipe_of(from.at) && !nonblocking && !to.at.nonblocking();
+        const pipe::demand needed = waits ? pipe::demand_of(*piece) : pipe::demand{};
+        auto written = write_to(to, *piece, waits || nonblocking || to.at.nonblocking());
         const k::u64 bytes = written ? *written : 0;
         if (to.offset) *to.offset += bytes;
         done += bytes;
@@ -65,6 +74,10 @@ k::result<k::u64> transfer(transfer_end& from, transfer_end& to, k::u64 most, bo
         }
         (void)piece->split_front(bytes);
         give_back(from, std::move(*piece));
+        if (!written && written.error() == k::error::again && waits && !done) {
+            TRY(into->wait_for_room(needed));
+            continue;
+        }
         if (!written && !done) return written.error();
         break;
     }

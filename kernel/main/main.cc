@@ -15,6 +15,7 @@
 #include "kernel/syscall/dispatch.h"
 #include "kernel/syscall/table.h"
 #include "sys/vm/loan.h"
+#include "sys/vm/reaper.h"
 
 #include <algorithm>
 #include <array>
@@ -94,6 +95,7 @@ void kernel_main(void*) {
     const std::string_view line = arch::boot::command_line();
     k::log("boot: {} us since the loader's hand-over\n", arch::clock::since_handover_ns() / 1000);
     choose_seed(line);
+    vm::start_reaper();
     vm::calibrate_loans();
     syscalls::initialise();
     if (!lwkt::start_freeing_retired()) k::panic("no memory for the thread that frees");

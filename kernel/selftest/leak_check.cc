@@ -5,6 +5,7 @@
 #include "kernel/mem/slab.h"
 #include "kernel/selftest/selftest.h"
 #include "kernel/time/callout.h"
+#include "sys/vm/reaper.h"
 
 namespace selftest {
 
@@ -20,6 +21,7 @@ void visit_all_cpus(void (*visit)()) {
 } // namespace
 
 resources count_resources() {
+    vm::reap_all_loans(); // the reaper may hold a copy of what is gone already
     lwkt::wait_for_readers();
     // Objects freed away from home go there in the first round and into their slabs in the second.
     visit_all_cpus([] {

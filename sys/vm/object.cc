@@ -54,8 +54,16 @@ k::u64 promise_limit() noexcept {
     return all_pages;
 }
 
+bool user_pages_left(k::u64 count) noexcept {
+    return free_estimate() >= kept_pages + count;
+}
+
+bool memory_is_short() noexcept {
+    return free_estimate() < all_pages / 16;
+}
+
 page_ref user_page(fill content) noexcept {
-    if (free_estimate() < kept_pages) [[unlikely]]
+    if (!user_pages_left(0)) [[unlikely]]
         return page_ref();
     return page_ref::allocate(0, page_use::object, content);
 }

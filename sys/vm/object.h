@@ -126,6 +126,10 @@ class object final : public k::counted<object> {
 page_ref copy_of_page(const page* from, xio::reason why) noexcept;
 // A page for user memory. Null: no memory, or so little that the kernel keeps it for itself.
 page_ref user_page(fill content) noexcept;
+// Could so many pages be had for user memory, now? Any context.
+bool user_pages_left(k::u64 count) noexcept;
+// Fewer than one page in 16 is free: what holds memory for convenience should let go. Any context.
+bool memory_is_short() noexcept;
 // The page of zeroes that stands for all memory never written. Never sole.
 page* zero_page() noexcept;
 // How many pages a space may promise itself: those of the machine.

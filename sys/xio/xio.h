@@ -46,6 +46,8 @@ class slice_base {
     // The list's; 0 / stable for an empty slice.
     k::u64 birth_ns() const noexcept { return list_ ? list_->birth_ns() : 0; }
     stability promise() const noexcept { return list_ ? list_->promise() : stability::stable; }
+    // Whom its pages are charged to, for as long as the slice lives; null for an empty slice or a range.
+    const payer* paid_by() const noexcept { return list_ ? &list_->paid_by() : nullptr; }
     // Where the walk of pages starts. For walkers (walk.h), not for consumers.
     const position& start() const noexcept {
         kassert(!user_);

@@ -527,6 +527,124 @@ static void lent_pages_are_bounded(void) {
     }
 }
 
+// Loans end: what nobody reads for long is the pipe's own.
+
+enum { too_long_ms = 700 };
+
+// A pipe with room for a mebibyte, lent or copied.
+static struct two make_wide_pipe(void) {
+    struct two ends = make_pipe();
+    CHECK(fcntl(ends.in, 1031 /* F_SETPIPE_SZ */, mib) == mib);
+    return ends;
+}
+
+static long free_pages(void) {
+    struct sysinfo info;
+    CHECK(sysinfo(&info) == 0);
+    return info.freeram * info.mem_unit / page;
+}
+
+// Writes to a mebibyte that was touched before and is nobody else's: no pages are needed for that.
+static void expect_rewriting_takes_no_pages(char* buffer) {
+    const long before = free_pages();
+    memset(buffer, 0xee, mib);
+    const long taken = before - free_pages();
+    if (taken >= 64) note("%ld pages were taken", taken);
+    CHECK(taken < 64);
+}
+
+static void what_nobody_reads_for_long_is_the_writers_again(void) {
+    struct two ends = make_wide_pipe();
+    char* buffer = anonymous(mib);
+    fill(buffer, mib, 1);
+    CHECK_EQ(write(ends.in, buffer, mib), mib);
+    sleep_ms(too_long_ms);
+    expect_rewriting_takes_no_pages(buffer);
+    expect(ends.out, mib, 100000, 1);
+    fill(buffer, mib, 2); // and so it is when half of it was read
+    CHECK_EQ(write(ends.in, buffer, mib), mib);
+    expect(ends.out, mib / 2, 100000, 2);
+    sleep_ms(too_long_ms);
+    expect_rewriting_takes_no_pages(buffer);
+    char* rest = anonymous(mib);
+    for (size_t have = 0; have < mib / 2;) {
+        const ssize_t count = read(ends.out, rest + have, mib / 2 - have);
+        CHECK(count > 0);
+        have += count;
+    }
+    for (size_t at = 0; at < mib / 2; at++)
+        CHECK_EQ((unsigned char)rest[at], pattern(mib / 2 + at, 2));
+}
+
+static void a_stopped_reader_holds_nobodys_memory(void) {
+    struct two ends = make_wide_pipe(), ready = make_pipe();
+    char *buffer = anonymous(mib), byte;
+    IN_CHILD(child) {
+        close(ends.in);
+        CHECK(write(ready.in, "x", 1) == 1);
+        raise(SIGSTOP);
+        expect(ends.out, mib, mib, 3);
+    }
+    int status;
+    CHECK(read(ready.out, &byte, 1) == 1);
+    CHECK_EQ(waitpid(child, &status, WUNTRACED), child);
+    CHECK(WIFSTOPPED(status));
+    fill(buffer, mib, 3); // also its own again after the fork
+    CHECK_EQ(write(ends.in, buffer, mib), mib);
+    sleep_ms(too_long_ms);
+    expect_rewriting_takes_no_pages(buffer);
+    CHECK(kill(child, SIGCONT) == 0);
+    CHECK_EQ(EXIT_STATUS(child), 0);
+}
+
+static void what_a_writer_left_behind_can_be_read_long_after(void) {
+    struct two ends = make_wide_pipe();
+    char byte;
+    IN_CHILD(child) {
+        char* buffer = anonymous(mib);
+        fill(buffer, mib, 4);
+        CHECK_EQ(write(ends.in, buffer, mib), mib);
+    }
+    close(ends.in);
+    CHECK_EQ(EXIT_STATUS(child), 0);
+    const long before = free_pages();
+    sleep_ms(too_long_ms);
+    CHECK(free_pages() > before - 64); // one mebibyte waits there, not two
+    expect(ends.out, mib, 65536, 4);
+    CHECK_EQ(read(ends.out, &byte, 1), 0);
+}
+
+static void readers_come_when_loans_end(void) {
+    enum { pairs = 12, turns = 3, bytes = 256 << 10 };
+    pid_t readers[pairs];
+    for (int pair = 0; pair < pairs; pair++) {
+        IN_CHILD(child) {
+            char *buffer = anonymous(bytes), *to = anonymous(bytes);
+            for (int turn = 0; turn < turns; turn++) {
+                struct two ends = make_wide_pipe();
+                fill(buffer, bytes, pair + turn);
+                CHECK_EQ(write(ends.in, buffer, bytes), bytes);
+                for (int part = 0; part < 4; part++) {
+                    sleep_ms(part ? 1 : 490 + pair * 5); // loans end after 500 ms
+                    memset(buffer + part * bytes / 4, turn, bytes / 4);
+                    for (size_t have = 0; have < bytes / 4;) {
+                        const ssize_t count = read(ends.out, to + part * bytes / 4 + have, bytes / 4 - have);
+                        CHECK(count > 0);
+                        have += count;
+                    }
+                }
+                for (size_t at = 0; at < bytes; at++)
+                    CHECK_EQ((unsigned char)to[at], pattern(at, pair + turn));
+                close(ends.out);
+                close(ends.in);
+            }
+        }
+        readers[pair] = child;
+    }
+    for (int pair = 0; pair < pairs; pair++)
+        CHECK_EQ(EXIT_STATUS(readers[pair]), 0);
+}
+
 static void sizes_can_be_asked_and_set(void) {
     struct two ends = make_pipe();
     const int was = fcntl(ends.in, 1032 /* F_GETPIPE_SZ */);
@@ -604,4 +722,6 @@ TAP_MAIN(T(all_sizes_arrive), T(random_sizes_match), T(small_writes_do_not_mix),
          T(a_buffer_may_vanish_at_once), T(a_writer_may_end_at_once), T(a_fork_between_write_and_read),
          T(one_buffer_in_two_pipes), T(shared_memory_through_a_pipe), T(a_read_only_buffer),
          T(what_was_read_is_the_readers_own), T(two_readers_get_each_byte_once), T(vectors_are_gathered),
-         T(a_long_chain), T(lent_pages_are_bounded), T(sizes_can_be_asked_and_set), T(random_loans_match_a_model))
+         T(a_long_chain), T(lent_pages_are_bounded), T(what_nobody_reads_for_long_is_the_writers_again),
+         T(a_stopped_reader_holds_nobodys_memory), T(what_a_writer_left_behind_can_be_read_long_after),
+         T(readers_come_when_loans_end), T(sizes_can_be_asked_and_set), T(random_loans_match_a_model))

@@ -4,10 +4,10 @@
 
 #include "kernel/files/transfer.h"
 #include "kernel/lib/random.h"
-#include "sys/vm/loan.h"
+#include "sys/vm/reaper.h"
 #include "tests/kernel/files/io.h"
 #include "tests/kernel/lwkt/crew.h"
-#include "tests/support/in_space.h"
+#include "tests/support/lender.h"
 
 using files::pipe_ends;
 using k::error;
@@ -182,6 +182,90 @@ SELFTEST(files, a_pipe_lends_user_memory_and_keeps_the_old_bytes) {
         k::u32 value;
         std::memcpy(&value, room.data() + i * arch::page_size, sizeof(value));
         EXPECT_EQ(value, 1000 + i);
+    }
+}
+
+// A writer that changes its memory after each write, a reader on another CPU, and loans that end in the midst of it.
+SELFTEST(files, the_reaper_races_both_ends_of_a_pipe) {
+    constexpr k::u32 rounds = 100;
+    open_pipe p;
+    REQUIRE(p);
+    auto writer = [&](unsigned) {
+        lender l;
+        in_space here(*l.s);
+        for (k::u32 round = 0; round < rounds; round++) {
+            for (unsigned i = 0; i < lent_pages; i++)
+                EXPECT_EQ(l.s->copy_out(l.at + i * arch::page_size, &round, sizeof(round)), sizeof(round));
+            xio::source from = xio::source::over_user(l.ranges);
+            EXPECT_EQ(p.writer().write(from).value_or(0), lent_bytes);
+        }
+    };
+    std::atomic<bool> over = false;
+    auto reader = [&](unsigned) {
+        support::buffer room(lent_bytes);
+        REQUIRE(room);
+        for (k::u64 at = 0; at < rounds * lent_bytes;) {
+            const k::u64 most = 1 + (at * 7 + 12345) % lent_bytes;
+            auto to = xio::sink::over_kernel(room.first(most));
+            REQUIRE(to);
+            auto got = p.reader().read(*to);
+            REQUIRE(got && *got);
+            for (k::u64 end = at + *got, page = k::align_up<k::u64>(at, arch::page_size); page + 4 <= end;
+                 page += arch::page_size) {
+                k::u32 number;
+                std::memcpy(&number, room.data() + (page - at), sizeof(number));
+                EXPECT_EQ(number, page / lent_bytes);
+            }
+            at += *got;
+        }
+        over = true;
+    };
+    crew c;
+    REQUIRE(c.start(0, reader));
+    REQUIRE(c.start(arch::cpu::count() - 1, writer));
+    while (!over.load()) {
+        vm::reap_all_loans();
+        lwkt::yield();
+    }
+}
+
+SELFTEST(files, a_loan_that_waits_to_go_from_pipe_to_pipe_ends_too) {
+    open_pipe a, b;
+    REQUIRE(a && b);
+    lender l;
+    support::buffer full(files::pipe::default_capacity);
+    REQUIRE(full);
+    for (k::u64 at = 0; at < full.size(); at += arch::page_size) // too small to be lent
+        EXPECT_EQ(write_some(b.writer(), full.bytes().subspan(at, arch::page_size)).value_or(0), arch::page_size);
+    {
+        in_space here(*l.s);
+        xio::source from = xio::source::over_user(l.ranges);
+        REQUIRE(vm::worth_lending(*l.s, lent_bytes));
+        EXPECT_EQ(a.writer().write(from).value_or(0), lent_bytes);
+    }
+    std::atomic<k::u64> moved = 0;
+    auto mover = [&](unsigned) {
+        files::transfer_end in{a.reader(), {}}, out{b.writer(), {}};
+        moved = files::transfer(in, out, lent_bytes, false).value_or(0);
+    };
+    crew c;
+    REQUIRE(c.start(arch::cpu::count() - 1, mover));
+    lwkt_test::wait_until([&] {
+        vm::reap_all_loans();
+        return l.s->payer().source_pages() == 0;
+    });
+    EXPECT_EQ(moved.load(), 0u);
+    EXPECT(read_pattern(b.reader(), full.bytes(), 1 << 20));
+    c.join();
+    EXPECT_EQ(moved.load(), lent_bytes);
+    support::buffer room(lent_bytes);
+    auto to = xio::sink::over_kernel(room.bytes());
+    REQUIRE(room && to);
+    EXPECT_EQ(b.reader().read(*to).value_or(0), lent_bytes);
+    for (k::u32 i = 0; i < lent_pages; i++) {
+        k::u32 number;
+        std::memcpy(&number, room.data() + i * arch::page_size, sizeof(number));
+        EXPECT_EQ(number, 100 + i);
     }
 }
 

@@ -2,8 +2,7 @@
 // last gives them back, whatever became of the lender.
 #include "kernel/lwkt/ipiq.h"
 #include "kernel/selftest/selftest.h"
-#include "sys/vm/loan.h"
-#include "tests/support/in_space.h"
+#include "tests/support/lender.h"
 #include "tests/support/threads.h"
 
 using namespace tests;
@@ -13,45 +12,7 @@ using xio::stability;
 
 namespace {
 
-constexpr k::u64 pages = 32, bytes = pages * page_size; // worth lending on any machine
-
-k::u64 copied_for(xio::reason why) {
-    return xio::read_ledger().copied[static_cast<unsigned>(why)];
-}
-
-// Memory of a space, with a number in each page, and ranges over it.
-struct lender {
-    k::ref<space> s;
-    vm::user_address at = 0;
-    xio::user_range range{};
-    xio::user_ranges ranges{};
-
-    explicit lender(k::u32 first = 100) {
-        auto made = space::create();
-        if (!made) return;
-        s = *std::move(made);
-        at = fresh(*s, pages);
-        for (unsigned i = 0; i < pages; i++)
-            if (!put(*s, at + i * page_size, first + i)) return;
-        range = {at, bytes};
-        ranges = {s.get(), {&range, 1}};
-    }
-    k::result<xio::source> lend(stability promise = stability::stable) {
-        in_space here(*s);
-        return vm::bind_source(*s, xio::source::over_user(ranges), promise);
-    }
-    k::result<xio::sink> lend_to_fill() {
-        in_space here(*s);
-        return vm::bind_sink(*s, xio::sink::over_user(ranges));
-    }
-    k::u32 page(unsigned i) { return get(*s, at + i * page_size).value_or(~0u); }
-    bool set(unsigned i, k::u32 value) { return put(*s, at + i * page_size, value); }
-};
-
-k::u32 number_in(const xio::source& from, unsigned page) {
-    auto value = from.read_value<k::u32>(page * page_size);
-    return value ? *value : ~0u;
-}
+constexpr k::u64 pages = lent_pages, bytes = lent_bytes;
 
 } // namespace
 
