@@ -41,7 +41,7 @@ void give_back(transfer_end& from, xio::source rest) noexcept {
 // device is given a copy.
 k::result<k::u64> write_to(transfer_end& to, xio::source& piece, bool nonblocking) noexcept {
     if (pipe* into = pipe_of(to.at)) return into->write(piece, nonblocking);
-    if (to.at.kind() != file_kind::stored && to.at.kind() != file_kind::memory) piece = TRY(vm::without_loan(piece));
+    if (to.at.kind() != file_kind::stored) piece = TRY(vm::without_loan(piece));
     return to.offset ? to.at.write_at(piece, *to.offset) : to.at.write(piece);
 }
 

@@ -8,16 +8,6 @@ namespace proc {
 
 namespace {
 
-// Without a clock in the machine the time of day begins in 1970 with the boot, which no program takes for a real date.
-ktime::ns realtime_of_boot() noexcept {
-    const ktime::ns wall = static_cast<ktime::ns>(arch::clock::wall_seconds()) * ktime::second;
-    const ktime::ns up = ktime::now();
-    return wall > up ? wall - up : 0;
-}
-
-constexpr ktime::ns unknown = ktime::forever;
-std::atomic<ktime::ns> offset = unknown;
-
 // A clock that names a process or a thread: the number inverted, then three bits.
 struct named_clock {
     explicit named_clock(k::i32 clock) : number(~(clock >> 3)), of_thread(clock & 4), what(clock & 3) {}
@@ -47,27 +37,9 @@ k::result<ktime::ns> read_named_clock(k::i32 clock) noexcept {
 
 } // namespace
 
-ktime::ns realtime_offset() noexcept {
-    ktime::ns now = offset.load(std::memory_order_relaxed);
-    if (now != unknown) [[likely]]
-        return now;
-    // Two CPUs may both ask the machine; the first answer counts.
-    const ktime::ns asked = realtime_of_boot();
-    return offset.compare_exchange_strong(now, asked) ? asked : now;
-}
-
-ktime::ns realtime_now() noexcept {
-    return ktime::now() + realtime_offset();
-}
-
 k::status set_realtime(ktime::ns to) noexcept {
     const ktime::ns now = ktime::now();
-    return change_realtime_offset(offset, to > now ? to - now : 0);
-}
-
-ktime::ns monotonic_of(ktime::ns realtime) noexcept {
-    const ktime::ns shift = realtime_offset();
-    return realtime > shift ? realtime - shift : 0;
+    return change_realtime_offset(to > now ? to - now : 0);
 }
 
 clock_kind kind_of(k::i32 clock) noexcept {

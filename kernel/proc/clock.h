@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernel/lib/result.h"
-#include "kernel/time/callout.h"
+#include "kernel/time/realtime.h"
 
 #include <optional>
 
@@ -53,14 +53,10 @@ struct time_value {
     }
 };
 
-// Nanoseconds since 1970.
-ktime::ns realtime_now() noexcept;
-// What it is ahead of ktime's. Asks the machine the first time.
-ktime::ns realtime_offset() noexcept;
+using ktime::monotonic_of;
+using ktime::realtime_now;
 // For programs that read the clock by themselves, too, at the same moment. ENOMEM: it is as it was. Thread context.
 k::status set_realtime(ktime::ns to) noexcept;
-// When a time of day will be, by the clock as it is set now: what has passed is 0.
-ktime::ns monotonic_of(ktime::ns realtime) noexcept;
 
 // The reading of a clock, for the running thread: also one that names another thread's or process's CPU time. EINVAL.
 k::result<ktime::ns> read_clock(k::i32 clock) noexcept;

@@ -25,7 +25,7 @@ user_clock& clock_in(std::span<std::byte> page) {
 
 k::status make(std::span<const std::byte> image) {
     k::ref<vm::object> clock = TRY(vm::object::anonymous(1)), code = TRY(vm::object::of_bytes(image));
-    const ktime::ns ahead = realtime_offset();
+    const ktime::ns ahead = ktime::realtime_offset();
     TRY(clock->change_page(0, [ahead](std::span<std::byte> page) {
         arch::user_context::describe_clock(clock_in(page));
         clock_in(page).realtime_offset = ahead;
@@ -60,9 +60,9 @@ k::result<xio::user_address> map_vdso(vm::space& into, xio::user_address wish) n
     return at;
 }
 
-k::status change_realtime_offset(std::atomic<ktime::ns>& kernels, ktime::ns to) noexcept {
+k::status change_realtime_offset(ktime::ns to) noexcept {
     if (!kept.clock) {
-        kernels.store(to, std::memory_order_relaxed);
+        ktime::set_realtime_offset(to);
         return {};
     }
     // A program that sees the odd number makes the system call. So the kernel's number changes while it is odd: nobody
@@ -73,7 +73,7 @@ k::status change_realtime_offset(std::atomic<ktime::ns>& kernels, ktime::ns to) 
         const k::u32 before = sequence.load(std::memory_order_relaxed);
         sequence.store(before + 1, std::memory_order_seq_cst);
         std::atomic_ref<k::u64>(clock.realtime_offset).store(to, std::memory_order_relaxed);
-        kernels.store(to, std::memory_order_relaxed);
+        ktime::set_realtime_offset(to);
         sequence.store(before + 2, std::memory_order_release);
     });
 }

@@ -21,8 +21,8 @@ void switch_vdso_off() noexcept;
 // header; 0: there is none. ENOMEM. Thread context.
 k::result<xio::user_address> map_vdso(vm::space& into, xio::user_address wish) noexcept;
 
-// Stores an offset of the time of day, the kernel's in `kernels`, so that system calls and programs' own readings
+// Stores an offset of the time of day, the kernel's too, so that system calls and programs' own readings
 // change at the same moment. ENOMEM: nothing has changed. Thread context.
-k::status change_realtime_offset(std::atomic<ktime::ns>& kernels, ktime::ns to) noexcept;
+k::status change_realtime_offset(ktime::ns to) noexcept;
 
 } // namespace proc

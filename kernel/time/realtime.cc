@@ -14,6 +14,8 @@ ns realtime_of_boot() noexcept {
 constexpr ns unknown = forever;
 std::atomic<ns> offset = unknown;
 
+} // namespace
+
 ns realtime_offset() noexcept {
     ns known = offset.load(std::memory_order_relaxed);
     if (known != unknown) [[likely]]
@@ -23,15 +25,12 @@ ns realtime_offset() noexcept {
     return offset.compare_exchange_strong(known, asked) ? asked : known;
 }
 
-} // namespace
-
 ns realtime_now() noexcept {
     return now() + realtime_offset();
 }
 
-void set_realtime(ns to) noexcept {
-    const ns up = now();
-    offset.store(to > up ? to - up : 0, std::memory_order_relaxed);
+void set_realtime_offset(ns to) noexcept {
+    offset.store(to, std::memory_order_relaxed);
 }
 
 ns monotonic_of(ns realtime) noexcept {

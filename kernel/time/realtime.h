@@ -7,7 +7,9 @@
 namespace ktime {
 
 ns realtime_now() noexcept;
-void set_realtime(ns to) noexcept;
+// What it is ahead of monotonic time. Asks the machine the first time.
+ns realtime_offset() noexcept;
+void set_realtime_offset(ns to) noexcept;
 // When a time of day will be, by the clock as it is set now: what has passed is 0.
 ns monotonic_of(ns realtime) noexcept;
 
