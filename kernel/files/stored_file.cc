@@ -351,6 +351,28 @@ k::result<k::u64> seals_of(file& f) noexcept {
     return static_cast<stored_file&>(f).seals();
 }
 
+namespace {
+vfs::vnode* pages_behind(file& f) noexcept {
+    vfs::vnode* n = f.kind() == file_kind::stored ? f.origin().node.get() : nullptr;
+    return n && n->pages() ? n : nullptr;
+}
+} // namespace
+
+k::result<k::u64> copy_between(file& from, k::u64 from_offset, file& to, k::u64 offset, k::u64 bytes) noexcept {
+    vfs::vnode *source = pages_behind(from), *target = pages_behind(to);
+    if (!source || !target || target->seals.load(std::memory_order_relaxed) & seal_grow) return k::error::again;
+    const k::u64 done = TRY(vfs::copy_range(*source, from_offset, *target, offset, bytes, size_limit()));
+    vfs::announce_use(*source, from.origin().called.get(), vfs::event_access);
+    vfs::announce_use(*target, to.origin().called.get(), vfs::event_modify);
+    return done;
+}
+
+k::result<xio::source> lend_from(file& f, k::u64 offset, k::u64 bytes) noexcept {
+    vfs::vnode* n = pages_behind(f);
+    if (!n) return k::error::again;
+    return vfs::lend(*n, offset, bytes);
+}
+
 k::status allocate(file& f, int mode, k::u64 offset, k::u64 bytes) noexcept {
     enum : int { keep_size = 1, punch_hole = 2, zero_range = 16 };
     if (f.kind() != file_kind::stored || !f.origin().node->pages()) return k::error::nodev;

@@ -18,6 +18,11 @@ k::result<file_ref> make_memory_file(bool sealable, k::u32 uid = 0, k::u32 gid =
 k::status add_seals(file& f, k::u32 seals) noexcept;
 k::result<k::u64> seals_of(file& f) noexcept;
 
+// Has one file show bytes of another instead of copying them (sys/vfs/data.h, copy_range()). EAGAIN: copy instead.
+k::result<k::u64> copy_between(file& from, k::u64 from_offset, file& to, k::u64 offset, k::u64 bytes) noexcept;
+// Bytes of a file from an offset on as a stable source; empty at its end. EAGAIN: read them instead.
+k::result<xio::source> lend_from(file& f, k::u64 offset, k::u64 bytes) noexcept;
+
 // What getdents64(2) gives: as many records as fit, from where the last call ended. ENOTDIR: no directory; ENOENT: it
 // was removed; EINVAL: not even one fits.
 k::result<k::u64> list_directory(file& f, xio::sink& to) noexcept;

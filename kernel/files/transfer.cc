@@ -1,6 +1,7 @@
 #include "kernel/files/transfer.h"
 
 #include "kernel/files/pipe.h"
+#include "kernel/files/stored_file.h"
 #include "kernel/proc/current.h"
 #include "sys/vm/reaper.h"
 
@@ -9,10 +10,44 @@ namespace files {
 namespace {
 
 constexpr k::u64 piece_bytes = 64 << 10;
+constexpr k::u64 lent_bytes = 1 << 20;
+
+enum whence : int { from_start, from_here };
+
+// Where the next byte of an end is, and past so many of them.
+k::result<k::u64> place_of(transfer_end& e) noexcept {
+    if (e.offset) return *e.offset;
+    return e.at.seek(0, from_here);
+}
+void advance(transfer_end& e, k::u64 bytes) noexcept {
+    if (e.offset)
+        *e.offset += bytes;
+    else
+        (void)e.at.seek(static_cast<k::i64>(bytes), from_here);
+}
+
+// From file to file, by sharing pages as far as they lie alike. EAGAIN: not at all.
+k::result<k::u64> share(transfer_end& from, transfer_end& to, k::u64 most) noexcept {
+    if (from.at.kind() != file_kind::stored || to.at.kind() != file_kind::stored) return k::error::again;
+    const k::u64 at = TRY(place_of(from)), into = TRY(place_of(to));
+    const k::u64 bytes = TRY(copy_between(from.at, at, to.at, into, most));
+    advance(from, bytes);
+    advance(to, bytes);
+    return bytes;
+}
+
+// The next bytes of a stored file, lent. Empty at the end; EAGAIN: they must be read.
+k::result<xio::source> lend_next(transfer_end& from, k::u64 most) noexcept {
+    if (from.at.kind() != file_kind::stored || most < arch::page_size) return k::error::again;
+    xio::source piece = TRY(lend_from(from.at, TRY(place_of(from)), std::min(most, lent_bytes)));
+    advance(from, piece.size());
+    return piece;
+}
 
 // The next bytes of a file, as pages. Empty at the end.
 k::result<xio::source> next_piece(transfer_end& from, k::u64 most, bool nonblocking) noexcept {
     if (pipe* p = pipe_of(from.at)) return p->take(most, nonblocking || from.at.nonblocking());
+    if (auto lent = lend_next(from, most); lent || lent.error() != k::error::again) return lent;
     xio::sink room = TRY(xio::sink::fresh(std::min(most, piece_bytes)));
     const k::u64 bytes = TRY(from.offset ? from.at.read_at(room, *from.offset) : from.at.read(room));
     if (from.offset) *from.offset += bytes;
@@ -49,6 +84,7 @@ k::result<k::u64> write_to(transfer_end& to, xio::source& piece, bool nonblockin
 
 k::result<k::u64> transfer(transfer_end& from, transfer_end& to, k::u64 most, bool nonblocking) noexcept {
     k::u64 done = 0;
+    if (auto shared = share(from, to, most)) done = *shared;
     while (done < most) {
         // A long way, perhaps: others want the CPU too, and a signal ends it.
         if (done) {

@@ -1,5 +1,7 @@
 #include "sys/vfs/data.h"
 
+#include "sys/vm/loan.h"
+
 #include <algorithm>
 
 namespace vfs {
@@ -37,15 +39,99 @@ k::status resize_locked(vnode& n, k::u64 bytes) noexcept {
     return {};
 }
 
+// Could whole pages change hands between a file at an offset and memory that begins where `at` says?
+bool is_page_aligned(k::u64 offset, xio::user_address at) {
+    return (offset | at) % arch::page_size == 0;
+}
+
+// Whole pages to user memory: all of them, or none.
+xio::moved deliver_pages(vnode& from, k::u64 offset, k::u64 bytes, xio::sink& to) noexcept {
+    auto lent = from.pages()->lend(offset, bytes);
+    if (!lent) return {};
+    auto room = to.slice(0, bytes);
+    return vm::deliver(static_cast<vm::space&>(to.memory()), *room, *lent);
+}
+
+bool wants_pages(k::u64 offset, k::u64 bytes, const xio::sink& to) {
+    return bytes >= least_delivered && to.binding() == xio::binding::range &&
+           is_page_aligned(offset, to.front_range().base) && to.front_range().bytes >= least_delivered;
+}
+
+k::result<k::u64> read_into(vnode& from, k::u64 offset, xio::sink& to) noexcept {
+    xio::moved sum;
+    if (wants_pages(offset, to.size(), to))
+        sum = deliver_pages(from, offset, k::align_down(to.size(), k::u64{arch::page_size}), to);
+    if (!sum.status || sum.bytes == to.size()) return sum.as_result();
+    if (!sum.bytes) return from.pages()->read(offset, to).as_result();
+    xio::sink rest = TRY(to.slice(sum.bytes, to.size() - sum.bytes));
+    const xio::moved m = from.pages()->read(offset + sum.bytes, rest);
+    return sum.bytes + m.bytes;
+}
+
+// Whole pages of a source, lent by user memory or held already, into a file. How many bytes were taken.
+k::u64 adopt_pages(vm::object& into, k::u64 offset, const xio::source& from) noexcept {
+    if (from.size() < least_adopted || offset % arch::page_size) return 0;
+    const k::u64 whole = k::align_down(from.size(), k::u64{arch::page_size});
+    auto part = from.slice(0, whole);
+    if (from.binding() == xio::binding::pages) return into.adopt(offset, *part);
+    if (from.front_range().base % arch::page_size || from.front_range().bytes < least_adopted) return 0;
+    auto& space = static_cast<vm::space&>(from.memory());
+    if (!vm::worth_lending(space, whole)) return 0;
+    auto lent = vm::bind_source(space, *part, xio::stability::stable);
+    return lent ? into.adopt(offset, *lent) : 0;
+}
+
+xio::moved write_from(vm::object& into, k::u64 offset, const xio::source& from) noexcept {
+    const k::u64 taken = adopt_pages(into, offset, from);
+    if (!taken) return into.write(offset, from);
+    if (taken == from.size()) return {taken, {}};
+    const xio::moved m = into.write(offset + taken, *from.slice(taken, from.size() - taken));
+    return {taken + m.bytes, m.status};
+}
+
 } // namespace
 
 k::result<k::u64> read(vnode& from, k::u64 offset, xio::sink& to) noexcept {
     const k::u64 end = size_of(from);
     if (offset >= end || to.empty()) return 0;
     from.touch_accessed();
-    if (to.size() <= end - offset) return from.pages()->read(offset, to).as_result();
+    if (to.size() <= end - offset) return read_into(from, offset, to);
     xio::sink part = TRY(to.slice(0, end - offset));
-    return from.pages()->read(offset, part).as_result();
+    return read_into(from, offset, part);
+}
+
+k::result<xio::source> lend(vnode& from, k::u64 offset, k::u64 bytes) noexcept {
+    const k::u64 end = size_of(from);
+    if (offset >= end || !bytes) return xio::source();
+    from.touch_accessed();
+    return from.pages()->lend(offset, std::min(bytes, end - offset));
+}
+
+k::result<k::u64> copy_range(vnode& from, k::u64 from_offset, vnode& to, k::u64 offset, k::u64 bytes,
+                             k::u64 limit) noexcept {
+    constexpr k::u64 page = arch::page_size;
+    lwkt::sleep_hold hold(to.writers);
+    const k::u64 from_end = size_of(from), before = size_of(to);
+    if (&from == &to || from_offset >= from_end || (from_offset | offset) % page || limit <= offset)
+        return k::error::again;
+    bytes = std::min({bytes, from_end - from_offset, std::min(limit, most_file_bytes) - offset});
+    // The last page may be shared if nothing of it is the other file's own: what is behind the end is not seen.
+    const bool to_the_end = offset + bytes >= before;
+    const k::u64 whole = to_the_end && from_offset + bytes == from_end ? bytes : k::align_down(bytes, page);
+    if (!whole) return k::error::again;
+    TRY(zero_behind_end(to, offset));
+    vm::object& pages = *to.pages();
+    if (pages_for(offset + whole) > pages.pages()) TRY(pages.resize(pages_for(offset + whole)));
+    const k::status shared =
+        pages.share_pages(offset >> arch::page_shift, *from.pages(), from_offset >> arch::page_shift, pages_for(whole));
+    if (shared) {
+        to.size.store(std::max(before, offset + whole), std::memory_order_release);
+        to.touch_modified();
+        from.touch_accessed();
+        return whole;
+    }
+    if (pages.pages() > pages_for(before)) (void)pages.resize(pages_for(before));
+    return shared.error();
 }
 
 k::result<k::u64> write(vnode& to, const write_request& what, const xio::source& from, k::u64& at) noexcept {
@@ -61,10 +147,10 @@ k::result<k::u64> write(vnode& to, const write_request& what, const xio::source&
     if (pages_for(at + bytes) > pages.pages()) TRY(pages.resize(pages_for(at + bytes)));
     xio::moved m;
     if (bytes == from.size()) {
-        m = pages.write(at, from);
+        m = write_from(pages, at, from);
     } else {
         const xio::source part = TRY(from.slice(0, bytes));
-        m = pages.write(at, part);
+        m = write_from(pages, at, part);
     }
     const k::u64 after = m.bytes ? std::max(before, at + m.bytes) : before;
     if (m.bytes) to.touch_modified();

@@ -10,6 +10,10 @@ namespace vfs {
 
 constexpr k::u64 most_file_bytes = k::u64{1} << 47;
 
+// From how many bytes on whole aligned pages change hands instead of being copied: to a reader, and from a writer.
+constexpr k::u64 least_delivered = 64 << 10;
+constexpr k::u64 least_adopted = 64 << 10;
+
 // As many bytes as are there from `offset` on. EFAULT, ENOMEM, EIO.
 k::result<k::u64> read(vnode& from, k::u64 offset, xio::sink& to) noexcept;
 
@@ -21,6 +25,13 @@ struct write_request {
 // Writes and makes the file longer where it must. `at`: the offset it was written at. As much as can be; EFAULT,
 // ENOSPC, ENOMEM if that is nothing; EFBIG: not one byte may stand there.
 k::result<k::u64> write(vnode& to, const write_request& what, const xio::source& from, k::u64& at) noexcept;
+
+// Bytes of a file as a stable source, up to its end; empty behind it. EAGAIN: read them instead; ENOMEM.
+k::result<xio::source> lend(vnode& from, k::u64 offset, k::u64 bytes) noexcept;
+// Has a file show bytes of another one, until either is written to; nothing is copied. How many, perhaps fewer than asked
+// for. EAGAIN: they do not lie so (copy instead); ENOSPC, ENOMEM.
+k::result<k::u64> copy_range(vnode& from, k::u64 from_offset, vnode& to, k::u64 offset, k::u64 bytes,
+                             k::u64 limit) noexcept;
 
 // EFBIG, ENOMEM.
 k::status resize(vnode& of, k::u64 bytes) noexcept;

@@ -181,14 +181,9 @@ k::result<page*> object::writable_page_locked(k::u64 index) noexcept {
 
 k::status object::erase_locked(k::u64 first, k::u64 count) noexcept {
     unmap_everywhere(first, count);
-    const auto there = [&] {
-        k::u64 n = 0;
-        tree_.for_each(first, count, [&](k::u64, found_page) { return ++n; });
-        return n;
-    };
-    const k::u64 before = there();
+    const k::u64 before = tree_.count(first, count);
     const k::status erased = tree_.erase(first, count);
-    const k::u64 gone = erased ? before : before - there();
+    const k::u64 gone = erased ? before : before - tree_.count(first, count);
     resident_.fetch_sub(gone, std::memory_order_relaxed);
     if (budget_) budget_->give_back(gone);
     return erased;
@@ -237,60 +232,6 @@ k::u64 object::next_resident(k::u64 from, bool there) noexcept {
         return true;
     });
     return std::min(next, pages());
-}
-
-xio::moved object::read(k::u64 offset, xio::sink& to) noexcept {
-    xio::moved sum;
-    const k::u64 size = pages() << arch::page_shift;
-    const k::u64 wanted = offset < size ? std::min(to.size(), size - offset) : 0;
-    while (sum.bytes < wanted) {
-        const k::u64 at = offset + sum.bytes, in_page = at % arch::page_size;
-        const k::u64 part = std::min(arch::page_size - in_page, wanted - sum.bytes);
-        auto bytes = [&]() -> k::result<xio::source> {
-            lwkt::token_hold hold(token_);
-            const found_page found = TRY(page_locked(pages_in(at)));
-            return xio::source::over_run(found.p, in_page, part, {.promise = xio::stability::live});
-        }();
-        if (!bytes) {
-            sum.status = bytes.error();
-            break;
-        }
-        auto room = to.slice(sum.bytes, part);
-        const xio::moved m = xio::copy_some(*bytes, *room, xio::reason::file_read);
-        sum.bytes += m.bytes;
-        if (!m.status) {
-            sum.status = m.status;
-            break;
-        }
-    }
-    return sum;
-}
-
-xio::moved object::write(k::u64 offset, const xio::source& from) noexcept {
-    xio::moved sum;
-    const k::u64 size = pages() << arch::page_shift;
-    const k::u64 wanted = offset < size ? std::min(from.size(), size - offset) : 0;
-    while (sum.bytes < wanted) {
-        const k::u64 at = offset + sum.bytes, in_page = at % arch::page_size;
-        const k::u64 part = std::min(arch::page_size - in_page, wanted - sum.bytes);
-        auto room = [&]() -> k::result<xio::sink> {
-            lwkt::token_hold hold(token_);
-            page* p = TRY(writable_page_locked(pages_in(at)));
-            return xio::sink::over_run(p, in_page, part);
-        }();
-        if (!room) {
-            sum.status = room.error();
-            break;
-        }
-        auto bytes = from.slice(sum.bytes, part);
-        const xio::moved m = xio::copy_some(*bytes, *room, xio::reason::file_write);
-        sum.bytes += m.bytes;
-        if (!m.status) {
-            sum.status = m.status;
-            break;
-        }
-    }
-    return sum;
 }
 
 } // namespace vm

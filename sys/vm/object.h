@@ -71,11 +71,19 @@ class object final : public k::counted<object> {
     // The first page at or behind `from` that is there (or, not there); pages() if none is.
     k::u64 next_resident(k::u64 from, bool there) noexcept;
 
-    // For memory files: moves bytes at an offset, in the object's pages; fresh ones are made for what is written. Bytes
-    // beyond the size are not moved; the status tells of a bad user address, of no memory or ENOSPC: the budget is used
-    // up. Thread context.
+    // For files: moves bytes at an offset, by copying; fresh pages are made for what is written. Bytes beyond the size are
+    // not moved; the status tells of a bad user address, of no memory or ENOSPC: the budget is used up. Thread context.
     xio::moved read(k::u64 offset, xio::sink& to) noexcept;
     xio::moved write(k::u64 offset, const xio::source& from) noexcept;
+    // The same without copying (object_pages.cc). A stable source of bytes that lie in the object: whoever writes to
+    // the object afterwards writes to another page. EAGAIN: copy instead; ENOMEM.
+    k::result<xio::source> lend(k::u64 offset, k::u64 bytes) noexcept;
+    // Puts whole pages of a stable source in, at a page boundary, in place of what is there. How many bytes; the rest is to
+    // be copied. Thread context.
+    k::u64 adopt(k::u64 offset, const xio::source& from) noexcept;
+    // Shows `count` pages of another object from `first` on too, until either side is written to: whole branches of the
+    // tree where both lie alike in it. ENOMEM, ENOSPC, EAGAIN: copy instead. Thread context.
+    k::status share_pages(k::u64 first, object& from, k::u64 from_first, k::u64 count) noexcept;
     k::u64 resident_pages() const noexcept { return resident_.load(std::memory_order_relaxed); }
 
     // For an object that the kernel keeps: calls change(bytes) with a page, in a critical section. It is written in
@@ -100,6 +108,11 @@ class object final : public k::counted<object> {
     // The same to be written in place: sole. Whatever it replaces has lost all its mappings.
     k::result<page*> writable_page_locked(k::u64 index) noexcept REQUIRES(token_);
     k::result<page_ref> fresh_page(k::u64 index) noexcept REQUIRES(token_);
+    bool is_paged_in(k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
+    k::status page_in_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
+    k::result<unsigned> pin_to_read(k::u64 index, std::span<page*> to) noexcept;
+    k::result<unsigned> pin_to_write(k::u64 index, std::span<page*> to, k::u32 whole, k::u32& fresh) noexcept;
+    k::status put_filled(k::u64 index, page* p) noexcept;
     k::status erase_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
     // Takes every mapping of the pages away in every space / takes writing away, and waits until no CPU has it.
     void unmap_everywhere(k::u64 first, k::u64 count) noexcept;

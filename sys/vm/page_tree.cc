@@ -192,6 +192,109 @@ k::status page_tree::erase(k::u64 first, k::u64 count) noexcept {
     return done;
 }
 
+k::u64 page_tree::count_below(const node* n, unsigned level, k::u64 base, k::u64 first, k::u64 last) noexcept {
+    const unsigned shift = fanout_shift * level;
+    const bool whole = first <= base && base + ((k::u64{fanout} << shift) - 1) <= last;
+    if (level == 0 && whole) return n->used;
+    k::u64 sum = 0;
+    for (unsigned slot = first > base ? static_cast<unsigned>((first - base) >> shift) : 0; slot < fanout; slot++) {
+        const k::u64 at = base + (k::u64{slot} << shift);
+        if (at > last) break;
+        if (!n->slots[slot]) continue;
+        sum += level ? count_below(static_cast<const node*>(n->slots[slot]), level - 1, at, first, last) : 1;
+    }
+    return sum;
+}
+
+k::u64 page_tree::count(k::u64 first, k::u64 count) const noexcept {
+    if (!root_ || !count || first > max_index) return 0;
+    const k::u64 last = count > max_index - first ? max_index : first + count - 1;
+    return count_below(root_, height_ - 1, 0, first, last);
+}
+
+// --- Grafting
+
+// The node of a level that covers an index; null: nothing is there, or the tree is not that high.
+const page_tree::node* page_tree::branch(k::u64 index, unsigned level) const noexcept {
+    if (!root_ || level >= height_ || index >> (fanout_shift * height_)) return nullptr;
+    const node* n = root_;
+    for (unsigned at = height_ - 1; n && at > level; at--)
+        n = static_cast<const node*>(n->slots[slot_of(index, at)]);
+    return n;
+}
+
+// Puts a node of a level, with one more holder, where an index begins it.
+k::status page_tree::graft_branch(k::u64 index, unsigned level, node* what) noexcept {
+    TRY(grow_to(index));
+    while (height_ <= level + 1)
+        TRY(grow_to(k::u64{1} << (fanout_shift * height_)));
+    void* root = root_;
+    const k::status own = make_own(root, height_ - 1);
+    root_ = static_cast<node*>(root);
+    if (!own) return own;
+    node* n = root_;
+    for (unsigned at = height_ - 1; at > level + 1; at--) {
+        void*& slot = n->slots[slot_of(index, at)];
+        const bool fresh = !slot;
+        TRY(make_own(slot, at - 1));
+        n->used += fresh;
+        n = static_cast<node*>(slot);
+    }
+    void*& slot = n->slots[slot_of(index, level + 1)];
+    what->holders.fetch_add(1, std::memory_order_relaxed);
+    if (slot)
+        drop_node(static_cast<node*>(slot), level);
+    else
+        n->used++;
+    slot = what;
+    return {};
+}
+
+k::status page_tree::graft_pages(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept {
+    k::u64 next = first;
+    k::status all;
+    const bool good = from.for_each(from_first, count, [&](k::u64 index, found_page found) {
+        const k::u64 at = first + (index - from_first);
+        if (next < at && !(all = erase(next, at - next))) return false;
+        if (!found.p->holds.try_add(hold::reference)) {
+            all = k::error::again;
+            return false;
+        }
+        page_ref held(found.p);
+        all = insert(at, held);
+        next = at + 1;
+        return all.has_value();
+    });
+    if (good && next < first + count) all = erase(next, first + count - next);
+    return all;
+}
+
+k::status page_tree::graft(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept {
+    if (first > max_index || count > max_index - first) return k::error::inval;
+    while (count) {
+        // The highest level whose node begins at both places and lies wholly in what is wanted.
+        unsigned level = 0;
+        const auto fits = [&](unsigned l) {
+            const k::u64 pages = k::u64{1} << (fanout_shift * (l + 1));
+            return l + 1 < max_height && (first | from_first) % pages == 0 && pages <= count;
+        };
+        const bool whole = fits(0);
+        while (whole && fits(level + 1) && level + 1 < from.height_)
+            level++;
+        const k::u64 in_node = k::u64{1} << (fanout_shift * (level + 1));
+        const k::u64 part = whole ? in_node : std::min(count, fanout - std::max(first, from_first) % fanout);
+        // Of trees that are not high enough for a branch there is nothing at that place.
+        auto* n = whole ? const_cast<node*>(from.branch(from_first, level)) : nullptr;
+        TRY(!whole ? graft_pages(first, part, from, from_first)
+            : n    ? graft_branch(first, level, n)
+                   : erase(first, part));
+        first += part;
+        from_first += part;
+        count -= part;
+    }
+    return {};
+}
+
 void page_tree::clear() noexcept {
     if (root_) drop_node(root_, height_ - 1);
     root_ = nullptr;

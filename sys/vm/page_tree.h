@@ -88,6 +88,12 @@ class page_tree {
         return walk(root_, height_ - 1, 0, first, end, root_sole(), visit);
     }
 
+    // How many pages there are in [first, first + count). Looks at leaves, not at pages.
+    k::u64 count(k::u64 first, k::u64 count) const noexcept;
+    // Makes [first, first + count) show what `from` has in [from_first, ...), in place of what is there: whole branches
+    // are shared where both lie alike, single pages elsewhere. The errors of insert(); what was not reached yet stays.
+    k::status graft(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept;
+
     bool empty() const noexcept { return !root_; }
     void clear() noexcept;
 
@@ -107,6 +113,10 @@ class page_tree {
     static k::result<node*> copy_node(const node* n, unsigned level) noexcept;
     static k::status make_own(void*& slot, unsigned level) noexcept;
     static k::status erase_below(void*& slot, unsigned level, k::u64 base, k::u64 first, k::u64 last) noexcept;
+    static k::u64 count_below(const node* n, unsigned level, k::u64 base, k::u64 first, k::u64 last) noexcept;
+    const node* branch(k::u64 index, unsigned level) const noexcept;
+    k::status graft_branch(k::u64 index, unsigned level, node* what) noexcept;
+    k::status graft_pages(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept;
     static bool has_one_holder(const node* n) noexcept { return n->holders.load(std::memory_order_acquire) == 1; }
     bool root_sole() const noexcept { return has_one_holder(root_); }
     k::status grow_to(k::u64 index) noexcept;

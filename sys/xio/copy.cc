@@ -26,7 +26,7 @@ template <class Move> moved for_each_range(slice_base::range_cursor at, k::u64 b
 
 } // namespace
 
-moved source::read_some(k::u64 offset, std::span<std::byte> to) const noexcept {
+moved source::read_some(k::u64 offset, std::span<std::byte> to, reason why) const noexcept {
     if (!contains(offset, to.size())) [[unlikely]]
         return {0, k::error::inval};
     std::byte* next = to.data();
@@ -34,14 +34,14 @@ moved source::read_some(k::u64 offset, std::span<std::byte> to) const noexcept {
         const moved m = for_each_range(cursor(offset), to.size(), [&](user_address from, k::u64 done, k::u64 bytes) {
             return memory().copy_in(next + done, from, bytes);
         });
-        note_copied(reason::kernel_read, m.bytes);
+        note_copied(why, m.bytes);
         return m;
     }
     for_each_run(walker(*this, offset, to.size()), [&](const std::byte* from, k::u64 bytes) {
         std::memcpy(next, from, bytes);
         next += bytes;
     });
-    note_copied(reason::kernel_read, to.size());
+    note_copied(why, to.size());
     return {to.size(), {}};
 }
 
@@ -49,7 +49,7 @@ k::status source::read(k::u64 offset, std::span<std::byte> to) const noexcept {
     return read_some(offset, to).status;
 }
 
-moved sink::write_some(k::u64 offset, std::span<const std::byte> from) noexcept {
+moved sink::write_some(k::u64 offset, std::span<const std::byte> from, reason why) noexcept {
     if (!contains(offset, from.size())) [[unlikely]]
         return {0, k::error::inval};
     const std::byte* next = from.data();
@@ -57,14 +57,14 @@ moved sink::write_some(k::u64 offset, std::span<const std::byte> from) noexcept 
         const moved m = for_each_range(cursor(offset), from.size(), [&](user_address to, k::u64 done, k::u64 bytes) {
             return memory().copy_out(to, next + done, bytes);
         });
-        note_copied(reason::kernel_write, m.bytes);
+        note_copied(why, m.bytes);
         return m;
     }
     for_each_run(walker(*this, offset, from.size()), [&](std::byte* to, k::u64 bytes) {
         std::memcpy(to, next, bytes);
         next += bytes;
     });
-    note_copied(reason::kernel_write, from.size());
+    note_copied(why, from.size());
     return {from.size(), {}};
 }
 

@@ -178,7 +178,7 @@ class source : public slice_base {
     // Copies bytes out. EINVAL if they do not all lie inside; EFAULT, and how far it got does not matter.
     k::status read(k::u64 offset, std::span<std::byte> to) const noexcept;
     // The same where it does.
-    moved read_some(k::u64 offset, std::span<std::byte> to) const noexcept;
+    moved read_some(k::u64 offset, std::span<std::byte> to, reason why = reason::kernel_read) const noexcept;
     // A value whose bytes start at `offset`; a copy, so that what is checked is what is used.
     template <class T>
     requires std::is_trivially_copyable_v<T> k::result<T> read_value(k::u64 offset)
@@ -230,7 +230,7 @@ class sink : public slice_base {
 
     // Copies bytes in. EINVAL if they do not all fit inside; EFAULT.
     k::status write(k::u64 offset, std::span<const std::byte> from) noexcept;
-    moved write_some(k::u64 offset, std::span<const std::byte> from) noexcept;
+    moved write_some(k::u64 offset, std::span<const std::byte> from, reason why = reason::kernel_write) noexcept;
     template <class T>
     requires std::is_trivially_copyable_v<T> k::status write_value(k::u64 offset, const T& value)
     noexcept { return write(offset, std::as_bytes(std::span(&value, 1))); }

@@ -20,6 +20,18 @@ budgets = {
     "vfork+exec+wait": 80000,
     "anonymous page fault, zeroed (16 MiB touched, per page)": 900,
     "futex thread rt": 4000,
+    "tmpfs read 1": 500,
+    "tmpfs read 4096": 900,
+    "tmpfs read 1048576": 40000,
+    "tmpfs write 1": 600,
+    "tmpfs write 1048576": 40000,
+    "tmpfs open+close": 2500,
+    "tmpfs stat": 1300,
+    "tmpfs create+unlink": 8000,
+    "tmpfs copy 16 MiB: read+write 128 KiB": 1500000,
+    "tmpfs copy 16 MiB: sendfile": 200000,
+    "tmpfs copy 16 MiB: copy_file_range": 200000,
+    "tmpfs mmap+touch 1MiB+munmap": 60000,
 }
 of_linux = {"pipe write 1MiB stream": 0.1}  # lending against copying
 of_another = {"fork+exit+wait 256MiB": ("fork+exit+wait 0MiB", 1.1)}  # a fork does not grow with what was touched

@@ -4,7 +4,8 @@
 //
 // Prints `bench NAME VALUE ns - -` with tabs between. Under QEMU's -icount the clock advances a nanosecond an
 // instruction, so the values are instructions. Each value is the median of some rounds, each the mean of many turns.
-#define _GNU_SOURCE
+#include "bench.h"
+
 #include <errno.h>
 #include <fnmatch.h>
 #include <pthread.h>
@@ -19,17 +20,17 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { rounds = 5, mib = 1 << 20, page = 4096 };
+enum { rounds = 5 };
 
 static const char* pattern = "*";
 static char* program;
 
-static void die(const char* what) {
+void die(const char* what) {
     dprintf(2, "bench: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
-static long long now_ns(void) {
+long long now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000000000LL + now.tv_nsec;
@@ -40,8 +41,7 @@ static int ascending(const void* a, const void* b) {
     return (difference > 0) - (difference < 0);
 }
 
-// run(turns, argument) does the operation so often and gives the nanoseconds that it took.
-static void measure(const char* name, long long (*run)(int turns, long argument), int turns, long argument) {
+void measure(const char* name, long long (*run)(int turns, long argument), int turns, long argument) {
     double values[rounds];
     if (fnmatch(pattern, name, 0)) return;
     run(turns / 10 + 1, argument);
@@ -51,25 +51,18 @@ static void measure(const char* name, long long (*run)(int turns, long argument)
     dprintf(1, "bench\t%s\t%.0f\tns\t-\t-\n", name, values[rounds / 2]);
 }
 
-#define TIMED(turns, ...)                                                                                              \
-    const long long begun = now_ns();                                                                                  \
-    for (int turn = 0; turn < (turns); turn++) {                                                                       \
-        __VA_ARGS__;                                                                                                   \
-    }                                                                                                                  \
-    return now_ns() - begun
-
-static char* memory(size_t bytes) {
+char* memory(size_t bytes) {
     char* at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED) die("mmap");
     return at;
 }
 
-static void reap(pid_t child) {
+void reap(pid_t child) {
     int status;
     if (waitpid(child, &status, 0) != child || status != 0) die("wait");
 }
 
-static pid_t start(void) {
+pid_t start(void) {
     const pid_t child = fork();
     if (child < 0) die("fork");
     return child;
@@ -302,5 +295,6 @@ int main(int count, char** arguments) {
     measure("thread create+join", threads, 100, 0);
     measure("signal handler round trip", signals, 500, 0);
     measure("sched_yield, a switch between two processes", yields, 1000, 0);
+    measure_files();
     return 0;
 }

@@ -1,0 +1,175 @@
+// Files in a tmpfs.
+#include "bench.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define folder "/tmp/bench"
+
+static int file_of(size_t bytes) {
+    const int fd = open(folder "/file", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0) die("open");
+    char* buffer = memory(mib);
+    memset(buffer, 1, mib);
+    for (size_t done = 0; done < bytes; done += mib)
+        if (write(fd, buffer, bytes < mib ? bytes : mib) < 0) die("write");
+    munmap(buffer, mib);
+    return fd;
+}
+
+// Each turn uses the same buffer again, and touches a page of it, as programs do.
+static long long reads(int turns, long bytes) {
+    const int fd = file_of(bytes);
+    char* buffer = memory(mib);
+    memset(buffer, 0, mib);
+    const long long begun = now_ns();
+    for (int turn = 0; turn < turns; turn++) {
+        if (pread(fd, buffer, bytes, 0) != bytes) die("read");
+        *(volatile char*)buffer = 1;
+    }
+    const long long took = now_ns() - begun;
+    munmap(buffer, mib);
+    close(fd);
+    return took;
+}
+
+static long long writes(int turns, long bytes) {
+    const int fd = file_of(bytes);
+    char* buffer = memory(mib);
+    memset(buffer, 2, mib);
+    const long long begun = now_ns();
+    for (int turn = 0; turn < turns; turn++) {
+        if (pwrite(fd, buffer, bytes, 0) != bytes) die("write");
+        *(volatile char*)buffer = 1;
+    }
+    const long long took = now_ns() - begun;
+    munmap(buffer, mib);
+    close(fd);
+    return took;
+}
+
+// All of the buffer is written anew before each turn.
+static long long writes_anew(int turns, long bytes) {
+    const int fd = file_of(bytes);
+    char* buffer = memory(mib);
+    const long long begun = now_ns();
+    for (int turn = 0; turn < turns; turn++) {
+        for (long at = 0; at < bytes; at += page)
+            *(volatile char*)(buffer + at) = (char)turn;
+        if (pwrite(fd, buffer, bytes, 0) != bytes) die("write");
+    }
+    const long long took = now_ns() - begun;
+    munmap(buffer, mib);
+    close(fd);
+    return took;
+}
+
+// All that was read is looked at.
+static long long reads_and_looks(int turns, long bytes) {
+    const int fd = file_of(bytes);
+    char* buffer = memory(mib);
+    const long long begun = now_ns();
+    for (int turn = 0; turn < turns; turn++) {
+        if (pread(fd, buffer, bytes, 0) != bytes) die("read");
+        for (long at = 0; at < bytes; at += page)
+            (void)*(volatile char*)(buffer + at);
+    }
+    const long long took = now_ns() - begun;
+    munmap(buffer, mib);
+    close(fd);
+    return took;
+}
+
+static long long maps_and_touches(int turns, long unused) {
+    const int fd = file_of(mib);
+    const long long begun = now_ns();
+    for (int turn = 0; turn < turns; turn++) {
+        const char* at = mmap(NULL, mib, PROT_READ, MAP_SHARED, fd, 0);
+        if (at == MAP_FAILED) die("mmap");
+        for (long offset = 0; offset < mib; offset += page)
+            (void)*(volatile const char*)(at + offset);
+        munmap((void*)at, mib);
+    }
+    const long long took = now_ns() - begun;
+    close(fd);
+    return took;
+}
+
+static long long opens(int turns, long unused) {
+    close(file_of(page));
+    TIMED(turns, close(open(folder "/file", O_RDONLY)));
+}
+
+static long long stats(int turns, long unused) {
+    struct stat s;
+    close(file_of(page));
+    TIMED(turns, if (stat(folder "/file", &s)) die("stat"));
+}
+
+static long long creates(int turns, long unused) {
+    TIMED(turns, close(open(folder "/fresh", O_WRONLY | O_CREAT | O_EXCL, 0600)); if (unlink(folder "/fresh")) die("unlink"));
+}
+
+enum copy_kind { by_read_and_write, by_sendfile, by_range };
+
+static void copy(int from, int to, enum copy_kind how, char* buffer) {
+    enum { all = 16 * mib, piece = 128 << 10 };
+    lseek(from, 0, SEEK_SET);
+    lseek(to, 0, SEEK_SET);
+    for (ssize_t done = 0, part; done < all; done += part) {
+        switch (how) {
+        case by_read_and_write:
+            part = read(from, buffer, piece);
+            if (part > 0 && write(to, buffer, part) != part) die("write");
+            break;
+        case by_sendfile: part = sendfile(to, from, NULL, all - done); break;
+        default: part = copy_file_range(from, NULL, to, NULL, all - done, 0); break;
+        }
+        if (part <= 0) die("copy");
+    }
+}
+
+static long long copies_of_files(int turns, long how) {
+    const int from = file_of(16 * mib), to = open(folder "/copy", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    char* buffer = memory(mib);
+    memset(buffer, 0, mib);
+    const long long begun = now_ns();
+    for (int turn = 0; turn < turns; turn++)
+        copy(from, to, how, buffer);
+    const long long took = now_ns() - begun;
+    munmap(buffer, mib);
+    close(from);
+    close(to);
+    unlink(folder "/copy");
+    return took;
+}
+
+void measure_files(void) {
+    mkdir(folder, 0700);
+    const int mounted = mount("tmpfs", folder, "tmpfs", 0, "") == 0;
+    measure("tmpfs write 1", writes, 1000, 1);
+    measure("tmpfs write 4096", writes, 1000, page);
+    measure("tmpfs write 65536", writes, 200, 64 << 10);
+    measure("tmpfs write 1048576", writes, 20, mib);
+    measure("tmpfs write 1048576, rewritten", writes_anew, 20, mib);
+    measure("tmpfs read 1", reads, 1000, 1);
+    measure("tmpfs read 4096", reads, 1000, page);
+    measure("tmpfs read 65536", reads, 200, 64 << 10);
+    measure("tmpfs read 1048576", reads, 20, mib);
+    measure("tmpfs read 1048576, looked at", reads_and_looks, 20, mib);
+    measure("tmpfs mmap+touch 1MiB+munmap", maps_and_touches, 20, 0);
+    measure("tmpfs open+close", opens, 500, 0);
+    measure("tmpfs stat", stats, 500, 0);
+    measure("tmpfs create+unlink", creates, 300, 0);
+    measure("tmpfs copy 16 MiB: read+write 128 KiB", copies_of_files, 3, by_read_and_write);
+    measure("tmpfs copy 16 MiB: sendfile", copies_of_files, 3, by_sendfile);
+    measure("tmpfs copy 16 MiB: copy_file_range", copies_of_files, 3, by_range);
+    unlink(folder "/file");
+    if (mounted) umount(folder);
+    rmdir(folder);
+}
