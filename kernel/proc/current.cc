@@ -34,7 +34,8 @@ void signal_self(int number) noexcept {
 void signal_group(int number_of_group, int number) noexcept {
     lwkt::token_hold hold(tree);
     if (group* g = find_group(number_of_group))
-        for_each_member(*g, [&](process& p) { (void)send_signal(p, signal_info::of_kernel(number)); });
+        for_each_member(*g, [&](process& p)
+                                NO_THREAD_SAFETY_ANALYSIS { (void)send_to_member(p, signal_info::of_kernel(number)); });
 }
 
 } // namespace proc

@@ -224,6 +224,7 @@ void commit(thread& t, built& fresh, k::ref<held_program> program, std::string_v
     t.user.reset(fresh.start.entry, fresh.start.stack);
     lwkt::token_hold hold(tree);
     p.has_run_exec = true;
+    p.execs++;
     p.exit_signal = sig_chld;
 }
 

@@ -92,9 +92,9 @@ bool has_stopped_member(group& g) REQUIRES(tree) {
 // Nobody can continue these any more: they are told, and go on.
 void release_if_orphaned(group& g) REQUIRES(tree) {
     if (!is_orphaned(g) || !has_stopped_member(g)) return;
-    for_each_member(g, [](process& p) {
-        send_signal(p, sig_hup);
-        send_signal(p, sig_cont);
+    for_each_member(g, [](process& p) NO_THREAD_SAFETY_ANALYSIS {
+        (void)send_to_member(p, signal_info::of_kernel(sig_hup));
+        (void)send_to_member(p, signal_info::of_kernel(sig_cont));
     });
 }
 
@@ -150,10 +150,12 @@ void report_exit(process& p) noexcept {
     process& parent = *p.parent;
     const int status = p.exit_status;
     const bool killed = status & 0x7f;
-    if (p.exit_signal)
-        send_child_signal(parent, p, p.exit_signal, killed ? cld_killed : cld_exited,
+    // The signal was agreed on with the program that the parent ran then; another one knows of SIGCHLD only.
+    const int signal = p.parents_execs == parent.execs ? p.exit_signal : static_cast<int>(sig_chld);
+    if (signal)
+        send_child_signal(parent, p, signal, killed ? cld_killed : cld_exited,
                           killed ? status & 0x7f : status >> 8 & 0xff);
-    const bool nobody_waits = p.exit_signal == sig_chld && disowns_children(parent);
+    const bool nobody_waits = signal == sig_chld && disowns_children(parent);
     if (nobody_waits) reap(p);
     parent.child_queue.wake_all(); // also if it was reaped: there may be no child left to wait for
 }

@@ -126,7 +126,7 @@ bool is_ending(process& p) {
     return p.ending;
 }
 
-k::result<k::ref<thread>> make_process(thread& maker, const clone_request& what) {
+k::result<k::ref<thread>> make_process(thread& maker, const clone_request& what, const birth& before) {
     process& parent = maker.owner;
     {
         lwkt::token_hold hold(tree);
@@ -155,11 +155,33 @@ k::result<k::ref<thread>> make_process(thread& maker, const clone_request& what)
 
     child->payer = parent.payer.share();
     join(*child, parent.group.share());
-    process* of = what.flags & clone_parent ? parent.parent : &parent;
-    set_parent(*child, of ? of : &parent);
+    const bool is_sibling = (what.flags & clone_parent) && parent.parent;
+    set_parent(*child, is_sibling ? parent.parent : &parent);
+    child->parents_execs = is_sibling ? parent.parents_execs : parent.execs;
     enter(*held.release());
     (void)add_to_process(*made);
     enter(*made);
+    for (signal_set left = before.missed; !left.empty(); left.remove(left.lowest()))
+        (void)send_signal(*child, signal_info::of_sender(left.lowest(), si_user, 0, 0));
+    return made;
+}
+
+// No signal is lost: what came before the birth began, the maker takes first; what comes from then on to it as one of
+// several, the child gets too.
+k::result<k::ref<thread>> give_birth(thread& maker, const clone_request& what) {
+    process& parent = maker.owner;
+    birth mine;
+    {
+        lwkt::token_hold hold(tree);
+        mine.next = parent.births;
+        parent.births = &mine;
+    }
+    auto made = interrupted() ? k::error::intr : make_process(maker, what, mine);
+    lwkt::token_hold hold(tree);
+    birth** at = &parent.births;
+    while (*at != &mine)
+        at = &(*at)->next;
+    *at = mine.next;
     return made;
 }
 
@@ -182,7 +204,7 @@ k::result<int> clone(thread& maker, const clone_request& what) noexcept {
         if (!lease) return k::error::nomem;
     }
     const bool is_process = !(what.flags & clone_thread);
-    k::ref<thread> made = is_process ? TRY(make_process(maker, what)) : TRY(make_thread(maker, what));
+    k::ref<thread> made = is_process ? TRY(give_birth(maker, what)) : TRY(make_thread(maker, what));
     const int number = made->tid;            // it may be gone soon
     made->slice_cycles = lwkt::slice_used(); // who makes many gets no more of the CPU
     made->lease = lease.share();

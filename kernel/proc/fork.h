@@ -36,7 +36,8 @@ struct clone_request {
 
 // Makes a thread or a process after the running thread, which it returns twice from. Returns the number. With
 // clone_vfork: when the child is done with the memory. EINVAL: a combination that makes no sense or that is not
-// supported; EAGAIN: no number or over RLIMIT_NPROC; ENOMEM; EINTR: the process is about to end.
+// supported; EAGAIN: no number or over RLIMIT_NPROC; ENOMEM; EINTR: a signal is to be taken first, or the process is
+// about to end. Thread context.
 k::result<int> clone(thread& maker, const clone_request& what) noexcept;
 
 // A process without a parent and its one thread, with nothing in it yet but a place, entered in the tables. For init.

@@ -49,6 +49,9 @@ template <class Visit> void for_each_member(group& of, Visit visit) noexcept REQ
         visit(p);
 }
 
+// Sends a signal as to one of several processes: those that it is just making get it, too. Thread context.
+k::status send_to_member(process& to, const signal_info& info) noexcept REQUIRES(tree);
+
 // setpgid(): puts a process (0: `caller`), itself or its child, into a group of its session or one of its own. ESRCH,
 // EACCES, EPERM, ENOMEM.
 k::status set_group(process& caller, int pid, int number) noexcept;

@@ -40,6 +40,13 @@ usage usage_of(const thread& t) noexcept;
 
 enum class life : k::u8 { alive, zombie, gone };
 
+// A process in the making is no member of its group yet: it misses what is sent to its maker as to one of several, and
+// gets it when it is one. Guarded by `tree`.
+struct birth {
+    signal_set missed{};
+    birth* next = nullptr;
+};
+
 class process final : public k::counted<process> {
   public:
     const int pid;
@@ -67,6 +74,9 @@ class process final : public k::counted<process> {
     bool has_run_exec GUARDED_BY(tree) = false;   // since its fork: setpgid() by the parent is too late
     bool adopts_orphans GUARDED_BY(tree) = false; // PR_SET_CHILD_SUBREAPER
     int exit_signal GUARDED_BY(tree) = sig_chld;  // what the parent gets when it ends; 0: nothing
+    k::u32 execs GUARDED_BY(tree) = 0;            // how often it has become another program
+    k::u32 parents_execs GUARDED_BY(tree) = 0;    // the parent's when this one was made; of no meaning in adopted ones
+    birth* births GUARDED_BY(tree) = nullptr;     // its children in the making
     int parent_death_signal GUARDED_BY(tree) = 0; // PR_SET_PDEATHSIG
     lwkt::wait_queue child_queue;                 // its threads sleep here for children
 

@@ -104,8 +104,10 @@ class delivery {
 
     void call_handler(const taken& t) noexcept {
         if (call_was_interrupted(thread_, registers_)) {
-            const bool restarts = thread_.call->after_signal == syscalls::restarts && !mine_.call_ends_after_handler_;
-            if (restarts && (t.action.flags & sa_restart)) begin_call_anew(thread_, registers_);
+            const syscalls::on_signal after = thread_.call->after_signal;
+            const bool restarts = after == syscalls::restarts && !mine_.call_ends_after_handler_;
+            if (after == syscalls::starts_over || (restarts && (t.action.flags & sa_restart)))
+                begin_call_anew(thread_, registers_);
         }
         thread_.call = nullptr;
         thread_.restart_deadline = 0;

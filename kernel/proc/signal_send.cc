@@ -272,6 +272,15 @@ void send_signal(process& to, int number) noexcept {
     (void)to.signals.post(signal_info::of_kernel(number));
 }
 
+k::status send_to_member(process& to, const signal_info& info) noexcept {
+    for (birth* b = to.births; b; b = b->next) {
+        if (info.number == sig_cont) b->missed = b->missed.without(stop_signals);
+        if (stop_signals.has(info.number)) b->missed.remove(sig_cont);
+        b->missed.add(info.number);
+    }
+    return send_signal(to, info);
+}
+
 k::status send_to_thread(thread& to, const signal_info& info, posting how) noexcept {
     return to.owner.signals.post_to(to.signals, info, how);
 }

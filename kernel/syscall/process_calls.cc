@@ -277,9 +277,9 @@ k::result<k::u64> sys_setsid() {
 
 constexpr entry entries[] = {
     call<sys_getpid>(39, "getpid"),
-    call<sys_clone>(56, "clone", ends, "no namespaces, no pidfd; FS and SIGHAND only for threads"),
-    call<sys_fork>(57, "fork"),
-    call<sys_vfork>(58, "vfork"),
+    call<sys_clone>(56, "clone", starts_over, "no namespaces, no pidfd; FS and SIGHAND only for threads"),
+    call<sys_fork>(57, "fork", starts_over),
+    call<sys_vfork>(58, "vfork", starts_over),
     call<sys_execve>(59, "execve", ends, "programs of the boot archive; set-id bits are ignored"),
     call<sys_exit>(60, "exit"),
     call<sys_wait4>(61, "wait4", restarts),
@@ -294,7 +294,7 @@ constexpr entry entries[] = {
     call<sys_exit_group>(231, "exit_group"),
     call<sys_waitid>(247, "waitid", restarts, "no P_PIDFD"),
     call<sys_execveat>(322, "execveat", ends, "paths only, no descriptors"),
-    call<sys_clone3>(435, "clone3", ends, "as clone; no set_tid, no cgroup"),
+    call<sys_clone3>(435, "clone3", starts_over, "as clone; no set_tid, no cgroup"),
 };
 
 } // namespace

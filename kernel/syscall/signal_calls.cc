@@ -179,7 +179,11 @@ struct several {
     k::error why = k::error::srch;
 
     void send(process& to) noexcept REQUIRES(proc::tree) {
-        auto done = send_checked(to, info, proc::posting::normal);
+        k::status done;
+        if (!may_signal(to, info.number))
+            done = k::error::perm;
+        else if (info.number)
+            done = send_to_member(to, info);
         if (done)
             sent = true;
         else

@@ -46,8 +46,9 @@ struct user_text {
 
 // What to do when a signal ended the call (EINTR) and the handler wants SA_RESTART, or no handler ran.
 enum class on_signal : k::u8 {
-    restarts, // begins anew, also after a handler with SA_RESTART
-    ends,     // EINTR after any handler, begins anew if none ran
+    restarts,    // begins anew, also after a handler with SA_RESTART
+    ends,        // EINTR after any handler, begins anew if none ran
+    starts_over, // begins anew whatever the handler says: the signal came before the call
 };
 using enum on_signal;
 

@@ -24,6 +24,15 @@ std::string arguments_of(const syscalls::entry& e) {
     return text;
 }
 
+const char* restarts_of(const syscalls::entry& e) {
+    switch (e.after_signal) {
+    case syscalls::restarts: return "yes";
+    case syscalls::starts_over: return "always";
+    case syscalls::ends: return "";
+    }
+    return "?";
+}
+
 constexpr const char* head_of_page = R"(# System calls
 
 Printed from the table (`kernel/syscall/table.h`) by `nutcracker-syscalls`, which the host port builds; a test
@@ -31,7 +40,7 @@ compares. Numbers, arguments and error numbers are Linux's for x86-64. A number 
 leaves a line in the log, the first ten times and then once a second. The option `strace` (or `strace=PID`) on the
 kernel's command line shows each call on the serial line.
 
-"Restarts": begins anew after a signal handler with SA_RESTART; the others answer EINTR then.
+"Restarts": begins anew after a signal handler with SA_RESTART ("always": after any); the others answer EINTR then.
 
 | number | name | arguments | restarts | left out |
 | ---: | --- | --- | --- | --- |)";
@@ -47,8 +56,7 @@ int main() {
         if (!e) continue;
         count++;
         std::printf("| %u | %.*s | %s | %s | %.*s |\n", number, static_cast<int>(e->name.size()), e->name.data(),
-                    arguments_of(*e).c_str(), e->after_signal == syscalls::restarts ? "yes" : "",
-                    static_cast<int>(e->note.size()), e->note.data());
+                    arguments_of(*e).c_str(), restarts_of(*e), static_cast<int>(e->note.size()), e->note.data());
     }
     std::printf("\n%u calls.\n", count);
 }

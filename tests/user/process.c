@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 static void fork_gives_two(void) {
     int* sum = shared(page);
@@ -395,6 +396,11 @@ static void clone3_and_clone_make_processes(void) {
     CHECK_EQ(EXIT_STATUS(child), 7);
     CHECK_ERROR(syscall(SYS_clone3, &wanted, 8), EINVAL);
     CHECK_ERROR(syscall(SYS_clone3, 8, sizeof wanted), EFAULT);
+    wanted.flags = CLONE_PARENT; // whose end is told as that of its maker
+    CHECK_ERROR(syscall(SYS_clone3, &wanted, sizeof wanted), EINVAL);
+    wanted.exit_signal = 65;
+    wanted.flags = 0;
+    CHECK_ERROR(syscall(SYS_clone3, &wanted, sizeof wanted), EINVAL);
     CHECK_ERROR(syscall(SYS_clone, 0x10000 /* CLONE_THREAD alone */, 0, 0, 0, 0), EINVAL);
 }
 
@@ -405,10 +411,97 @@ static void the_exit_of_a_thread_leader_waits_for_all(void) {
     CHECK_EQ(EXIT_STATUS(child), 3);
 }
 
+// Lets a child end that reads from the pipe, and gives the signal that tells so.
+static int signal_of_child(int pipe_end) {
+    const struct timespec patience = {.tv_sec = 60};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGUSR1);
+    CHECK(close(pipe_end) == 0);
+    const int number = sigtimedwait(&set, NULL, &patience);
+    int status;
+    CHECK(waitpid(-1, &status, __WALL) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 5);
+    return number;
+}
+
+static void who_has_become_another_program_hears_of_sigchld_only(void) {
+    static const int signals[] = {SIGUSR1, SIGCHLD, 0};
+    sigset_t set;
+    sigfillset(&set);
+    CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+    for (int turn = 0; turn < 4; turn++) {
+        const int number = signals[turn % 3], with_exec = turn != 3;
+        IN_CHILD(parent) {
+            int ends[2];
+            char text[20], byte;
+            CHECK(pipe(ends) == 0);
+            const long child = syscall(SYS_clone, number, 0, 0, 0, 0);
+            if (child == 0) {
+                close(ends[1]);
+                _exit(read(ends[0], &byte, 1) == 0 ? 5 : 6);
+            }
+            CHECK(child > 0);
+            snprintf(text, sizeof text, "%d", ends[1]);
+            if (with_exec) exec_self("--child-signal", text);
+            _exit(signal_of_child(ends[1]));
+        }
+        CHECK_EQ(EXIT_STATUS(parent), with_exec ? SIGCHLD : number);
+    }
+}
+
+static void count_alarm(int number) {}
+
+static void fork_is_never_interrupted(void) {
+    const struct itimerval often = {{0, 1000}, {0, 1000}};
+    struct sigaction action = {.sa_handler = count_alarm}; // without SA_RESTART
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    for (int turn = 0; turn < 300; turn++) {
+        IN_CHILD(child) _exit(9);
+        int status;
+        while (waitpid(child, &status, 0) < 0)
+            CHECK_EQ(errno, EINTR);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 9);
+    }
+}
+
+static void a_signal_to_a_group_misses_nobody(void) {
+    volatile int* forks = shared(page);
+    CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+    for (int turn = 0; turn < 100; turn++) {
+        *forks = 0;
+        IN_CHILD(maker) {
+            CHECK(setpgid(0, 0) == 0);
+            for (int at = 0; at < 500; at++) {
+                if (syscall(SYS_fork) == 0) // libc's would hold signals back a little longer
+                    for (;;)
+                        pause();
+                ++*forks;
+            }
+            for (;;)
+                pause();
+        }
+        while (*forks < 1 + turn % 7)
+            ;
+        CHECK(kill(-maker, SIGTERM) == 0);
+        CHECK_EQ(KILLED_BY(maker), SIGTERM);
+        const long long begun = now_ns();
+        for (pid_t ended = 0; ended >= 0; ended = waitpid(-1, NULL, WNOHANG))
+            if (now_ns() - begun > 20000000000LL) {
+                note("turn %d, %d were made", turn, *forks);
+                kill(-maker, SIGKILL);
+                CHECK(!"all have ended");
+            }
+        CHECK_EQ(errno, ECHILD);
+    }
+}
+
 // What this program does when a test has started it anew.
 static int started_again(int count, char** arguments) {
     if (!strcmp(arguments[1], "--status")) return atoi(arguments[2]);
     if (!strcmp(arguments[1], "--length")) return (strlen(arguments[2]) + 1) % 251;
+    if (!strcmp(arguments[1], "--child-signal")) return signal_of_child(atoi(arguments[2]));
     if (!strcmp(arguments[1], "--pid")) return atoi(arguments[2]) != getpid() || getpgrp() != getpid();
     if (!strcmp(arguments[1], "--environment")) {
         CHECK(count == 4 && !strcmp(arguments[2], "") && !strcmp(arguments[3], "two words"));
@@ -453,6 +546,9 @@ static const struct tap_test tests[] = {
     T(orphans_get_a_new_parent),
     T(a_subreaper_adopts_orphans),
     T(a_sibling_brings_no_signal_of_its_own),
+    T(who_has_become_another_program_hears_of_sigchld_only),
+    T(fork_is_never_interrupted),
+    T(a_signal_to_a_group_misses_nobody),
     T(a_parents_death_is_told),
     T(groups_are_signalled_together),
     T(sessions_have_one_leader),
