@@ -68,17 +68,20 @@ bool is_user_range(u64 va, std::size_t pages) {
 // that map, op.table() for those that lead on, to say whether to descend. True if any of the calls was.
 template <unsigned Level, class Op> bool over_range(u64* table, u64 va, u64 end, Op& op) {
     bool any = false;
-    for (u64 next; va < end; va = next) {
-        next = std::min(end, k::align_down(va, span_of(Level)) + span_of(Level));
-        u64& entry = table[index_of(va, Level)];
-        const u64 value = load(entry);
-        if (!(value & present)) continue;
-        if constexpr (Level == 0) {
-            any |= op.page(entry, value);
-        } else if (value & large) {
-            any |= op.page(entry, value);
-        } else if (op.table(entry, value, next - va == span_of(Level), any)) {
-            any |= over_range<Level - 1>(table_at(value), va, next, op);
+    if constexpr (Level == 0) {
+        u64* const first = &table[index_of(va, 0)];
+        for (u64 *entry = first, *const stop = first + ((end - va) >> page_shift); entry != stop; entry++)
+            if (const u64 value = load(*entry); value & present) any |= op.page(*entry, value);
+    } else {
+        for (u64 next; va < end; va = next) {
+            next = std::min(end, k::align_down(va, span_of(Level)) + span_of(Level));
+            u64& entry = table[index_of(va, Level)];
+            const u64 value = load(entry);
+            if (!(value & present)) continue;
+            if (value & large)
+                any |= op.page(entry, value);
+            else if (op.table(entry, value, next - va == span_of(Level), any))
+                any |= over_range<Level - 1>(table_at(value), va, next, op);
         }
     }
     return any;

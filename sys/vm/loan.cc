@@ -1,9 +1,11 @@
-// Law 3 for loans: writing is taken away from a page, and every CPU knows, before the loan's pin makes it one that
-// others see. From then on a write gets a copy (fault.cc); once the pin is gone, it just gets its right back.
+// Law 3 for loans: writing is taken away from a page, and every CPU knows, before the loan makes it one that others
+// see. From then on a write gets a copy (fault.cc); once the pin is gone, it just gets its right back.
 #include "sys/vm/loan_priv.h"
 #include "sys/xio/walk.h"
 
 #include "kernel/mem/slab.h"
+
+#include <optional>
 
 namespace vm {
 
@@ -99,94 +101,105 @@ class loan_builder {
         return {};
     }
 
-    // Step two, without blocking once the tokens are held: all pages from `first` to `end` or to where the mapping
-    // ends, or none. Returns where it came to. EBUSY: something is not there.
+    // Step two, without blocking once the tokens are held: the pages from `first` to `end`, as far as the mapping goes
+    // and they can be lent. Returns where it came to. Nothing at all: EBUSY if it is not there, EAGAIN if it cannot be
+    // lent so.
     k::result<user_address> pin(user_address first, user_address end, k::u64 offset, k::u64 left) noexcept {
         lwkt::token_hold hold(space_.token_);
         entry* e = space_.entry_at(first);
         if (!e || !(e->access & (fills() ? arch::user_write : arch::user_read))) return k::error::busy;
         end = std::min(end, e->end);
         k::ref<object> backing = e->shown() ? k::ref<object>::to(*e->shown()) : k::ref<object>();
-        if (!backing) {
-            TRY(pin_locked(*e, nullptr, first, end, offset, left));
-            return end;
-        }
+        if (!backing) return pin_locked(*e, nullptr, first, end, offset, left);
         const k::u64 generation = space_.generation_;
         lwkt::token_hold backing_hold(backing->token_);
         if (space_.generation_ != generation) return k::error::busy;
-        TRY(pin_locked(*e, backing.get(), first, end, offset, left));
-        return end;
+        return pin_locked(*e, backing.get(), first, end, offset, left);
     }
 
-    k::status pin_locked(entry& e, object* backing, user_address first, user_address end, k::u64 offset,
-                         k::u64 left) noexcept {
-        const k::u64 pages = pages_in(end - first);
-        k::status good;
-        for_each_page(e, backing, first, pages, [&](found_page found, bool own) {
-            good = lendable(found, own, backing);
-            return good.has_value();
-        });
-        if (!good) return good;
-        if (is_stable()) { // before any of them is seen by one more
-            if (backing)
-                backing->write_protect_everywhere(e.is_shared() ? e.index_of(first) : e.under_index_of(first), pages);
-            if (!e.is_shared()) flush_cpus(space_.pmap_.write_protect(first, pages), first, pages);
-        }
+    // Pins come first and protection second, with the tokens held all the time: nobody else can look at the pages in
+    // between, and the bytes are promised to stay only once this has returned.
+    k::result<user_address> pin_locked(entry& e, object* backing, user_address first, user_address end, k::u64 offset,
+                                       k::u64 left) noexcept {
         page* some[batch];
         std::size_t count = 0;
+        user_address reached = first;
         auto give = [&] {
             const k::u64 bytes = std::min<k::u64>((count << arch::page_shift) - offset, left);
             list_.add_pages({some, count}, offset, bytes);
             left -= bytes;
             offset = 0;
+            reached += count << arch::page_shift;
             count = 0;
         };
-        for_each_page(e, backing, first, pages, [&](found_page found, bool) {
-            some[count++] = found.p ? found.p : zero_page();
+        std::optional<k::error> refused;
+        auto take = [&](page* p) {
+            some[count++] = p;
             if (count == batch) give();
             return true;
-        });
+        };
+        if (fills()) {
+            for_each_page<found_page>(e, backing, first, pages_in(end - first), [&](found_page found, bool own) {
+                if (own && found.sole) return take(found.p);
+                refused = k::error::busy;
+                return false;
+            });
+        } else {
+            for_each_page<page*>(e, backing, first, pages_in(end - first), [&](page* p, bool) {
+                if (!p && !backing) p = zero_page();
+                if (p && !cannot_stay(p)) [[likely]]
+                    return take(p);
+                refused = p ? k::error::again : k::error::busy;
+                return false;
+            });
+        }
         if (count) give();
-        return {};
+        if (reached == first) return refused.value_or(k::error::busy);
+        if (is_stable()) protect(e, backing, first, pages_in(reached - first));
+        return reached;
+    }
+
+    // Whoever fills the page changes it: no promise can be given.
+    bool cannot_stay(const page* p) const noexcept { return is_stable() && p->holds.count(hold::sink_pin); }
+
+    void protect(entry& e, object* backing, user_address first, k::u64 pages) noexcept {
+        if (backing)
+            backing->write_protect_everywhere(e.is_shared() ? e.index_of(first) : e.under_index_of(first), pages);
+        if (!e.is_shared()) flush_cpus(space_.pmap_.write_protect(first, pages), first, pages);
     }
 
     // visit(found, own) for each page of a mapping in order, whether it is there or not, until it returns false. `own`:
-    // it is the entry's to write.
-    template <class Visit>
+    // it is the entry's to write. Found is what page_tree::for_each() gives.
+    template <class Found, class Visit>
     void for_each_page(const entry& e, object* backing, user_address first, k::u64 pages, Visit visit) noexcept {
         if (!backing || e.is_shared()) {
             if (!e.what) {
-                while (pages && visit(found_page{}, false))
+                while (pages && visit(Found{}, false))
                     pages--;
                 return;
             }
             k::u64 next = e.index_of(first);
             const k::u64 end = next + pages;
-            const bool all = e.what->tree_.for_each(next, pages, [&](k::u64 index, found_page found) {
+            const bool all = e.what->tree_.for_each(next, pages, [&](k::u64 index, Found found) {
                 for (; next < index; next++)
-                    if (!visit(found_page{}, false)) return false;
+                    if (!visit(Found{}, false)) return false;
                 next++;
                 return visit(found, true);
             });
             for (; all && next < end; next++)
-                if (!visit(found_page{}, false)) return;
+                if (!visit(Found{}, false)) return;
             return;
         }
         for (user_address at = first; pages; pages--, at += arch::page_size) {
             found_page found = e.what ? e.what->tree_.find(e.index_of(at)) : found_page{};
             const bool own = found.p;
             if (!own) found = backing->tree_.find(e.under_index_of(at));
-            if (!visit(found, own)) return;
+            if constexpr (std::is_same_v<Found, page*>) {
+                if (!visit(found.p, own)) return;
+            } else if (!visit(found, own)) {
+                return;
+            }
         }
-    }
-
-    // EBUSY: it must be faulted in; EAGAIN: it cannot be lent so.
-    k::status lendable(found_page found, bool own, const object* backing) const noexcept {
-        if (fills()) return own && found.sole ? k::status() : k::error::busy;
-        if (!found.p) return backing ? k::status(k::error::busy) : k::status(); // zeroes
-        // Whoever fills the page changes it: no promise can be given.
-        if (is_stable() && found.p->holds.count(hold::sink_pin)) return k::error::again;
-        return {};
     }
 
     space& space_;

@@ -82,6 +82,7 @@ class page_tree {
     k::status erase(k::u64 first, k::u64 count) noexcept;
 
     // The pages in [first, first + count) in order: visit(index, found) until it returns false. True if it never did.
+    // For who does not ask whether they are sole: visit(index, page), which is cheaper.
     template <class Visit> bool for_each(k::u64 first, k::u64 count, Visit visit) const noexcept {
         if (!root_ || !count) return true;
         const k::u64 end = count > max_index - first ? max_index : first + count - 1;
@@ -140,7 +141,11 @@ class page_tree {
             if (!n->slots[slot]) continue;
             if (level == 0) {
                 auto* p = static_cast<page*>(n->slots[slot]);
-                if (!visit(at, found_page{p, sole && page_sole(p)})) return false;
+                if constexpr (std::is_invocable_v<Visit&, k::u64, page*>) {
+                    if (!visit(at, p)) return false;
+                } else if (!visit(at, found_page{p, sole && page_sole(p)})) {
+                    return false;
+                }
             } else {
                 auto* child = static_cast<node*>(n->slots[slot]);
                 if (!walk(child, level - 1, at, first, last, sole && has_one_holder(child), visit)) return false;
