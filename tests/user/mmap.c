@@ -378,6 +378,24 @@ static void memory_files_are_shared(void) {
     CHECK_EQ(two[3], 42);
 }
 
+// The bytes of a call lie in the very file that it moves them to or from; pages may not be there yet.
+static void a_file_is_written_from_and_read_into_its_own_mapping(void) {
+    enum { pages = 32, half = pages / 2 * page };
+    const int file = syscall(SYS_memfd_create, "test", 0);
+    CHECK(file >= 0 && ftruncate(file, 2 * half) == 0);
+    char* memory = mmap(NULL, 2 * half, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    CHECK(memory != MAP_FAILED);
+    for (int at = 0; at < half; at++)
+        memory[at] = at * 7 + at / page;
+    CHECK_EQ(pwrite(file, memory, half, half), half);
+    CHECK(!memcmp(memory, memory + half, half));
+    memset(memory, 0, half);
+    CHECK_EQ(pread(file, memory, half, half), half);
+    CHECK(!memcmp(memory, memory + half, half));
+    CHECK_EQ(pwrite(file, memory, half, 0), half); // each byte onto itself
+    CHECK(!memcmp(memory, memory + half, half));
+}
+
 static void memory_files_end(void) {
     const int file = syscall(SYS_memfd_create, "test", 0);
     CHECK(file >= 0);
@@ -471,6 +489,7 @@ static const struct tap_test tests[] = {
     T(address_space_runs_out),
     T(memory_runs_out),
     T(memory_files_are_shared),
+    T(a_file_is_written_from_and_read_into_its_own_mapping),
     T(memory_files_end),
     T(neighbours_split_and_merge),
     T(places_are_random),

@@ -2,6 +2,7 @@
 // writer's memory after write() has returned. Large aligned writes lend their pages: nobody may notice.
 #include "tests/user/tap.h"
 
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 
@@ -304,6 +305,36 @@ static void a_buffer_may_vanish_at_once(void) {
         close(ends.in);
         close(ends.out);
     }
+}
+
+static volatile int over;
+static void* unmap_again_and_again(void* buffer) {
+    while (!over) {
+        munmap(buffer, 65536);
+        CHECK(mmap(buffer, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == buffer);
+        memset(buffer, 0x11, 65536);
+    }
+    return NULL;
+}
+
+static void a_buffer_may_vanish_meanwhile(void) {
+    struct two ends = make_pipe();
+    char *buffer = anonymous(65536), *to = anonymous(65536);
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, unmap_again_and_again, buffer), 0);
+    for (int turn = 0; turn < 300; turn++) {
+        const ssize_t written = write(ends.in, buffer, 65536);
+        CHECK(written > 0 || errno == EFAULT);
+        for (ssize_t have = 0; have < written;) {
+            const ssize_t count = read(ends.out, to, written - have);
+            CHECK(count > 0);
+            for (ssize_t at = 0; at < count; at++)
+                CHECK(to[at] == 0 || to[at] == 0x11); // nobody else's bytes
+            have += count;
+        }
+    }
+    over = 1;
+    CHECK_EQ(pthread_join(thread, NULL), 0);
 }
 
 static void a_writer_may_end_at_once(void) {
@@ -719,9 +750,10 @@ static void random_loans_match_a_model(void) {
 TAP_MAIN(T(all_sizes_arrive), T(random_sizes_match), T(small_writes_do_not_mix), T(the_end_is_seen), T(nobody_reads),
          T(wrong_ends_are_refused), T(without_blocking), T(a_blocked_write_can_be_interrupted),
          T(a_buffer_may_be_changed_at_once), T(a_buffer_may_be_changed_while_another_reads),
-         T(a_buffer_may_vanish_at_once), T(a_writer_may_end_at_once), T(a_fork_between_write_and_read),
-         T(one_buffer_in_two_pipes), T(shared_memory_through_a_pipe), T(a_read_only_buffer),
-         T(what_was_read_is_the_readers_own), T(two_readers_get_each_byte_once), T(vectors_are_gathered),
-         T(a_long_chain), T(lent_pages_are_bounded), T(what_nobody_reads_for_long_is_the_writers_again),
-         T(a_stopped_reader_holds_nobodys_memory), T(what_a_writer_left_behind_can_be_read_long_after),
-         T(readers_come_when_loans_end), T(sizes_can_be_asked_and_set), T(random_loans_match_a_model))
+         T(a_buffer_may_vanish_at_once), T(a_buffer_may_vanish_meanwhile), T(a_writer_may_end_at_once),
+         T(a_fork_between_write_and_read), T(one_buffer_in_two_pipes), T(shared_memory_through_a_pipe),
+         T(a_read_only_buffer), T(what_was_read_is_the_readers_own), T(two_readers_get_each_byte_once),
+         T(vectors_are_gathered), T(a_long_chain), T(lent_pages_are_bounded),
+         T(what_nobody_reads_for_long_is_the_writers_again), T(a_stopped_reader_holds_nobodys_memory),
+         T(what_a_writer_left_behind_can_be_read_long_after), T(readers_come_when_loans_end),
+         T(sizes_can_be_asked_and_set), T(random_loans_match_a_model))

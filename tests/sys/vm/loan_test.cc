@@ -1,6 +1,7 @@
 // Loans: a lender may change its memory at once, a filler's page is never exchanged under it, and whoever holds pages
 // last gives them back, whatever became of the lender.
 #include "kernel/lwkt/ipiq.h"
+#include "kernel/mem/slab.h"
 #include "kernel/selftest/selftest.h"
 #include "tests/support/lender.h"
 #include "tests/support/threads.h"
@@ -319,6 +320,128 @@ SELFTEST(loan, three_see_new_new_and_old_when_shared_memory_breaks) {
     EXPECT_EQ(number_in(*lent, 0), 1u);
 }
 
+// The promise is stable already where nothing can be written: nobody needs to be told again.
+SELFTEST(loan, lending_again_what_is_protected_tells_no_cpu) {
+    lender l;
+    auto first = l.lend();
+    REQUIRE(first);
+    const auto before = vm::read_shootdowns();
+    auto second = l.lend();
+    REQUIRE(second);
+    EXPECT_EQ(vm::read_shootdowns().flushes, before.flushes);
+}
+
+SELFTEST(loan, over_its_limit_a_space_is_served_by_copies) {
+    lender l;
+    const k::u64 most = vm::thresholds().pages_a_space / pages;
+    auto* loans = static_cast<xio::source*>(mem::allocate((most + 1) * sizeof(xio::source)));
+    REQUIRE(loans);
+    const k::u64 before = copied_for(xio::reason::over_limit);
+    k::u64 made = 0;
+    for (; made <= most; made++) {
+        auto lent = l.lend();
+        if (!lent) break;
+        new (&loans[made]) xio::source(*std::move(lent));
+        EXPECT_EQ(copied_for(xio::reason::over_limit) - before, made < most ? 0 : bytes);
+    }
+    EXPECT_EQ(made, most + 1);
+    EXPECT(l.set(0, 7));
+    while (made--) {
+        EXPECT_EQ(number_in(loans[made], 0), 100u);
+        loans[made].~source();
+    }
+    mem::free(loans);
+}
+
+// A child that keeps a loan and forgets the memory must not see what the parent writes there later.
+SELFTEST(loan, a_child_that_lent_and_unmapped_sees_none_of_the_parents_writes) {
+    lender l;
+    auto child = l.s->fork();
+    REQUIRE(child);
+    k::result<xio::source> lent = k::error::inval;
+    {
+        in_space here(**child);
+        xio::user_ranges ranges{child->get(), {&l.range, 1}};
+        lent = vm::bind_source(**child, xio::source::over_user(ranges), stability::stable);
+    }
+    REQUIRE(lent && (*child)->unmap(l.at, bytes));
+    for (unsigned i = 0; i < pages; i++)
+        EXPECT(l.set(i, 500 + i));
+    for (unsigned i = 0; i < pages; i++)
+        EXPECT_EQ(number_in(*lent, i), 100 + i);
+}
+
+SELFTEST(loan, a_sink_after_fork_is_the_owners_alone) {
+    lender l;
+    auto child = l.s->fork();
+    REQUIRE(child);
+    auto filling = l.lend_to_fill(); // breaks the sharing before it pins
+    REQUIRE(filling && filling->write_value(0, k::u32{77}));
+    EXPECT_EQ(l.page(0), 77u);
+    EXPECT_EQ(get(**child, l.at).value_or(0), 100u);
+}
+
+namespace {
+
+struct mapped_object {
+    k::ref<vm::object> object;
+    k::ref<space> s;
+    xio::user_range range{};
+    xio::user_ranges ranges{};
+
+    bool map(vm::sharing how) {
+        auto made = vm::object::anonymous(pages);
+        auto where = space::create();
+        if (!made || !where) return false;
+        object = *std::move(made);
+        s = *std::move(where);
+        vm::map_request what{.bytes = bytes, .how = how, .what = object.share()};
+        auto at = s->map(what);
+        if (!at) return false;
+        range = {*at, bytes};
+        ranges = {s.get(), {&range, 1}};
+        return true;
+    }
+    k::u32 number_in_object(k::u64 offset) {
+        auto to = xio::sink::fresh(sizeof(k::u32));
+        if (!to || object->read(offset, *to).bytes != sizeof(k::u32)) return ~0u;
+        auto from = to->into_source();
+        return from ? number_in(*from, 0) : ~0u;
+    }
+};
+
+} // namespace
+
+SELFTEST(loan, filling_a_private_mapping_leaves_the_file_as_it_was) {
+    mapped_object m;
+    REQUIRE(m.map(vm::sharing::private_copy));
+    in_space here(*m.s);
+    EXPECT_EQ(m.number_in_object(0), 0u);
+    auto filling = vm::bind_sink(*m.s, xio::sink::over_user(m.ranges));
+    REQUIRE(filling && filling->write_value(8, k::u32{77}));
+    EXPECT_EQ(m.number_in_object(8), 0u);
+    k::u32 seen = 0;
+    EXPECT_EQ(m.s->copy_in(&seen, m.range.base + 8, sizeof(seen)), sizeof(seen));
+    EXPECT_EQ(seen, 77u);
+}
+
+SELFTEST(loan, truncating_waits_for_no_loan_and_takes_nothing_from_it) {
+    mapped_object m;
+    REQUIRE(m.map(vm::sharing::shared));
+    REQUIRE(put(*m.s, m.range.base, 5));
+    k::result<xio::source> lent = k::error::inval;
+    {
+        in_space here(*m.s);
+        lent = vm::bind_source(*m.s, xio::source::over_user(m.ranges), stability::stable);
+    }
+    REQUIRE(lent && m.object->resize(0));
+    EXPECT(!get(*m.s, m.range.base));
+    REQUIRE(m.object->resize(pages));
+    REQUIRE(put(*m.s, m.range.base, 6)); // another page
+    EXPECT_EQ(number_in(*lent, 0), 5u);
+    EXPECT_EQ(m.number_in_object(0), 6u);
+}
+
 namespace {
 
 struct race {
@@ -376,7 +499,8 @@ SELFTEST(loan, fork_races_pin) {
         r.done.signal();
     };
     REQUIRE(lwkt::spawn("filler", 1, lwkt::normal_priority, filler, &r));
-    for (unsigned round = 0; round < 300; round++) {
+    const ktime::ns end = ktime::after(2 * ktime::second);
+    for (unsigned round = 0; round < 100'000 && ktime::now() < end; round++) {
         auto child = r.l.s->fork();
         if (!child) continue;
         const auto first = get(**child, r.l.at);
