@@ -53,14 +53,20 @@ class shelf {
         unlist(loan);
         if (in_work_ == &loan) in_work_ = nullptr;
     }
-    k::result<xio::source> slice(const kept_source& loan, k::u64 offset, k::u64 bytes) noexcept {
+    // What is kept now: one more holder of it, and where in all that was kept it begins.
+    struct part {
+        xio::source bytes;
+        k::u64 base;
+
+        k::result<xio::source> slice(k::u64 offset, k::u64 count) const noexcept {
+            if (offset < base) return k::error::inval;
+            return bytes.slice(offset - base, count);
+        }
+    };
+    static part part_of(const kept_source& loan) noexcept { return {loan.source_.clone(), loan.base_}; }
+    part locked_part_of(const kept_source& loan) noexcept {
         lwkt::spin_guard guard(lock_);
-        return part_of(loan, offset, bytes);
-    }
-    // Without the lock, for what stands on no shelf.
-    static k::result<xio::source> part_of(const kept_source& loan, k::u64 offset, k::u64 bytes) noexcept {
-        if (offset < loan.base_) return k::error::inval;
-        return loan.source_.slice(offset - loan.base_, bytes);
+        return part_of(loan);
     }
 
     // Makes copies of loans that were made before `end`. The reaper; ends early without memory.
@@ -75,8 +81,8 @@ class shelf {
                                boost::intrusive::member_hook<kept_source, lwkt::list_hook, &kept_source::link_>,
                                boost::intrusive::constant_time_size<false>>;
     struct work {
-        xio::source bytes; // a holder of its own, whatever becomes of the kept one
-        k::u64 base;
+        part kept;
+        k::u64 front; // from where on it is still wanted
     };
 
     static ktime::ns birth(const kept_source& loan) noexcept { return loan.source_.birth_ns(); }
@@ -88,33 +94,32 @@ class shelf {
 
     // True if there may be more to do now. Keeps nothing that it has let go of.
     bool reap_one(ktime::ns end) noexcept {
-        const auto old = begin(end);
-        if (!old) return false;
-        auto fresh = private_copy(old->bytes);
-        return exchange(*old, fresh);
+        const auto found = begin(end);
+        if (!found) return false;
+        const auto& [kept, front] = *found;
+        auto rest = kept.slice(front, kept.base + kept.bytes.size() - front);
+        kassert(rest);
+        auto fresh = private_copy(*rest);
+        return exchange(front, fresh);
     }
 
     std::optional<work> begin(ktime::ns end) noexcept {
         lwkt::spin_guard guard(lock_);
         if (loans_.empty() || birth(loans_.front()) >= end) return std::nullopt;
-        kept_source& loan = loans_.front();
-        const k::u64 front = std::max(loan.front_.load(std::memory_order_relaxed), loan.base_);
-        auto rest = part_of(loan, front, loan.base_ + loan.source_.size() - front);
-        kassert(rest);
-        in_work_ = &loan;
-        return work{*std::move(rest), front};
+        in_work_ = &loans_.front();
+        return work{part_of(*in_work_), in_work_->front_.load(std::memory_order_relaxed)};
     }
 
     // False if there was no memory. What was kept until now is in `fresh` then, for the caller to let go of without the
     // lock.
-    bool exchange(const work& done, k::result<xio::source>& fresh) noexcept {
+    bool exchange(k::u64 front, k::result<xio::source>& fresh) noexcept {
         lwkt::spin_guard guard(lock_);
         kept_source* loan = std::exchange(in_work_, nullptr);
         if (!loan) return true; // it went meanwhile
         if (!fresh) return false;
         unlist(*loan);
         std::swap(loan->source_, *fresh);
-        loan->base_ = done.base;
+        loan->base_ = front;
         return true;
     }
 
@@ -215,7 +220,7 @@ void kept_source::keep(xio::source what) noexcept {
 }
 
 k::result<xio::source> kept_source::slice(k::u64 offset, k::u64 bytes) const noexcept {
-    return on_ ? on_->slice(*this, offset, bytes) : shelf::part_of(*this, offset, bytes);
+    return (on_ ? on_->locked_part_of(*this) : shelf::part_of(*this)).slice(offset, bytes);
 }
 
 k::result<xio::source> without_loan(const xio::source& from) noexcept {
