@@ -188,6 +188,21 @@ bool user_tables::enter(u64 va, u64 pa, unsigned may) noexcept {
     return true;
 }
 
+bool user_tables::enter_run(u64 va, std::span<const u64> frames, unsigned may) noexcept {
+    const u64 flags = rights_[may & 7];
+    while (!frames.empty()) {
+        if (!enter(va, frames[0], may)) return false;
+        // The others of the same eighth of the table stand behind it.
+        u64* const entry = leaf_of(va).entry;
+        const std::size_t here = std::min<std::size_t>(frames.size(), eighth - index_of(va, 0) % eighth);
+        for (std::size_t i = 1; i < here; i++)
+            store(entry[i], frames[i] | flags);
+        va += here * page_size;
+        frames = frames.subspan(here);
+    }
+    return true;
+}
+
 bool user_tables::enter_slowly(u64 va, u64 leaf) noexcept {
     u64* at = &top_[index_of(va, top_level)];
     for (unsigned level = top_level; level > 0; level--) {

@@ -11,6 +11,7 @@
 #include "kernel/lib/types.h"
 
 #include <cstddef>
+#include <span>
 
 namespace arch {
 
@@ -30,6 +31,7 @@ class user_tables {
 
     bool create() noexcept;
     bool enter(u64 va, u64 pa, unsigned may) noexcept;
+    bool enter_run(u64 va, std::span<const u64> frames, unsigned may) noexcept;
     bool enter_large(u64 va, u64 pa, unsigned may) noexcept;
     user_mapping find(u64 va) const noexcept;
     bool remove(u64 va, std::size_t pages) noexcept;

@@ -5,6 +5,8 @@
 #include "kernel/syscall/file_arguments.h"
 #include "sys/vfs/vfs.h"
 
+#include <optional>
+
 namespace syscalls {
 
 using files::at_working_directory;
@@ -23,14 +25,21 @@ class path_argument {
   public:
     // EFAULT, ENAMETOOLONG, ENOMEM.
     k::status read(user_text from) noexcept {
-        if (!buffer_) return k::error::nomem;
-        text_ = TRY(vm::read_user_text(callers_memory(), from.at, buffer_.room()));
+        auto text = vm::read_user_text(callers_memory(), from.at, few_);
+        if (!text && text.error() == k::error::nametoolong) {
+            buffer_.emplace();
+            if (!*buffer_) return k::error::nomem;
+            text = vm::read_user_text(callers_memory(), from.at, buffer_->room());
+        }
+        if (!text) return text.error();
+        text_ = *text;
         return {};
     }
     std::string_view text() const noexcept { return text_; }
 
   private:
-    files::path_buffer buffer_;
+    char few_[256]; // enough for most
+    std::optional<files::path_buffer> buffer_;
     std::string_view text_;
 };
 

@@ -28,8 +28,8 @@ k::result<k::u64> write(vnode& to, const write_request& what, const xio::source&
 
 // Bytes of a file as a stable source, up to its end; empty behind it. EAGAIN: read them instead; ENOMEM.
 k::result<xio::source> lend(vnode& from, k::u64 offset, k::u64 bytes) noexcept;
-// Has a file show bytes of another one, until either is written to; nothing is copied. How many, perhaps fewer than asked
-// for. EAGAIN: they do not lie so (copy instead); ENOSPC, ENOMEM.
+// Has a file show bytes of another one, until either is written to; nothing is copied. How many, perhaps fewer than
+// asked for. EAGAIN: they do not lie so (copy instead); ENOSPC, ENOMEM.
 k::result<k::u64> copy_range(vnode& from, k::u64 from_offset, vnode& to, k::u64 offset, k::u64 bytes,
                              k::u64 limit) noexcept;
 

@@ -6,31 +6,6 @@
 
 namespace vfs {
 
-namespace {
-
-// Spread with a number that differs from boot to boot would be better against programs that choose names to collide;
-// the tables grow by count only, so that such names cost time, in their own directory.
-k::u32 hash_of(std::string_view text) noexcept {
-    k::u64 h = 0xcbf2'9ce4'8422'2325 ^ text.size();
-    const char* at = text.data();
-    std::size_t left = text.size();
-    for (; left >= 8; at += 8, left -= 8) {
-        k::u64 word;
-        std::memcpy(&word, at, 8);
-        h = (h ^ word) * 0x9e37'79b9'7f4a'7c15;
-        h ^= h >> 29;
-    }
-    k::u64 rest = 0;
-    for (std::size_t i = 0; i < left; i++)
-        rest |= static_cast<k::u64>(static_cast<unsigned char>(at[i])) << (8 * i);
-    h = (h ^ rest) * 0x9e37'79b9'7f4a'7c15;
-    return static_cast<k::u32>(h >> 32);
-}
-
-} // namespace
-
-name_text::name_text(std::string_view t) noexcept : text(t), hash(hash_of(t)) {}
-
 // --- A name
 
 name::name(directory& in, const name_text& text, vnode_ref node) noexcept

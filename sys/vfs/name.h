@@ -13,12 +13,32 @@ namespace vfs {
 
 constexpr std::size_t longest_name = 255;
 
+// The hash of names, a byte at a time (FNV-1a): a path is cut into names and they are hashed in one pass. Names chosen
+// to collide cost time, in their own directory.
+class name_hash {
+  public:
+    constexpr void add(char c) noexcept { value_ = (value_ ^ static_cast<unsigned char>(c)) * 16777619u; }
+    constexpr k::u32 value() const noexcept { return value_; }
+
+  private:
+    k::u32 value_ = 2166136261u;
+};
+
 // A name as it is looked for, with its hash.
 struct name_text {
     std::string_view text;
     k::u32 hash;
 
-    explicit name_text(std::string_view t) noexcept;
+    constexpr name_text(std::string_view t, name_hash h) noexcept : text(t), hash(h.value()) {}
+    explicit constexpr name_text(std::string_view t) noexcept : text(t), hash(hash_of(t)) {}
+
+  private:
+    static constexpr k::u32 hash_of(std::string_view text) noexcept {
+        name_hash h;
+        for (char c : text)
+            h.add(c);
+        return h.value();
+    }
 };
 
 class name final : public k::counted<name>, lwkt::retirable {

@@ -11,9 +11,12 @@ namespace {
 
 // A component of a path, and what is behind it.
 struct component {
-    std::string_view text;
-    bool last;            // nothing but slashes is behind it
-    bool wants_directory; // at least one is
+    name_text name{{}, {}};
+    bool last = false;            // nothing but slashes is behind it
+    bool wants_directory = false; // at least one is
+
+    bool is(std::string_view t) const noexcept { return name.text == t; }
+    bool is_dots() const noexcept { return name.text[0] == '.' && name.text.size() <= 2; }
 };
 
 // What is left to walk, on top of what is behind it: the text of a link, or the caller's path.
@@ -94,28 +97,32 @@ class walker {
     piece_stack pieces_;
 };
 
-std::string_view without_slashes(std::string_view text) noexcept {
-    const std::size_t first = text.find_first_not_of('/');
-    return first == text.npos ? std::string_view() : text.substr(first);
+bool is_only_slashes(std::string_view text) noexcept {
+    for (char c : text)
+        if (c != '/') return false;
+    return true;
 }
 
 // The next component; false: there is none.
 bool walker::next(component& out) noexcept {
-    while (!pieces_.empty()) {
+    for (; !pieces_.empty(); pieces_.pop()) {
         std::string_view& rest = pieces_.top().rest;
-        const std::string_view from = without_slashes(rest);
-        if (from.empty()) {
-            pieces_.pop();
-            continue;
-        }
-        const std::size_t end = std::min(from.find('/'), from.size());
-        out.text = from.substr(0, end);
-        rest = from.substr(end);
+        const char *from = rest.data(), *const end = from + rest.size();
+        while (from != end && *from == '/')
+            ++from;
+        if (from == end) continue;
+        const char* to = from;
+        name_hash hash;
+        for (; to != end && *to != '/'; ++to)
+            hash.add(*to);
+        out.name = {{from, static_cast<std::size_t>(to - from)}, hash};
+        rest = {to, static_cast<std::size_t>(end - to)};
         out.last = true;
         out.wants_directory = false;
         for (const piece& p : pieces_.all()) {
-            out.wants_directory |= !p.rest.empty();
-            out.last = out.last && without_slashes(p.rest).empty();
+            if (p.rest.empty()) continue;
+            out.wants_directory = true;
+            out.last = out.last && is_only_slashes(p.rest);
         }
         return true;
     }
@@ -158,14 +165,14 @@ void walker::cross_mounts() noexcept {
 }
 
 k::status walker::find_here(const component& c) noexcept {
-    if (c.text.size() > longest_name) return k::error::nametoolong;
-    name_ = at_->find(name_text(c.text));
+    if (c.name.text.size() > longest_name) return k::error::nametoolong;
+    name_ = at_->find(c.name);
     node_ = name_ ? name_->node() : nullptr;
     if (name_ || at_->is_complete()) [[likely]]
         return {};
     TRY(keep_all());
     leave();
-    auto answer = look_up(*in_, *at_, c.text);
+    auto answer = look_up(*in_, *at_, c.name.text);
     enter();
     if (!answer) return answer.error() == k::error::noent ? k::status() : k::status(answer.error());
     asked_ = *std::move(answer);
@@ -232,8 +239,8 @@ k::status walker::make_spot(const component& c, spot::special what, spot& to) no
     to.wants_directory = c.wants_directory;
     to.length = 0;
     if (what != spot::special::none) return {};
-    if (c.text.size() > longest_name) return k::error::nametoolong;
-    to.length = static_cast<k::u8>(c.text.copy(to.text, sizeof(to.text)));
+    if (c.name.text.size() > longest_name) return k::error::nametoolong;
+    to.length = static_cast<k::u8>(c.name.text.copy(to.text, sizeof(to.text)));
     return {};
 }
 
@@ -241,17 +248,16 @@ k::status walker::walk(std::string_view path, found& arrived, spot* where) noexc
     if (path.empty()) return k::error::noent;
     begin_at(path);
     pieces_.push(path, nullptr, {});
-    component c{};
+    component c;
     while (next(c)) {
         TRY(check(*at_, view_.who, may_execute));
-        if (c.text == ".") {
-            if (ends_here(c)) return make_spot(c, spot::special::dot, *where);
-            continue;
-        }
-        if (c.text == "..") {
-            if (ends_here(c)) return make_spot(c, spot::special::dot_dot, *where);
-            go_up();
-            continue;
+        if (c.is_dots()) [[unlikely]] {
+            const bool up = c.is("..");
+            if (up || c.is(".")) {
+                if (ends_here(c)) return make_spot(c, up ? spot::special::dot_dot : spot::special::dot, *where);
+                if (up) go_up();
+                continue;
+            }
         }
         if (ends_here(c) && last_ == last_link::keep) return make_spot(c, spot::special::none, *where);
         TRY(find_here(c));

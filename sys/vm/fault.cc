@@ -116,7 +116,7 @@ k::status space::fault_under(entry& e, user_address at, bool write) noexcept {
     if (generation_ != generation) return k::error::again;
     if (!write) {
         TRY(show(at, found.p, without_write(e.access)));
-        show_neighbours(e, at);
+        show_neighbours(e, *under, at);
         return {};
     }
     hide(at, 1);
@@ -127,15 +127,35 @@ k::status space::fault_under(entry& e, user_address at, bool write) noexcept {
     return show(at, p, e.access);
 }
 
-// Pages after this one that are at hand, too: whoever reads a program's text will go on. The object's token is held.
-void space::show_neighbours(entry& e, user_address at) noexcept {
-    const user_address end =
-        std::min(e.end, k::align_down<user_address>(at, neighbours * arch::page_size) + neighbours * arch::page_size);
-    for (at += arch::page_size; at < end; at += arch::page_size) {
-        if (e.what && e.what->tree_.find(e.index_of(at)).p) continue;
-        const found_page found = e.under->tree_.find(e.under_index_of(at));
-        if (!found.p || !pmap_.enter(at, physical(found.p), without_write(e.access))) return;
-    }
+// Pages after this one that are at hand, too: whoever reads a file will go on. The object's token is held. Each is
+// shown with the rights that a fault would give it, so a page that is shown already loses none.
+void space::show_neighbours(const entry& e, const object& from, user_address at) noexcept {
+    constexpr user_address window = neighbours * arch::page_size;
+    const user_address end = std::min(e.end, k::align_down<user_address>(at, window) + window);
+    const k::u64 first = (e.is_shared() ? e.index_of(at) : e.under_index_of(at)) + 1;
+    if (first >= from.pages()) return;
+    const k::u64 most = from.pages() - first;
+    page* run[neighbours];
+    unsigned count = 0;
+    k::u8 rights = 0;
+    user_address start = at + arch::page_size;
+    const auto show_run = [&] {
+        if (count) (void)pmap_.enter_pages(start, {run, count}, rights); // else faults show them
+        start += (count + 1) << arch::page_shift;
+        count = 0;
+    };
+    from.tree_.for_each(first, std::min(pages_in(end - start), most), [&](k::u64 index, found_page found) {
+        const user_address here = at + ((index - first + 1) << arch::page_shift);
+        const bool own = !e.is_shared() && e.what && e.what->tree_.find(e.index_of(here)).p;
+        const k::u8 may = e.is_shared() && found.sole ? e.access : without_write(e.access);
+        if (count && (own || may != rights || here != start + (k::u64{count} << arch::page_shift))) show_run();
+        if (own) return true;
+        if (!count) start = here;
+        rights = may;
+        run[count++] = found.p;
+        return true;
+    });
+    show_run();
 }
 
 k::status space::fault_shared(entry& e, user_address at, bool write) noexcept {
@@ -150,7 +170,9 @@ k::status space::fault_shared(entry& e, user_address at, bool write) noexcept {
     }
     const found_page found = TRY(what->page_locked(index));
     if (generation_ != generation) return k::error::again;
-    return show(at, found.p, found.sole ? access : without_write(access));
+    TRY(show(at, found.p, found.sole ? access : without_write(access)));
+    show_neighbours(e, *what, at);
+    return {};
 }
 
 // A stack grows to the page touched, if that is above its limit and nothing is in the way.

@@ -71,15 +71,16 @@ class object final : public k::counted<object> {
     // The first page at or behind `from` that is there (or, not there); pages() if none is.
     k::u64 next_resident(k::u64 from, bool there) noexcept;
 
-    // For files: moves bytes at an offset, by copying; fresh pages are made for what is written. Bytes beyond the size are
-    // not moved; the status tells of a bad user address, of no memory or ENOSPC: the budget is used up. Thread context.
+    // For files: moves bytes at an offset, by copying; fresh pages are made for what is written. Bytes beyond the size
+    // are not moved; the status tells of a bad user address, of no memory or ENOSPC: the budget is used up. Thread
+    // context.
     xio::moved read(k::u64 offset, xio::sink& to) noexcept;
     xio::moved write(k::u64 offset, const xio::source& from) noexcept;
     // The same without copying (object_pages.cc). A stable source of bytes that lie in the object: whoever writes to
     // the object afterwards writes to another page. EAGAIN: copy instead; ENOMEM.
     k::result<xio::source> lend(k::u64 offset, k::u64 bytes) noexcept;
-    // Puts whole pages of a stable source in, at a page boundary, in place of what is there. How many bytes; the rest is to
-    // be copied. Thread context.
+    // Puts whole pages of a stable source in, at a page boundary, in place of what is there. How many bytes; the rest
+    // is to be copied. Thread context.
     k::u64 adopt(k::u64 offset, const xio::source& from) noexcept;
     // Shows `count` pages of another object from `first` on too, until either side is written to: whole branches of the
     // tree where both lie alike in it. ENOMEM, ENOSPC, EAGAIN: copy instead. Thread context.
@@ -112,6 +113,8 @@ class object final : public k::counted<object> {
     k::status page_in_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
     k::result<unsigned> pin_to_read(k::u64 index, std::span<page*> to) noexcept;
     k::result<unsigned> pin_to_write(k::u64 index, std::span<page*> to, k::u32 whole, k::u32& fresh) noexcept;
+    xio::moved read_in_page(k::u64 offset, k::u64 bytes, xio::sink& to) noexcept;
+    xio::moved write_in_page(k::u64 offset, k::u64 bytes, const xio::source& from) noexcept;
     k::status put_filled(k::u64 index, page* p) noexcept;
     k::status erase_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
     // Takes every mapping of the pages away in every space / takes writing away, and waits until no CPU has it.

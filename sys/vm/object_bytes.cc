@@ -1,5 +1,5 @@
-// Bytes into and out of an object by copying: some pages at a time are pinned under the token and copied without it, because
-// user memory may be at fault meanwhile.
+// Bytes into and out of an object by copying: some pages at a time are pinned under the token and copied without it,
+// because user memory may be at fault meanwhile.
 #include "sys/vm/object.h"
 
 #include <cstring>
@@ -53,10 +53,21 @@ k::result<unsigned> object::pin_to_read(k::u64 index, std::span<page*> to) noexc
     return 1u;
 }
 
+// Bytes of one page.
+xio::moved object::read_in_page(k::u64 offset, k::u64 bytes, xio::sink& to) noexcept {
+    page* p;
+    auto found = pin_to_read(pages_in(offset), {&p, 1});
+    if (!found) return {0, found.error()};
+    const xio::moved m = to.write_some(0, {bytes_of(p) + offset % arch::page_size, bytes}, xio::reason::file_read);
+    drop(p, hold::source_pin);
+    return m;
+}
+
 xio::moved object::read(k::u64 offset, xio::sink& to) noexcept {
     xio::moved sum;
     const k::u64 size = pages() << arch::page_shift;
     const k::u64 wanted = offset < size ? std::min(to.size(), size - offset) : 0;
+    if (wanted && offset % arch::page_size + wanted <= arch::page_size) return read_in_page(offset, wanted, to);
     while (sum.bytes < wanted) {
         k::u64 at = offset + sum.bytes;
         pinned<hold::source_pin> some;
@@ -133,10 +144,26 @@ k::status object::put_filled(k::u64 index, page* p) noexcept {
     return put;
 }
 
+// Bytes of one page that is not written as a whole.
+xio::moved object::write_in_page(k::u64 offset, k::u64 bytes, const xio::source& from) noexcept {
+    page* p;
+    {
+        lwkt::token_hold hold(token_);
+        auto found = writable_page_locked(pages_in(offset));
+        if (!found) return {0, found.error()};
+        p = *found;
+        if (!p->holds.try_add(hold::sink_pin)) return {0, k::error::again};
+    }
+    const xio::moved m = from.read_some(0, {bytes_of(p) + offset % arch::page_size, bytes}, xio::reason::file_write);
+    drop(p, hold::sink_pin);
+    return m;
+}
+
 xio::moved object::write(k::u64 offset, const xio::source& from) noexcept {
     xio::moved sum;
     const k::u64 size = pages() << arch::page_shift;
     const k::u64 wanted = offset < size ? std::min(from.size(), size - offset) : 0;
+    if (wanted && offset % arch::page_size + wanted < arch::page_size) return write_in_page(offset, wanted, from);
     while (sum.bytes < wanted && sum.status) {
         k::u64 at = offset + sum.bytes;
         const k::u64 left = wanted - sum.bytes, pages = pages_touched(at % arch::page_size, left);

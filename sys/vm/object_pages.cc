@@ -1,5 +1,5 @@
-// Pages into and out of an object without copying, by law 3: what is seen by one more holder has lost its right to be written
-// everywhere before, and the next writer, on whichever side, gets a page of its own.
+// Pages into and out of an object without copying, by law 3: what is seen by one more holder has lost its right to be
+// written everywhere before, and the next writer, on whichever side, gets a page of its own.
 #include "sys/vm/object.h"
 #include "sys/xio/walk.h"
 

@@ -105,10 +105,15 @@ bool pmap::enter(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept {
 }
 
 bool pmap::enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access) noexcept {
-    lwkt::spin_guard guard(lock_);
-    for (page* p : pages) {
-        if (!map_.enter(va, physical(p), access)) return false;
-        va += arch::page_size;
+    constexpr std::size_t some = 64;
+    arch::paddr frames[some];
+    while (!pages.empty()) {
+        const auto part = pages.first(std::min(pages.size(), some));
+        std::ranges::transform(part, frames, [](const page* p) { return physical(p); });
+        lwkt::spin_guard guard(lock_);
+        if (!map_.enter_run(va, {frames, part.size()}, access)) return false;
+        va += part.size() << arch::page_shift;
+        pages = pages.subspan(part.size());
     }
     return true;
 }

@@ -184,7 +184,7 @@ class space final : public k::counted<space>, public xio::user_memory {
     k::status put_page(entry& e, user_address at, page_ref& fresh) noexcept REQUIRES(token_);
     k::status show(user_address at, const page* p, k::u8 access) noexcept REQUIRES(token_);
     void hide(user_address at, k::u64 pages) noexcept REQUIRES(token_);
-    void show_neighbours(entry& e, user_address at) noexcept REQUIRES(token_);
+    void show_neighbours(const entry& e, const object& from, user_address at) noexcept REQUIRES(token_);
     page* page_of_word_locked(user_address at, k::u8 access) noexcept REQUIRES(token_);
 
     k::status copy_entry(entry& e, space& child) noexcept REQUIRES(token_);

@@ -10,6 +10,10 @@ namespace {
 // Calls move(address, bytes already moved, bytes) for each piece of user memory from `slice` on; it says how many were
 // good. Fewer than asked for ends it.
 template <class Move> moved for_each_range(slice_base::range_cursor at, k::u64 bytes, Move move) {
+    if (const user_range r = at.range(bytes); r.bytes == bytes) [[likely]] {
+        const k::u64 good = move(r.base, k::u64{0}, bytes);
+        return {good, good == bytes ? k::status() : k::status(k::error::fault)};
+    }
     moved sum;
     while (sum.bytes < bytes) {
         const user_range r = at.range(bytes - sum.bytes);

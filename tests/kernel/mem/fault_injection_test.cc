@@ -63,7 +63,7 @@ SELFTEST(mem, a_thread_that_finds_no_memory_at_any_step_is_refused_and_leaves_no
             const k::u64 alive = lwkt::threads_alive();
             return made.has_value() && alive > 0;
         });
-        EXPECT(steps >= mem::stack::pages + 2); // pages, a range, the thread
+        EXPECT(steps >= mem::stack::pages); // small objects may find room in slabs that are there
     }
 }
 
@@ -74,7 +74,7 @@ SELFTEST(mem, a_stack_that_finds_no_memory_at_any_step_leaves_nothing) {
         if (!made) EXPECT(made.error() == k::error::nomem);
         return made.has_value();
     });
-    EXPECT(steps >= mem::stack::pages + 1);
+    EXPECT(steps >= mem::stack::pages);
     selftest::expect_same_resources(before);
 }
 
