@@ -47,6 +47,7 @@ std::string_view name_of(error e) {
     case error::nobufs: return "ENOBUFS";
     case error::notconn: return "ENOTCONN";
     case error::timedout: return "ETIMEDOUT";
+    case error::stale: return "ESTALE";
     case error::canceled: return "ECANCELED";
     case error::ownerdead: return "EOWNERDEAD";
     }

@@ -51,6 +51,7 @@ enum class error : int {
     nobufs = 105,
     notconn = 107,
     timedout = 110,
+    stale = 116,
     canceled = 125,
     ownerdead = 130,
 };

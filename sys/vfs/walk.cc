@@ -129,15 +129,15 @@ bool walker::next(component& out) noexcept {
     return false;
 }
 
-// Holds everything that this stands on, to leave the section with it. ENOENT: it is just being removed.
+// Holds everything that this stands on, to leave the section with it. ESTALE: it is just going away.
 k::status walker::keep_all() noexcept {
     in_kept_ = mount_use(*in_);
     at_kept_ = vnode_ref::to_living(*at_);
-    if (!at_kept_) return k::error::noent;
+    if (!at_kept_) return k::error::stale;
     for (piece& p : pieces_.all()) {
         if (!p.link || p.kept) continue;
         p.kept = vnode_ref::to_living(*p.link);
-        if (!p.kept) return k::error::noent;
+        if (!p.kept) return k::error::stale;
     }
     return {};
 }
@@ -186,7 +186,7 @@ k::status walker::follow() noexcept {
     if (links_++ == most_links_followed) return k::error::loop;
     if (node_->is_magic()) {
         vnode_ref link = vnode_ref::to_living(*node_);
-        if (!link) return k::error::noent;
+        if (!link) return k::error::stale;
         TRY(keep_all());
         leave();
         found to;
@@ -226,15 +226,15 @@ k::status walker::arrive(found& to) noexcept {
     }
     to.in = mount_use(*in_);
     to.node = vnode_ref::to_living(*node_);
-    if (!to.node) return k::error::noent;
+    if (!to.node) return k::error::stale;
     to.called = name_ ? name_ref::to_living(*name_) : name_ref();
-    return {};
+    return !name_ || to.called ? k::status() : k::error::stale;
 }
 
 k::status walker::make_spot(const component& c, spot::special what, spot& to) noexcept {
     to.in = mount_use(*in_);
     to.parent = vnode_ref::to_living(*at_);
-    if (!to.parent) return k::error::noent;
+    if (!to.parent) return k::error::stale;
     to.what = what;
     to.wants_directory = c.wants_directory;
     to.length = 0;
@@ -255,7 +255,10 @@ k::status walker::walk(std::string_view path, found& arrived, spot* where) noexc
             const bool up = c.is("..");
             if (up || c.is(".")) {
                 if (ends_here(c)) return make_spot(c, up ? spot::special::dot_dot : spot::special::dot, *where);
-                if (up) go_up();
+                if (up) {
+                    go_up();
+                    cross_mounts();
+                }
                 continue;
             }
         }
@@ -293,24 +296,41 @@ k::status walker::walk(std::string_view path, found& arrived, spot* where) noexc
     return arrive(arrived);
 }
 
+// Calls attempt() -> k::result<...> until it is not ESTALE. What somebody found may be going away before he can hold
+// it; then its name leads to something else by now, or is gone, and that is what he must be told.
+template <class Attempt> auto until_steady(Attempt attempt) noexcept {
+    for (;;) {
+        auto outcome = attempt();
+        if (outcome || outcome.error() != k::error::stale) [[likely]]
+            return outcome;
+    }
+}
+
 } // namespace
 
 k::result<found> find(const view& v, std::string_view path, last_link last) noexcept {
-    found out;
-    walker w(v, goal::node, last);
-    TRY(w.walk(path, out, nullptr));
-    return out;
+    return until_steady([&]() -> k::result<found> {
+        found out;
+        walker w(v, goal::node, last);
+        TRY(w.walk(path, out, nullptr));
+        return out;
+    });
 }
 
 k::result<spot> find_spot(const view& v, std::string_view path, last_link last) noexcept {
-    found ignored;
-    spot out;
-    walker w(v, goal::spot, last);
-    TRY(w.walk(path, ignored, &out));
-    return out;
+    return until_steady([&]() -> k::result<spot> {
+        found ignored;
+        spot out;
+        walker w(v, goal::spot, last);
+        TRY(w.walk(path, ignored, &out));
+        return out;
+    });
 }
 
-k::result<found> look_up(mount& in, directory& at, std::string_view text) noexcept {
+namespace {
+
+// ESTALE: what has the name is just going away.
+k::result<found> look_up_once(mount& in, directory& at, std::string_view text) noexcept {
     const name_text wanted(text);
     {
         lwkt::critical section;
@@ -318,7 +338,7 @@ k::result<found> look_up(mount& in, directory& at, std::string_view text) noexce
         if (n && !n->node()) return k::error::noent;
         if (n) {
             found out{mount_use(in), vnode_ref::to_living(*n->node()), name_ref::to_living(*n)};
-            if (!out.node) return k::error::noent;
+            if (!out.node || !out.called) return k::error::stale;
             return out;
         }
         if (at.is_complete()) return k::error::noent;
@@ -335,6 +355,12 @@ k::result<found> look_up(mount& in, directory& at, std::string_view text) noexce
     }
     if (!out.node) return k::error::noent;
     return out;
+}
+
+} // namespace
+
+k::result<found> look_up(mount& in, directory& at, std::string_view text) noexcept {
+    return until_steady([&] { return look_up_once(in, at, text); });
 }
 
 k::result<std::string_view> path_of(const place& root, mount& in, vnode& node, const name* called,
