@@ -23,6 +23,7 @@ void visit_all_cpus(void (*visit)()) {
 resources count_resources() {
     vm::reap_all_loans(); // the reaper may hold a copy of what is gone already
     lwkt::wait_for_readers();
+    lwkt::wait_for_readers(); // what went may have been a mount, and its file system after it
     // Objects freed away from home go there in the first round and into their slabs in the second.
     visit_all_cpus([] {
         lwkt::reap_threads(0);

@@ -31,9 +31,9 @@ void file_system::last_holder_left() noexcept {
         (void)s->requests.call(s->end);
         mem::destroy(s);
     }
-    // The last nodes call node_gone() until here, and others may still look at their memory, which names this.
-    lwkt::wait_for_readers();
-    mem::destroy(this);
+    // The last nodes have called node_gone() by now; others may still look at their memory, which names this. No
+    // waiting: a mount that goes is the last holder, and goes in the thread that one would wait for.
+    lwkt::retire(*this, [](lwkt::retirable& r) { mem::destroy(&static_cast<file_system&>(r)); });
 }
 
 // In place on the home of all its nodes; else it is the thread's of the first one's home.

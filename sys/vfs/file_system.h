@@ -18,7 +18,7 @@ struct file_system_state {
     k::u64 nodes, free_nodes;
 };
 
-class file_system : public k::counted<file_system> {
+class file_system : public k::counted<file_system>, lwkt::retirable {
   public:
     virtual ~file_system() = default;
     void last_holder_left() noexcept;

@@ -1,6 +1,7 @@
 #include "sys/vfs/mount.h"
 
 #include "kernel/mem/slab.h"
+#include "sys/vfs/vop.h"
 
 #include <algorithm>
 
@@ -24,9 +25,8 @@ class mount_table {
     mount* first() const noexcept { return first_.load(std::memory_order_acquire); }
 
     // The table is a user of each mount in it.
-    void put(mount& m, mount* parent, vnode_ref covered) noexcept REQUIRES(lock) {
+    void put(mount& m) noexcept REQUIRES(lock) {
         if (!m.tables_) m.tables_ = mount_use(m);
-        cover(m, parent, std::move(covered));
         std::atomic<mount*>* end = &first_;
         while (mount* next = end->load(std::memory_order_relaxed))
             end = &next->next_;
@@ -34,21 +34,26 @@ class mount_table {
         end->store(&m, std::memory_order_release);
     }
     void take_out(mount& m) noexcept REQUIRES(lock) {
-        uncover(m);
         std::atomic<mount*>* at = &first_;
         while (at->load(std::memory_order_relaxed) != &m)
             at = &at->load(std::memory_order_relaxed)->next_;
         at->store(m.next_.load(std::memory_order_relaxed), std::memory_order_release);
     }
-    void cover(mount& m, mount* parent, vnode_ref covered) noexcept REQUIRES(lock) {
-        if (covered) static_cast<directory&>(*covered).mounted_on.fetch_add(1, std::memory_order_release);
-        m.covered_ = std::move(covered);
-        m.parent_.store(parent, std::memory_order_release);
+    bool has(const mount& m) const noexcept REQUIRES(lock) {
+        for (mount* at = first(); at; at = next_of(*at))
+            if (at == &m) return true;
+        return false;
     }
-    void uncover(mount& m) noexcept REQUIRES(lock) {
-        if (m.parent_.exchange(nullptr, std::memory_order_release))
-            m.covered().mounted_on.fetch_sub(1, std::memory_order_release);
+    // Lets a mount stand on a place, which cannot be removed from then on. Nobody looks at what it covered before.
+    // ENOENT, ENOMEM.
+    static k::status cover(mount& m, const place& at) noexcept {
+        vop_cover covering(at.dir());
+        TRY(at.dir().fs.call(covering));
+        m.covered_ = at.at.share();
+        m.parent_.store(at.in.get(), std::memory_order_release);
+        return {};
     }
+    static void uncover(mount& m) noexcept { m.covered().mounted_on.fetch_sub(1, std::memory_order_release); }
     bool carries_others(const mount& m) noexcept REQUIRES(lock) {
         for (mount* at = first(); at; at = next_of(*at))
             if (at->parent() == &m) return true;
@@ -65,6 +70,9 @@ class mount_table {
         mount_use tables = std::move(m.tables_);
         return true;
     }
+
+    // Of which all paths begin.
+    mount* top GUARDED_BY(lock) = nullptr;
 
   private:
     std::atomic<mount*> first_ = nullptr;
@@ -84,13 +92,20 @@ mount_use::~mount_use() {
     if (mount_ && mount_->users_.drop()) mount_table::free_when_unseen(*mount_);
 }
 
-k::result<place> mount_root(file_system_ref fs) noexcept {
+k::result<place> mount_apart(file_system_ref fs) noexcept {
     vnode_ref root = vnode_ref::to(fs->root());
     auto* made = mem::make<mount>(std::move(fs), root.share(), 0u, "rootfs");
     if (!made) return k::error::nomem;
     lwkt::sleep_hold hold(table.lock);
-    table.put(*made, nullptr, {});
+    table.put(*made);
     return place{mount_use(*made), std::move(root)};
+}
+
+k::result<place> mount_root(file_system_ref fs) noexcept {
+    place root = TRY(mount_apart(std::move(fs)));
+    lwkt::sleep_hold hold(table.lock);
+    table.top = root.in.get();
+    return root;
 }
 
 k::status mount_on(const place& at, file_system_ref fs, vnode_ref root, k::u32 flags,
@@ -98,32 +113,40 @@ k::status mount_on(const place& at, file_system_ref fs, vnode_ref root, k::u32 f
     auto made = mem::make_box<mount>(std::move(fs), std::move(root), flags, source);
     if (!made) return k::error::nomem;
     lwkt::sleep_hold hold(table.lock);
-    if (at.dir().is_dead()) return k::error::noent;
-    table.put(*made.release(), at.in.get(), at.at.share());
+    if (!table.has(*at.in)) return k::error::inval;
+    TRY(mount_table::cover(*made, at));
+    table.put(*made.release());
     return {};
 }
 
 k::status unmount(mount_use use, bool detached) noexcept {
     mount& m = *use;
     lwkt::sleep_hold hold(table.lock);
-    mount* const parent = m.parent();
-    if (!parent) return k::error::inval;
+    if (&m == table.top || !table.has(m)) return k::error::inval;
     if (table.carries_others(m)) return k::error::busy;
     // Nobody finds it any more, and who has found it counts as a user by the time that all are gathered.
+    mount* const parent = m.parent_.exchange(nullptr, std::memory_order_release);
     table.take_out(m);
-    if (mount_table::end_use(m, detached)) return {};
-    table.put(m, parent, vnode_ref::to(m.covered()));
+    if (mount_table::end_use(m, detached)) {
+        if (parent) mount_table::uncover(m);
+        return {};
+    }
+    m.parent_.store(parent, std::memory_order_release);
+    table.put(m);
     return k::error::busy;
 }
 
 k::status move_root(const place& fresh, const place& old_at) noexcept {
     lwkt::sleep_hold hold(table.lock);
-    mount& top = *table.first();
+    mount& top = *table.top;
     mount& next = *fresh.in;
     if (&next == &top || !next.parent() || &next.root() != &fresh.dir()) return k::error::inval;
     if (old_at.in.get() != &next) return k::error::inval; // it would hang in the air
-    table.uncover(next);
-    table.cover(top, old_at.in.get(), old_at.at.share());
+    TRY(mount_table::cover(top, old_at));
+    mount_table::uncover(next);
+    next.parent_.store(nullptr, std::memory_order_release);
+    lwkt::wait_for_readers(); // it may cover something else one day
+    table.top = &next;
     return {};
 }
 

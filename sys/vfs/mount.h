@@ -72,6 +72,8 @@ class mount : lwkt::retirable {
   private:
     friend class mount_use;
     friend class mount_table;
+    friend k::status unmount(mount_use use, bool detached) noexcept;
+    friend k::status move_root(const place& fresh, const place& old_at) noexcept;
 
     const file_system_ref fs_;
     const vnode_ref root_;
@@ -89,12 +91,16 @@ class mount : lwkt::retirable {
 
 // The first mount, of which all paths begin. Boot, once. ENOMEM.
 k::result<place> mount_root(file_system_ref fs) noexcept;
-// Mounts a directory of a file system on a place. EBUSY: that is not a directory any more, or is one's own; ENOMEM.
+// One more of that kind, which no path leads to but those that begin there (tests). ENOMEM.
+k::result<place> mount_apart(file_system_ref fs) noexcept;
+// Mounts a directory of a file system on a place. ENOENT: that was removed; EINVAL: the mount that it is in is not
+// there any more; ENOMEM.
 k::status mount_on(const place& at, file_system_ref fs, vnode_ref root, k::u32 flags, std::string_view source) noexcept;
 // Takes a mount away. EBUSY: others are mounted on it, or somebody uses it and it is not to be `detached` anyhow;
-// EINVAL: it is the first. `use`: the caller's own, which goes.
+// EINVAL: it is the first, or is not there any more. `use`: the caller's own, which goes.
 k::status unmount(mount_use use, bool detached) noexcept;
-// pivot_root(2): the mount `fresh` becomes the first, and the first one so far is seen at `old_at`.
+// pivot_root(2): the mount `fresh` becomes the first, and the first one so far is seen at `old_at`. EINVAL: it is no
+// mount's root, or the first already; ENOENT.
 k::status move_root(const place& fresh, const place& old_at) noexcept;
 // What is mounted on a directory, seen through a mount; null: nothing. In a critical section.
 mount* mounted_at(const mount& in, const directory& at) noexcept;

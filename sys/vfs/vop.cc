@@ -25,8 +25,10 @@ name* find_real(directory& in, const name_text& text) noexcept {
     return there;
 }
 
-bool can_lose(vnode& what) noexcept {
-    return !what.is(node_type::directory) || what.as_directory().is_empty();
+k::status can_lose(vnode& what) noexcept {
+    if (!what.is(node_type::directory)) return {};
+    if (what.as_directory().mounted_on.load(std::memory_order_relaxed)) return k::error::busy;
+    return what.as_directory().is_empty() ? k::status() : k::error::notempty;
 }
 
 // A node loses the name that was taken out of `in`.
@@ -66,7 +68,7 @@ k::status vop_remove::run() noexcept {
     if (!there || there->node() != &expected) return k::error::noent;
     const bool is_directory = expected.is(node_type::directory);
     if (is_directory != directory_wanted) return is_directory ? k::error::isdir : k::error::notdir;
-    if (!can_lose(expected)) return k::error::notempty;
+    TRY(can_lose(expected));
     removed = in.take_out(*there);
     lose(in, expected);
     in.touch_modified();
@@ -92,7 +94,7 @@ k::status vop_rename::run() noexcept {
     if (to().is_dead() || from().is_dead()) return k::error::noent;
     name* target = find_real(to(), name_text(fresh->text()));
     if ((target ? target->node() : nullptr) != replaced) return target ? k::error::exist : k::error::noent;
-    if (replaced && !swapped && !can_lose(*replaced)) return k::error::notempty;
+    if (replaced && !swapped) TRY(can_lose(*replaced));
     // Both fresh ones come before the old ones go: nobody who looks sees neither.
     name_ref kept = fresh.share();
     TRY(to().add(kept));
@@ -131,6 +133,13 @@ k::status vop_remember::run() noexcept {
     TRY(in.add(kept));
     vnode* node = fresh->node();
     if (node && node->is(node_type::directory)) node->as_directory().set_own_name(fresh.share());
+    return {};
+}
+
+k::status vop_cover::run() noexcept {
+    directory& what = nodes[0]->as_directory();
+    if (what.is_dead()) return k::error::noent;
+    what.mounted_on.fetch_add(1, std::memory_order_release);
     return {};
 }
 

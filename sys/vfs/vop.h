@@ -23,7 +23,7 @@ struct vop : lwkt::msg {
     unsigned first_elsewhere() const noexcept {
         const unsigned here = arch::cpu::id();
         for (unsigned i = 0; i < most_nodes; i++)
-            if (nodes[i] && nodes[i]->home.load(std::memory_order_relaxed) != here) return i;
+            if (nodes[i] && nodes[i]->home.load(std::memory_order_acquire) != here) return i;
         return most_nodes;
     }
 
@@ -40,7 +40,7 @@ struct vop_add final : vop {
 };
 
 // Takes the name out that has this text and, if `expected` is not null, leads to that node. ENOENT; EISDIR or ENOTDIR
-// if a directory is not `wanted` or is; ENOTEMPTY. `removed` is the name.
+// if a directory is not `wanted` or is; ENOTEMPTY; EBUSY: something is mounted on it. `removed` is the name.
 struct vop_remove final : vop {
     vop_remove(directory& in, const name_text& t, vnode& what, bool want_directory) noexcept
         : text(t), expected(what), directory_wanted(want_directory) {
@@ -55,7 +55,7 @@ struct vop_remove final : vop {
 
 // Renames: from.text, which leads to `moved`, goes, and `fresh` (made for the same node) comes; what had its text and
 // is `replaced` (null: nothing had) goes. With `swapped` (made for `replaced`, in the old place) they change places.
-// ENOENT, EEXIST: the directories are not as they were when the caller looked (try again); ENOTEMPTY.
+// ENOENT, EEXIST: the directories are not as they were when the caller looked (try again); ENOTEMPTY, EBUSY.
 struct vop_rename final : vop {
     vop_rename(directory& from_in, const name_text& text, vnode& what, directory& to_in, name_ref becomes,
                vnode* instead_of, name_ref swap) noexcept
@@ -95,6 +95,12 @@ struct vop_list final : vop {
     k::u64 place;
     std::span<entry> found;
     unsigned count = 0;
+};
+
+// Something is mounted on a directory. ENOENT: it was removed.
+struct vop_cover final : vop {
+    explicit vop_cover(directory& what) noexcept { nodes[0] = &what; }
+    k::status run() noexcept override;
 };
 
 // Has a node live on another CPU.
