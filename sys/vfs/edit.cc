@@ -44,7 +44,10 @@ k::result<found> make(const view& v, const spot& where, node_attributes a, std::
     directory& in = where.dir();
     if (in.mode.load(std::memory_order_relaxed) & set_group) {
         a.gid = in.gid.load(std::memory_order_relaxed);
-        if (is_directory) a.mode |= set_group;
+        if (is_directory)
+            a.mode |= set_group;
+        else if ((a.mode & 0010) && !v.who.privileged() && !v.who.in_group(a.gid))
+            a.mode &= ~k::u32{set_group}; // nobody gets a group's rights by making a file there
     }
     file_system& fs = where.in->fs();
     vnode_ref node = TRY(fs.make_node(a, link_text));
@@ -55,11 +58,11 @@ k::result<found> make(const view& v, const spot& where, node_attributes a, std::
 }
 
 k::status link(const view& v, const found& what, const spot& where) noexcept {
-    if (what.node->is(node_type::directory)) return k::error::perm;
     if (where.what != spot::special::none || TRY(standing_at(where))) return k::error::exist;
-    if (where.in.get() != what.in.get()) return k::error::xdev;
     if (where.wants_directory) return k::error::noent;
+    if (where.in.get() != what.in.get()) return k::error::xdev;
     TRY(may_change_names(v, where));
+    if (what.node->is(node_type::directory)) return k::error::perm;
     // As Linux's protected_hardlinks: what one may not write one must own.
     if (!v.who.owns(*what.node)) {
         const k::u32 mode = what.node->mode.load(std::memory_order_relaxed);
@@ -70,9 +73,10 @@ k::status link(const view& v, const found& what, const spot& where) noexcept {
     }
     vnode& node = *what.node;
     // The count goes up first: a node without links is one that is going away, and stays so.
+    const bool first = node.awaits_name.exchange(false, std::memory_order_relaxed);
     k::u32 links = node.links.load(std::memory_order_relaxed);
     do {
-        if (!links) return k::error::noent;
+        if (!links && !first) return k::error::noent;
         if (links >= 65000) return k::error::mlink;
     } while (!node.links.compare_exchange_weak(links, links + 1, std::memory_order_relaxed));
     auto fresh = name::create(where.dir(), name_text(where.name()), what.node.share());
@@ -83,10 +87,12 @@ k::status link(const view& v, const found& what, const spot& where) noexcept {
     }
     if (!added) {
         node.links.fetch_sub(1, std::memory_order_relaxed);
+        if (first) node.awaits_name.store(true, std::memory_order_relaxed);
         return added;
     }
     node.touch_changed();
     announce(where.dir(), event_create, where.name(), false);
+    announce_self(node, event_attributes);
     return {};
 }
 
@@ -123,31 +129,32 @@ k::status remove(const view& v, const spot& where, bool of_directory) noexcept {
 // What is to be renamed is `moved`, and what it takes the place of `replaced`, if anything.
 static k::status check_rename(const view& v, const spot& from, const spot& to, const found& moved,
                               const found& replaced, unsigned flags) noexcept {
+    const bool exchange = flags & rename_exchange;
     const bool is_directory = moved.node->is(node_type::directory);
-    if (is_covered(moved) || (replaced && is_covered(replaced))) return k::error::busy;
-    TRY(check_removal(from.dir(), *moved.node, v.who));
-    TRY(check(to.dir(), v.who, may_write | may_execute));
-    const bool across = &from.dir() != &to.dir();
-    if (is_directory && across) TRY(check(*moved.node, v.who, may_write)); // its ".." changes
+    const bool replaces_directory = replaced && replaced.node->is(node_type::directory);
+    if (!is_directory && (from.wants_directory || (to.wants_directory && !exchange))) return k::error::notdir;
+    if (exchange && !replaces_directory && to.wants_directory) return k::error::notdir;
     if (is_directory && is_below(to.dir(), moved.node->as_directory())) return k::error::inval;
-    if (!is_directory && (from.wants_directory || (to.wants_directory && !replaced))) return k::error::notdir;
-    if (!replaced) return {};
-    const bool replaces_directory = replaced.node->is(node_type::directory);
-    if (flags & rename_exchange) {
-        TRY(check_removal(to.dir(), *replaced.node, v.who));
-        if (replaces_directory && is_below(from.dir(), replaced.node->as_directory())) return k::error::inval;
-        return {};
+    if (replaces_directory && is_below(from.dir(), replaced.node->as_directory()))
+        return exchange ? k::error::inval : k::error::notempty;
+    if (replaced && replaced.node.get() == moved.node.get()) return {}; // nothing will be done
+    const bool across = &from.dir() != &to.dir();
+    TRY(check_removal(from.dir(), *moved.node, v.who));
+    if (is_directory && across) TRY(check(*moved.node, v.who, may_write)); // its ".." changes
+    if (!replaced) {
+        TRY(check(to.dir(), v.who, may_write | may_execute));
+        return is_covered(moved) ? k::error::busy : k::status();
     }
     TRY(check_removal(to.dir(), *replaced.node, v.who));
-    if (is_directory && !replaces_directory) return k::error::notdir;
-    if (!is_directory && replaces_directory) return k::error::isdir;
-    if (replaces_directory && is_below(from.dir(), replaced.node->as_directory())) return k::error::notempty;
-    return {};
+    if (!exchange && is_directory != replaces_directory) return is_directory ? k::error::notdir : k::error::isdir;
+    if (exchange && replaces_directory && across) TRY(check(*replaced.node, v.who, may_write));
+    return is_covered(moved) || is_covered(replaced) ? k::error::busy : k::status();
 }
 
 k::status rename(const view& v, const spot& from, const spot& to, unsigned flags) noexcept {
-    if (from.what != spot::special::none || to.what != spot::special::none) return k::error::busy;
     if (from.in.get() != to.in.get()) return k::error::xdev;
+    if (from.what != spot::special::none) return k::error::busy;
+    if (to.what != spot::special::none) return flags & rename_no_replace ? k::error::exist : k::error::busy;
     if (from.in->is_read_only() || from.in->fs().is_virtual()) return k::error::rofs;
     file_system& fs = from.in->fs();
     const name_text from_text(from.name()), to_text(to.name());

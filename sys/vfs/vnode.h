@@ -67,6 +67,7 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     std::atomic<k::u32> mode; // permission_bits
     std::atomic<k::u32> uid, gid;
     std::atomic<k::u32> links;
+    std::atomic<bool> awaits_name = false; // made without one (O_TMPFILE): link() may give it its first
     std::atomic<k::u64> size = 0;
     std::atomic<k::u64> accessed_ns, modified_ns, changed_ns; // since 1970
 
