@@ -2,6 +2,7 @@
 
 #include "kernel/files/caller.h"
 #include "kernel/files/devices.h"
+#include "kernel/files/fifo.h"
 #include "kernel/files/magic_link.h"
 #include "kernel/files/stored_file.h"
 #include "sys/vfs/events.h"
@@ -45,6 +46,7 @@ k::result<file_ref> open_node(vfs::found what, k::u32 flags) noexcept {
         opened->set_origin(std::move(what));
         return opened;
     }
+    case node_type::fifo: return open_fifo(std::move(what), kept & ~k::u32{open_no_terminal});
     case node_type::link: return k::error::loop;
     default: return k::error::nxio;
     }
@@ -85,6 +87,7 @@ k::result<file_ref> open_nameless(eyes& as, vfs::found in, k::u32 flags, k::u32 
     made.node = TRY(in.node->fs.make_node(
         {.type = vfs::node_type::regular, .mode = without_umask(mode), .uid = as.who().uid, .gid = as.who().gid}, {}));
     made.node->links.store(0, std::memory_order_relaxed);
+    made.node->awaits_name.store(!(flags & open_exclusive), std::memory_order_relaxed);
     made.in = std::move(in.in);
     return open_stored(std::move(made), flags & kept_flags);
 }

@@ -125,7 +125,7 @@ k::result<pipe::permit> pipe::begin_write(k::u64 need, bool to_lend, bool nonblo
     for (;;) {
         {
             lwkt::spin_guard guard(lock_);
-            if (!has_reader_) return k::error::pipe;
+            if (!readers_.now) return k::error::pipe;
             if (!writing_) {
                 if (const k::u64 room = room_locked(to_lend); room >= need) {
                     writing_ = true;
@@ -137,7 +137,7 @@ k::result<pipe::permit> pipe::begin_write(k::u64 need, bool to_lend, bool nonblo
         }
         const k::status woken = proc::sleep(writable_, [&] {
             lwkt::spin_guard guard(lock_);
-            return !has_reader_ || (!writing_ && (nonblocking || room_locked(to_lend) >= need));
+            return !readers_.now || (!writing_ && (nonblocking || room_locked(to_lend) >= need));
         });
         lwkt::spin_guard guard(lock_);
         writers_waiting_--;
@@ -158,7 +158,7 @@ void pipe::end_write(const delivery& what) noexcept {
         copied_ += what.copied;
         lent_ += what.lent;
         writing_ = false;
-        has_reader_ ? tidy_locked(drained) : drop_all_locked(drained);
+        is_over_locked() ? drop_all_locked(drained) : tidy_locked(drained);
         wake_readers = readers_waiting_ != 0;
         wake_writers = writers_waiting_ != 0;
     }
@@ -255,14 +255,14 @@ k::result<pipe::view> pipe::begin_read(bool nonblocking) noexcept {
                     reading_ = true;
                     return front;
                 }
-                if (!has_writer_) return view{};
+                if (!writers_.now) return view{};
                 if (nonblocking) return k::error::again;
             }
             readers_waiting_++;
         }
         const k::status woken = proc::sleep(readable_, [&] {
             lwkt::spin_guard guard(lock_);
-            return !reading_ && (bytes_locked() || !has_writer_ || nonblocking);
+            return !reading_ && (bytes_locked() || !writers_.now || nonblocking);
         });
         lwkt::spin_guard guard(lock_);
         readers_waiting_--;
@@ -284,7 +284,7 @@ pipe::view pipe::end_read(k::u64 bytes, bool go_on) noexcept {
     }
     if (wake_readers) readable_.wake_all();
     if (wake_writers) writable_.wake_all();
-    write_watch_.notify(poll_can_write);
+    write_watch().notify(poll_can_write);
     return next;
 }
 
@@ -367,10 +367,14 @@ bool pipe::try_put_first(piece* p) noexcept {
 // --- The ends
 // ----------------------------------------------------------------------------------------------------------
 
-k::result<k::ref<pipe>> pipe::create() noexcept {
-    auto* made = mem::make<pipe>();
+k::result<k::ref<pipe>> pipe::create(sort what) noexcept {
+    auto* made = mem::make<pipe>(what);
     if (!made) return k::error::nomem;
     return k::ref<pipe>(made);
+}
+
+pipe::pipe(sort what) noexcept : sort_(what), inode_(fresh_inode()) {
+    if (what == sort::fifo) readers_ = writers_ = {0, 0};
 }
 
 pipe::~pipe() {
@@ -384,34 +388,61 @@ void pipe::last_holder_left() noexcept {
     mem::destroy(this);
 }
 
+pipe::attendance pipe::reader_came() noexcept {
+    lwkt::spin_guard guard(lock_);
+    readers_.now++;
+    readers_.ever++;
+    return writers_;
+}
+
+pipe::attendance pipe::writer_came() noexcept {
+    lwkt::spin_guard guard(lock_);
+    writers_.now++;
+    writers_.ever++;
+    return readers_;
+}
+
+pipe::attendance pipe::readers() noexcept {
+    lwkt::spin_guard guard(lock_);
+    return readers_;
+}
+
+pipe::attendance pipe::writers() noexcept {
+    lwkt::spin_guard guard(lock_);
+    return writers_;
+}
+
 void pipe::reader_left() noexcept {
     garbage drained;
     {
         lwkt::spin_guard guard(lock_);
-        has_reader_ = false;
-        if (!writing_) drop_all_locked(drained); // else end_write() does
+        if (--readers_.now) return;
+        if (is_over_locked() && !writing_) drop_all_locked(drained); // else end_write() does
     }
     writable_.wake_all();
-    write_watch_.notify(poll_error | poll_can_write);
+    write_watch().notify(poll_error | poll_can_write);
 }
 
 void pipe::writer_left() noexcept {
+    garbage drained;
     {
         lwkt::spin_guard guard(lock_);
-        has_writer_ = false;
+        if (--writers_.now) return;
+        if (is_over_locked()) drop_all_locked(drained);
     }
     readable_.wake_all();
     read_watch_.notify(poll_hangup | poll_can_read);
 }
 
-k::u32 pipe::ready_to_read() noexcept {
+k::u32 pipe::ready_to_read(k::u32 writers_before) noexcept {
     lwkt::spin_guard guard(lock_);
-    return (bytes_locked() ? poll_can_read : 0) | (has_writer_ ? 0 : poll_hangup);
+    const bool at_end = !writers_.now && writers_.ever != writers_before;
+    return (bytes_locked() ? poll_can_read : 0) | (at_end ? poll_hangup : 0);
 }
 
 k::u32 pipe::ready_to_write() noexcept {
     lwkt::spin_guard guard(lock_);
-    return (room_locked(false) >= atomic_bytes ? poll_can_write : 0) | (has_reader_ ? 0 : poll_error);
+    return (room_locked(false) >= atomic_bytes ? poll_can_write : 0) | (readers_.now ? 0 : poll_error);
 }
 
 k::u64 pipe::bytes() noexcept {
@@ -433,7 +464,7 @@ k::result<k::u64> pipe::set_capacity(k::u64 bytes) noexcept {
         capacity_ = bytes;
     }
     writable_.wake_all();
-    write_watch_.notify(poll_can_write);
+    write_watch().notify(poll_can_write);
     return bytes;
 }
 

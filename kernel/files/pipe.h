@@ -25,8 +25,10 @@ class pipe final : public k::counted<pipe> {
     static constexpr k::u64 most_capacity = 1 << 20; // F_SETPIPE_SZ
     static constexpr k::u64 lent_capacity = 1 << 20; // lent bytes do not stand in the pipe's memory
 
-    // With one reader and one writer. ENOMEM.
-    static k::result<k::ref<pipe>> create() noexcept;
+    // Of a `fifo` readers and writers come and go, and its bytes stay until all of them have gone.
+    enum class sort : k::u8 { plain, fifo };
+    // A plain one has one reader and one writer, a fifo nobody. ENOMEM.
+    static k::result<k::ref<pipe>> create(sort what = sort::plain) noexcept;
     void last_holder_left() noexcept;
 
     // Sleeps until there is a byte, unless nonblocking (EAGAIN). 0: no writer is left.
@@ -48,13 +50,24 @@ class pipe final : public k::counted<pipe> {
     // Puts bytes that take() gave back to the front. Without memory for that they are lost.
     void give_back(xio::source bytes) noexcept;
 
+    // How many are at an end, and how many have ever come there.
+    struct attendance {
+        k::u32 now = 1, ever = 1;
+    };
+    // What they find at the other end.
+    attendance reader_came() noexcept;
+    attendance writer_came() noexcept;
     void reader_left() noexcept;
     void writer_left() noexcept;
+    attendance readers() noexcept;
+    attendance writers() noexcept;
 
-    k::u32 ready_to_read() noexcept;
+    // `writers_before`: no writer is no end of the file before one more than these have come.
+    k::u32 ready_to_read(k::u32 writers_before = 0) noexcept;
     k::u32 ready_to_write() noexcept;
+    // The same of a fifo: who has opened it for both stands there once.
     pollable& read_watch() noexcept { return read_watch_; }
-    pollable& write_watch() noexcept { return write_watch_; }
+    pollable& write_watch() noexcept { return sort_ == sort::fifo ? read_watch_ : write_watch_; }
 
     k::u64 bytes() noexcept; // that can be read now
     k::u64 capacity() noexcept;
@@ -62,7 +75,7 @@ class pipe final : public k::counted<pipe> {
     k::result<k::u64> set_capacity(k::u64 bytes) noexcept;
     k::u64 inode() const noexcept { return inode_; }
 
-    pipe() noexcept : inode_(fresh_inode()) {} // for create()
+    explicit pipe(sort what) noexcept; // for create()
     ~pipe();
 
   private:
@@ -137,12 +150,17 @@ class pipe final : public k::counted<pipe> {
     bool try_put_first(piece* p) noexcept;
     k::result<xio::source> as_source(const view& part, k::u64 bytes) noexcept;
 
+    bool is_over_locked() const noexcept REQUIRES(lock_) {
+        return !readers_.now && (sort_ == sort::plain || !writers_.now);
+    }
+
+    const sort sort_;
     const k::u64 inode_;
     lwkt::spinlock lock_;
     bool reading_ GUARDED_BY(lock_) = false;
     bool writing_ GUARDED_BY(lock_) = false;
-    bool has_reader_ GUARDED_BY(lock_) = true;
-    bool has_writer_ GUARDED_BY(lock_) = true;
+    attendance readers_ GUARDED_BY(lock_);
+    attendance writers_ GUARDED_BY(lock_);
     k::u32 readers_waiting_ GUARDED_BY(lock_) = 0;
     k::u32 writers_waiting_ GUARDED_BY(lock_) = 0;
     k::u64 least_need_ GUARDED_BY(lock_) = 0; // the room with which one of them can go on
@@ -165,6 +183,10 @@ struct pipe_ends {
     file_ref writer;
 };
 k::result<pipe_ends> make_pipe(k::u32 flags) noexcept;
+
+// One more end of a pipe, for the access that the flags say; who has come is counted by the caller, and leaves with the
+// file. ENOMEM. `writers_before` as for ready_to_read().
+k::result<file_ref> make_pipe_end(k::ref<pipe> of, k::u32 flags, k::u32 writers_before = 0) noexcept;
 
 // The pipe behind a file, if it is an end of one.
 pipe* pipe_of(file& f) noexcept;

@@ -3,6 +3,7 @@
 #include "kernel/files/pipe.h"
 #include "kernel/files/requests.h"
 #include "kernel/mem/slab.h"
+#include "sys/vfs/events.h"
 
 namespace files {
 
@@ -10,8 +11,15 @@ namespace {
 
 class pipe_end final : public file {
   public:
-    pipe_end(k::ref<pipe> of, k::u32 flags) noexcept : file(flags, file_kind::pipe_end), pipe_(std::move(of)) {}
-    ~pipe_end() override { readable() ? pipe_->reader_left() : pipe_->writer_left(); }
+    pipe_end(k::ref<pipe> of, k::u32 flags, k::u32 writers_before) noexcept
+        : file(flags, file_kind::pipe_end), pipe_(std::move(of)), writers_before_(writers_before) {}
+    ~pipe_end() override {
+        if (readable()) pipe_->reader_left();
+        if (writable()) pipe_->writer_left();
+        if (origin())
+            vfs::announce_use(*origin().node, origin().called.get(),
+                              writable() ? vfs::event_close_write : vfs::event_close_no_write);
+    }
 
     k::result<k::u64> read(xio::sink& to) noexcept override { return pipe_->read(to, nonblocking()); }
     k::result<k::u64> write(xio::source& from) noexcept override { return pipe_->write(from, nonblocking()); }
@@ -25,25 +33,30 @@ class pipe_end final : public file {
         out = simple_stat(mode_pipe | 0600, pipe_->inode());
         return {};
     }
-    k::u32 ready() noexcept override { return readable() ? pipe_->ready_to_read() : pipe_->ready_to_write(); }
+    k::u32 ready() noexcept override {
+        return (readable() ? pipe_->ready_to_read(writers_before_) : 0) | (writable() ? pipe_->ready_to_write() : 0);
+    }
     pollable* watched() noexcept override { return readable() ? &pipe_->read_watch() : &pipe_->write_watch(); }
 
     pipe& of() noexcept { return *pipe_; }
 
   private:
-    k::ref<pipe> pipe_;
+    const k::ref<pipe> pipe_;
+    const k::u32 writers_before_;
 };
 
 } // namespace
 
 k::result<pipe_ends> make_pipe(k::u32 flags) noexcept {
     k::ref<pipe> made = TRY(pipe::create());
-    auto* reader = mem::make<pipe_end>(made.share(), flags | open_read_only);
-    if (!reader) return k::error::nomem;
-    file_ref read_end(reader);
-    auto* writer = mem::make<pipe_end>(std::move(made), flags | open_write_only);
-    if (!writer) return k::error::nomem;
-    return pipe_ends{std::move(read_end), file_ref(writer)};
+    file_ref reader = TRY(make_pipe_end(made.share(), flags | open_read_only));
+    return pipe_ends{std::move(reader), TRY(make_pipe_end(std::move(made), flags | open_write_only))};
+}
+
+k::result<file_ref> make_pipe_end(k::ref<pipe> of, k::u32 flags, k::u32 writers_before) noexcept {
+    auto* made = mem::make<pipe_end>(std::move(of), flags, writers_before);
+    if (!made) return k::error::nomem;
+    return file_ref(made);
 }
 
 pipe* pipe_of(file& f) noexcept {
