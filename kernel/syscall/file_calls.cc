@@ -133,6 +133,7 @@ k::result<k::u64> sys_ioctl(fd of, k::u32 request, k::u64 argument) {
 k::result<k::u64> sys_ftruncate(fd of, k::i64 bytes) {
     if (bytes < 0) return k::error::inval;
     file_use f = TRY(files::callers_file(of.number));
+    if (f->flags() & files::open_path) return k::error::badf;
     if (!f->writable()) return k::error::inval;
     TRY(f->truncate(static_cast<k::u64>(bytes)));
     return 0;

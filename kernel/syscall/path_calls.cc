@@ -163,7 +163,7 @@ k::result<k::u64> sys_faccessat2(fd directory, user_text path, int wanted, bits 
 k::result<k::u64> read_link(int directory, user_text path, user_buffer to, int room) {
     if (room <= 0) return k::error::inval;
     eyes as;
-    const found link = TRY(find(as, directory, path, false, true));
+    const found link = TRY(find(as, directory, path, false, directory != at_working_directory));
     if (!link.node->is(vfs::node_type::link)) return k::error::inval;
     files::path_buffer buffer;
     if (!buffer) return k::error::nomem;
