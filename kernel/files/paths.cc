@@ -27,9 +27,15 @@ unsigned wishes_of(k::u32 flags) noexcept {
     }
 }
 
-// The file behind a link like /proc/self/fd/1 that has no node of its own: the same open file.
-k::result<file_ref> open_magic(vfs::vnode& link, k::u32) noexcept {
-    return static_cast<magic_link&>(link).target();
+// The file behind a link like /proc/self/fd/1 that has no node of its own: the same open file, if it can do what is
+// asked for.
+k::result<file_ref> open_magic(vfs::vnode& link, k::u32 flags) noexcept {
+    file_ref same = TRY(static_cast<magic_link&>(link).target());
+    if (flags & open_directory) return k::error::notdir;
+    const unsigned wishes = wishes_of(flags);
+    if ((wishes & vfs::may_read) && !same->readable()) return k::error::acces;
+    if ((wishes & vfs::may_write) && !same->writable()) return k::error::acces;
+    return same;
 }
 
 k::result<file_ref> open_node(vfs::found what, k::u32 flags) noexcept {
@@ -62,6 +68,13 @@ k::result<vfs::found> find_or_make(eyes& as, const vfs::view& v, std::string_vie
         auto there = vfs::look_up(*where.in, where.dir(), where.name());
         if (there) {
             if (flags & open_exclusive) return k::error::exist;
+            if (follow && there->node->is_magic()) {
+                vfs::found to;
+                const k::status jumped = there->node->jump(to);
+                if (!jumped && jumped.error() != k::error::opnotsupp) return jumped.error();
+                if (jumped && to.node->is(vfs::node_type::directory)) return k::error::isdir;
+                if (jumped) return to;
+            }
             if (where.wants_directory) return k::error::isdir;
             if (there->node->is(vfs::node_type::directory)) return k::error::isdir;
             return there;

@@ -1,4 +1,5 @@
 // Calls that find files by their paths: to open them, to look at them, to be somewhere.
+#include "kernel/files/magic_link.h"
 #include "kernel/files/stored_file.h"
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/path_arguments.h"
@@ -44,7 +45,7 @@ k::result<stat_record> stat_at(int directory, user_text path, k::u64 flags) {
     if (what) {
         // /proc/self/fd/1 of a pipe: followed as far as there are nodes.
         if (what->node->is_magic() && !(flags & at_no_follow))
-            TRY(TRY(files::open_found(as.who(), *std::move(what), 0))->stat(record));
+            TRY(TRY(static_cast<files::magic_link&>(*what->node).target())->stat(record));
         else
             record = files::stat_of(*what->node);
         return record;

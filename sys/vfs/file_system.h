@@ -34,7 +34,8 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     virtual k::result<vnode_ref> make_node(const node_attributes&, std::string_view text) noexcept {
         return (void)text, k::error::rofs;
     }
-    // What a directory that is not complete has under a name. ENOENT. May sleep. `cache`: may the answer be kept?
+    // What a directory that is not complete has under a name. ENOENT. May sleep. `cache`: may the answer be kept? A
+    // directory that may not must be a fresh one each time.
     virtual k::result<vnode_ref> look_up(directory& in, std::string_view text, bool& cache) noexcept {
         return (void)in, (void)text, (void)cache, k::error::noent;
     }

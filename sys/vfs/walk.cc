@@ -268,11 +268,14 @@ k::status walker::walk(std::string_view path, found& arrived, spot* where) noexc
             if (ends_here(c)) return make_spot(c, spot::special::none, *where);
             return k::error::noent;
         }
+        // The place of what a magic link leads to is not known; its own is.
+        if (ends_here(c) && node_->is_magic()) return make_spot(c, spot::special::none, *where);
         if (node_->is(node_type::link) && (!c.last || c.wants_directory || last_ == last_link::follow)) {
             vnode* const link = node_;
             const k::status followed = follow();
             // What has no node can still be opened, by who knows what the link is.
-            if (!followed && followed.error() == k::error::opnotsupp && c.last && goal_ == goal::node) {
+            if (!followed && followed.error() == k::error::opnotsupp) {
+                if (!c.last || c.wants_directory) return k::error::notdir;
                 node_ = link;
                 return arrive(arrived);
             }
@@ -329,6 +332,15 @@ k::result<spot> find_spot(const view& v, std::string_view path, last_link last) 
 
 namespace {
 
+// A name that its directory does not keep. A directory that was made for this look-up has it as its own, so that ".."
+// and paths work below; that name holds no node, or the two would hold each other for ever.
+k::result<name_ref> uncached_name(directory& at, const name_text& text, vnode& node) noexcept {
+    if (!node.is(node_type::directory)) return name::create(at, text, vnode_ref::to(node));
+    name_ref own = TRY(name::create(at, text, {}));
+    if (!node.as_directory().own_name()) node.as_directory().set_own_name(own.share());
+    return own;
+}
+
 // ESTALE: what has the name is just going away.
 k::result<found> look_up_once(mount& in, directory& at, std::string_view text) noexcept {
     const name_text wanted(text);
@@ -351,7 +363,7 @@ k::result<found> look_up_once(mount& in, directory& at, std::string_view text) n
         vop_remember keep(at, TRY(name::create(at, wanted, out.node.share())));
         if (in.fs().call(keep)) out.called = std::move(keep.fresh);
     } else if (node) {
-        out.called = TRY(name::create(at, wanted, out.node.share()));
+        out.called = TRY(uncached_name(at, wanted, *out.node));
     }
     if (!out.node) return k::error::noent;
     return out;

@@ -48,7 +48,8 @@ enum class last_link : k::u8 { follow, keep };
 // ENOENT (also of an empty path), ENOTDIR, ELOOP, ENAMETOOLONG, EACCES, ENOMEM. Thread context; sleeps only if a file
 // system must be asked.
 k::result<found> find(const view& v, std::string_view path, last_link last = last_link::follow) noexcept;
-// The last name is not looked at, or only to see whether it is a link to follow: then it is the last name of that.
+// The last name is not looked at, or only to see whether it is a link to follow: then it is the last name of that; a
+// magic link is left to the caller.
 k::result<spot> find_spot(const view& v, std::string_view path, last_link last = last_link::keep) noexcept;
 // What has a name in a directory; the permission to search it is the caller's to check. ENOENT, ENOMEM.
 k::result<found> look_up(mount& in, directory& at, std::string_view text) noexcept;
