@@ -9,6 +9,7 @@
 #include "kernel/mem/slab.h"
 #include "kernel/monitor/monitor.h"
 #include "kernel/proc/init.h"
+#include "kernel/proc/load_average.h"
 #include "kernel/proc/start_stack.h"
 #include "kernel/proc/vdso.h"
 #include "kernel/selftest/selftest.h"
@@ -100,6 +101,7 @@ void kernel_main(void*) {
     syscalls::initialise();
     if (!lwkt::start_freeing_retired()) k::panic("no memory for the thread that frees");
     const bool has_files = files::has_boot_archive();
+    proc::start_load_average();
     if (!files::make_root() || !files::make_place_for_memory_files()) k::panic("no memory for the first files");
     set_user_options(line);
     if (!has_files) name_unknown_options(line);

@@ -1,10 +1,11 @@
 // System calls about the system and about settings of a process that no other file has.
 #include "kernel/lwkt/ipiq.h"
-#include "kernel/lwkt/spinlock.h"
 #include "kernel/mem/page.h"
 #include "kernel/proc/current.h"
 #include "kernel/proc/group.h"
+#include "kernel/proc/load_average.h"
 #include "kernel/proc/random.h"
+#include "kernel/proc/system_names.h"
 #include "kernel/syscall/calls.h"
 
 #include <algorithm>
@@ -25,42 +26,35 @@ struct name_record {
     char system[65], node[65], release[65], version[65], machine[65], domain[65];
 };
 
-struct {
-    lwkt::spinlock lock;
-    char node[65] GUARDED_BY(lock) = "nutcracker";
-    char domain[65] GUARDED_BY(lock) = "(none)";
-} names;
-
 k::result<k::u64> sys_uname(user_pointer<name_record> to) {
-    // A release that C libraries take for a Linux that has all they want to use.
-    name_record r{"Linux", "", "6.1.0-nutcracker", "Nutcracker", "x86_64", ""};
-    {
-        lwkt::spin_guard guard(names.lock);
-        std::memcpy(r.node, names.node, sizeof(r.node));
-        std::memcpy(r.domain, names.domain, sizeof(r.domain));
-    }
+    name_record r{};
+    proc::system_type.copy(r.system, sizeof(r.system));
+    proc::host_name().view().copy(r.node, sizeof(r.node));
+    proc::system_release.copy(r.release, sizeof(r.release));
+    proc::system_version.copy(r.version, sizeof(r.version));
+    proc::machine_type.copy(r.machine, sizeof(r.machine));
+    proc::domain_name().view().copy(r.domain, sizeof(r.domain));
     TRY(to.write(current_space(), r));
     return 0;
 }
 
-k::status set_name(char (&which)[65], user_pointer<const char> from, int length) {
+k::status set_name(void (*set)(std::string_view), user_pointer<const char> from, int length) {
     if (!current_process().who.privileged()) return k::error::perm;
-    if (length < 0 || length > 64) return k::error::inval;
-    char text[65] = {};
+    constexpr auto most = static_cast<int>(proc::longest_system_name);
+    if (length < 0 || length > most) return k::error::inval;
+    char text[proc::longest_system_name];
     TRY(from.read_array(current_space(), {text, static_cast<std::size_t>(length)}));
-    lwkt::spin_guard guard(names.lock);
-    std::memcpy(which, text, sizeof(text));
+    set({text, static_cast<std::size_t>(length)});
     return {};
 }
 
-// The names' addresses are no secret; set_name() takes the lock.
-k::result<k::u64> sys_sethostname(user_pointer<const char> name, int length) NO_THREAD_SAFETY_ANALYSIS {
-    TRY(set_name(names.node, name, length));
+k::result<k::u64> sys_sethostname(user_pointer<const char> name, int length) {
+    TRY(set_name([](std::string_view to) { proc::set_host_name(to); }, name, length));
     return 0;
 }
 
-k::result<k::u64> sys_setdomainname(user_pointer<const char> name, int length) NO_THREAD_SAFETY_ANALYSIS {
-    TRY(set_name(names.domain, name, length));
+k::result<k::u64> sys_setdomainname(user_pointer<const char> name, int length) {
+    TRY(set_name([](std::string_view to) { proc::set_domain_name(to); }, name, length));
     return 0;
 }
 
@@ -78,6 +72,10 @@ k::result<k::u64> sys_sysinfo(user_pointer<system_record> to) {
     const vm::page_account pages = vm::account();
     system_record r{};
     r.uptime_s = static_cast<k::i64>(ktime::now() / ktime::second);
+    const proc::load_average load = proc::load_now();
+    r.loads[0] = load.minutes_1;
+    r.loads[1] = load.minutes_5;
+    r.loads[2] = load.minutes_15;
     r.memory = pages.total * arch::page_size;
     r.free_memory = (pages.free + pages.cached) * arch::page_size;
     {
@@ -263,7 +261,7 @@ k::result<k::u64> sys_rseq() {
 
 constexpr entry entries[] = {
     call<sys_uname>(63, "uname"),
-    call<sys_sysinfo>(99, "sysinfo", ends, "no load averages"),
+    call<sys_sysinfo>(99, "sysinfo"),
     call<sys_personality>(135, "personality", ends, "kept; only ADDR_NO_RANDOMIZE has an effect"),
     call<sys_prctl>(157, "prctl", ends,
                     "names, death signal, dumpable, subreaper, no_new_privs; others as far as they are harmless"),
