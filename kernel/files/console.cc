@@ -18,7 +18,7 @@ class console_device final : public terminal_device {
 
 struct console {
     console_device device;
-    terminal tty{device};
+    terminal tty{device, device_number(4, 64)};
     lwkt::wait_queue waiting{}; // the thread that feeds the terminal
     std::atomic<bool> fed = false;
 };

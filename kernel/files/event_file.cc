@@ -10,7 +10,7 @@ namespace {
 class event_file final : public file {
   public:
     event_file(k::u64 count, bool semaphore, k::u32 flags) noexcept
-        : file(flags | open_read_write), semaphore_(semaphore), count_(count) {}
+        : file(flags | open_read_write, file_kind::event), semaphore_(semaphore), count_(count) {}
 
     k::result<k::u64> read(xio::sink& to) noexcept override;
     k::result<k::u64> write(xio::source& from) noexcept override;

@@ -5,6 +5,7 @@
 
 namespace files {
 
+std::span<const std::string_view> file_system_types() noexcept;
 // ENODEV: no such kind; EINVAL: an option that it does not know; ENOMEM. Thread context.
 k::result<vfs::file_system_ref> make_file_system(std::string_view type, std::string_view options) noexcept;
 // Other options for one that is mounted. EINVAL.

@@ -1,6 +1,7 @@
 #include "kernel/files/root.h"
 
 #include "kernel/files/devices.h"
+#include "kernel/files/file_systems.h"
 #include "kernel/lib/log.h"
 #include "kernel/mem/slab.h"
 #include "kernel/proc/boot_archive.h"
@@ -117,6 +118,14 @@ k::status make_devices() noexcept {
     return {};
 }
 
+// Mounts a file system of a kind on a directory that is there.
+k::status mount_at(std::string_view path, std::string_view type) noexcept {
+    const vfs::found at = TRY(vfs::find(from_root(), path));
+    vfs::file_system_ref made = TRY(make_file_system(type, {}));
+    vfs::vnode_ref top = vfs::vnode_ref::to(made->root());
+    return vfs::mount_on({at.in.share(), at.node.share()}, std::move(made), std::move(top), 0, type);
+}
+
 } // namespace
 
 bool has_boot_archive() noexcept {
@@ -131,7 +140,8 @@ k::status make_root() noexcept {
     if (!made) return k::error::nomem;
     root = made.release();
     TRY(unpack_archive());
-    return make_devices();
+    TRY(make_devices());
+    return mount_at("proc", "proc");
 }
 
 k::result<k::ref<proc::places>> first_places() noexcept {

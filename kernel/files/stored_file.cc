@@ -1,5 +1,6 @@
 #include "kernel/files/stored_file.h"
 
+#include "kernel/files/made_file.h"
 #include "kernel/lwkt/token.h"
 #include "kernel/mem/slab.h"
 #include "kernel/proc/current.h"
@@ -58,7 +59,6 @@ class stored_file final : public file {
         return done;
     }
     k::result<k::u64> read_at(xio::sink& to, k::u64 offset) noexcept override {
-        if (node().is_made_on_reading()) return node().fs.read_made(node(), offset, to);
         const k::u64 done = TRY(vfs::read(node(), offset, to));
         vfs::announce_use(node(), origin().called.get(), vfs::event_access);
         return done;
@@ -92,7 +92,6 @@ k::status too_long() noexcept {
 }
 
 k::result<k::u64> stored_file::write_bytes(const xio::source& from, k::u64& at, bool append) noexcept {
-    if (node().is_made_on_reading()) return node().fs.write_made(node(), from);
     const k::u64 limit = size_limit();
     vfs::write_request what{.offset = at, .append = append, .limit = limit};
     if (node().seals.load(std::memory_order_relaxed) & seal_grow) {
@@ -305,6 +304,8 @@ k::result<file_ref> open_stored(vfs::found what, k::u32 flags) noexcept {
         made = mem::make<named_file>(flags);
     else if (what.node->is(vfs::node_type::directory))
         made = mem::make<directory_file>(flags);
+    else if (what.node->is_made_on_reading())
+        return open_made(std::move(what), flags);
     else
         made = mem::make<stored_file>(flags);
     if (!made) return k::error::nomem;

@@ -33,10 +33,12 @@ class terminal_device {
 
 class terminal {
   public:
-    explicit terminal(terminal_device& device) noexcept : device_(device) {}
+    explicit terminal(terminal_device& device, k::u64 number = 0) noexcept : device_(device), number_(number) {}
     ~terminal();
     terminal(const terminal&) = delete;
     terminal& operator=(const terminal&) = delete;
+
+    k::u64 number() const noexcept { return number_; } // of its device
 
     // Bytes came from the keyboard. Thread context.
     void typed(std::string_view bytes) noexcept;
@@ -83,6 +85,7 @@ class terminal {
     k::result<k::u64> set_foreground(int group) noexcept;
 
     terminal_device& device_;
+    const k::u64 number_;
     lwkt::token token_;
     line_discipline discipline_ GUARDED_BY(token_);
     window_size window_ GUARDED_BY(token_) = {24, 80, 0, 0};

@@ -1,12 +1,13 @@
-// Commands that show the state of CPUs, threads and memory.
+// Tables of the state of CPUs, threads and memory, and the commands that show them.
 //
 // What belongs to a CPU is read by that CPU, in an IPI function that writes it down in a buffer of the caller's;
-// printing comes afterwards, in the caller's thread. CPUs that did not start are not asked.
+// the text is made afterwards, in the caller's thread. CPUs that did not start are not asked.
 #include "kernel/lib/log.h"
 #include "kernel/lwkt/ipiq.h"
 #include "kernel/lwkt/thread.h"
 #include "kernel/mem/slab.h"
 #include "kernel/monitor/commands_priv.h"
+#include "kernel/monitor/state_tables.h"
 #include "kernel/time/callout.h"
 
 #include <algorithm>
@@ -14,11 +15,6 @@
 namespace monitor {
 
 namespace {
-
-bool out_of_memory() {
-    k::log("no memory to gather it in\n");
-    return false;
-}
 
 // One CPU's numbers.
 struct cpu_record {
@@ -80,58 +76,102 @@ std::string_view name_of(lwkt::thread_state state) {
     return "?";
 }
 
-void print_pages(std::string_view name, k::u64 pages) {
+void put_pages_line(k::text_sink& to, std::string_view name, k::u64 pages) {
     constexpr k::u64 kib_per_page = arch::page_size / 1024;
-    k::log("{:<12} {:>10} {:>12}\n", name, pages, pages * kib_per_page);
+    k::format_to(to, "{:<12} {:>10} {:>12}\n", name, pages, pages * kib_per_page);
+}
+
+} // namespace
+
+k::status put_cpus(k::text_sink& to) noexcept {
+    const auto records = mem::make_box<cpu_records>();
+    if (!records) return k::error::nomem;
+    lwkt::call_everywhere(cpu_records::add, records.get());
+    k::format_to(to, "{}\n", arch::cpu::model());
+    k::format_to(to, "{:>3} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9} {:>5} {:>14}\n", "cpu", "switches", "preempted",
+                 "moved off", "ipis sent", "interrupts", "ring full", "idle", "time ns");
+    for (unsigned cpu = 0; cpu < arch::cpu::count(); cpu++) {
+        const cpu_record& r = records->of[cpu];
+        if (!r.running) {
+            k::format_to(to, "{:>3} not running\n", cpu);
+            continue;
+        }
+        k::format_to(to, "{:>3} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9} {:>4}% {:>14}\n", cpu, r.scheduler.switches,
+                     r.scheduler.preemptions, r.scheduler.handed_over, r.ipi.sent, r.ipi.interrupts, r.ipi.ring_full,
+                     r.scheduler.idle_ns / std::max<k::u64>(r.now / 100, 1), r.now);
+    }
+    return {};
+}
+
+k::status put_threads(k::text_sink& to) noexcept {
+    const auto all = mem::make_box<thread_records>();
+    if (!all) return k::error::nomem;
+    lwkt::call_everywhere([](void* records) { lwkt::visit_threads(thread_records::add, records); }, all.get());
+    const unsigned met = all->count.load(std::memory_order_relaxed);
+    const std::span<thread_record> records(all->records, std::min(met, thread_records::capacity));
+    std::ranges::sort(records, {}, &thread_record::cpu);
+    k::format_to(to, "{:>3} {:<24} {:<8} {:>5} {:>12}\n", "cpu", "name", "state", "level", "switches");
+    for (const thread_record& r : records)
+        k::format_to(to, "{:>3} {:<24} {:<8} {:>5} {:>12}\n", r.cpu, r.name, name_of(r.state), r.level, r.switches);
+    if (met > records.size()) k::format_to(to, "and {} more\n", met - records.size());
+    return {};
+}
+
+k::status put_pages(k::text_sink& to) noexcept {
+    const vm::page_account pages = vm::account();
+    k::format_to(to, "{:<12} {:>10} {:>12}\n", "use", "pages", "KiB");
+    put_pages_line(to, "free", pages.free);
+    put_pages_line(to, "cached", pages.cached);
+    for (unsigned use = 0; use < vm::page_uses; use++)
+        if (static_cast<vm::page_use>(use) != vm::page_use::free)
+            put_pages_line(to, vm::name_of(static_cast<vm::page_use>(use)), pages.in_use[use]);
+    put_pages_line(to, "total", pages.total);
+    k::format_to(to, "slab objects in use: {}\n", mem::objects_in_use());
+    return {};
+}
+
+namespace {
+
+// Whole lines go to the log.
+class log_sink final : public k::text_sink {
+  public:
+    void put(std::string_view text) override {
+        for (char c : text) {
+            if (used_ < sizeof(line_)) line_[used_++] = c;
+            if (c != '\n') continue;
+            k::log("{}", std::string_view(line_, used_));
+            used_ = 0;
+        }
+    }
+
+  private:
+    char line_[256];
+    std::size_t used_ = 0;
+};
+
+bool show(k::status (*put)(k::text_sink&) noexcept) {
+    log_sink to;
+    if (put(to)) return true;
+    k::log("no memory to gather it in\n");
+    return false;
 }
 
 } // namespace
 
 bool show_cpus(std::string_view) {
-    const auto records = mem::make_box<cpu_records>();
-    if (!records) return out_of_memory();
-    lwkt::call_everywhere(cpu_records::add, records.get());
-    k::log("{}\n", arch::cpu::model());
-    k::log("{:>3} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9} {:>5} {:>14}\n", "cpu", "switches", "preempted", "moved off",
-           "ipis sent", "interrupts", "ring full", "idle", "time ns");
-    for (unsigned cpu = 0; cpu < arch::cpu::count(); cpu++) {
-        const cpu_record& r = records->of[cpu];
-        if (!r.running) {
-            k::log("{:>3} not running\n", cpu);
-            continue;
-        }
-        k::log("{:>3} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9} {:>4}% {:>14}\n", cpu, r.scheduler.switches,
-               r.scheduler.preemptions, r.scheduler.handed_over, r.ipi.sent, r.ipi.interrupts, r.ipi.ring_full,
-               r.scheduler.idle_ns / std::max<k::u64>(r.now / 100, 1), r.now);
-    }
-    return true;
+    return show(put_cpus);
 }
 
 bool show_threads(std::string_view) {
-    const auto all = mem::make_box<thread_records>();
-    if (!all) return out_of_memory();
-    lwkt::call_everywhere([](void* records) { lwkt::visit_threads(thread_records::add, records); }, all.get());
-    const unsigned met = all->count.load(std::memory_order_relaxed);
-    const std::span<thread_record> records(all->records, std::min(met, thread_records::capacity));
-    std::ranges::sort(records, {}, &thread_record::cpu);
-    k::log("{:>3} {:<24} {:<8} {:>5} {:>12}\n", "cpu", "name", "state", "level", "switches");
-    for (const thread_record& r : records)
-        k::log("{:>3} {:<24} {:<8} {:>5} {:>12}\n", r.cpu, r.name, name_of(r.state), r.level, r.switches);
-    if (met > records.size()) k::log("and {} more\n", met - records.size());
-    return true;
+    return show(put_threads);
 }
 
 bool show_pages(std::string_view) {
-    const vm::page_account pages = vm::account();
-    k::log("{:<12} {:>10} {:>12}\n", "use", "pages", "KiB");
-    print_pages("free", pages.free);
-    print_pages("cached", pages.cached);
-    for (unsigned use = 0; use < vm::page_uses; use++)
-        if (static_cast<vm::page_use>(use) != vm::page_use::free)
-            print_pages(vm::name_of(static_cast<vm::page_use>(use)), pages.in_use[use]);
-    print_pages("total", pages.total);
-    k::log("slab objects in use: {}\n", mem::objects_in_use());
-    return true;
+    return show(put_pages);
+}
+
+bool show_xio(std::string_view) {
+    return show(put_xio);
 }
 
 } // namespace monitor

@@ -92,17 +92,6 @@ k::status find_interpreter(const vfs::view& v, const program_file& program, cons
     return open_program(v, TRY(elf::interpreter_path({path, image.interpreter_bytes})), out);
 }
 
-// Looks at another space for a scope.
-class visit_space {
-  public:
-    visit_space(thread& t, vm::space& other) noexcept : thread_(t) { use_space(t, other); }
-    ~visit_space() { use_space(thread_, *thread_.owner.space); }
-    visit_space(const visit_space&) = delete;
-
-  private:
-    thread& thread_;
-};
-
 // What the new program starts with.
 struct built {
     k::ref<vm::space> space;
@@ -267,7 +256,7 @@ k::status exec(thread& t, const exec_request& request, exec_texts& texts) noexce
         TRY(build(p, request.v, *what, request.path, arguments, environment, fresh));
     }
     TRY(become_only_thread(t));
-    if (t.files->holders() > 1) t.files = TRY(t.files->clone());
+    if (t.files->holders() > 1) t.set_files(TRY(t.files->clone()));
     commit(t, fresh, std::move(program), request.path);
     return {};
 }

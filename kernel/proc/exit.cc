@@ -64,6 +64,7 @@ bool leave_process(thread& t) {
     {
         lwkt::spin_guard guard(p.threads_lock);
         p.dead_threads.add(used);
+        if (t.tid == p.pid || p.thread_count == 1) std::ranges::copy(t.name, p.last_name);
         p.threads.erase(p.threads.iterator_to(t));
         last = --p.thread_count == 0;
         if (p.survivor && p.thread_count == 1) waiting = &p.thread_queue;
@@ -226,7 +227,7 @@ void leave() noexcept {
     thread& t = current();
     process& p = t.owner;
     settle_user_memory(t);
-    t.files.reset();
+    t.set_files({});
     thread_leaves(t);
     use_no_space(t);
     {

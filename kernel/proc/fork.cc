@@ -62,7 +62,7 @@ bool add_to_process(thread& t) {
 // Takes a thread that never ran out of everything.
 void undo_thread(thread& t) {
     thread_leaves(t);
-    t.files.reset();
+    t.set_files({});
     t.lease.reset();
     lwkt::token_hold hold(tree);
     remove(t);
@@ -112,6 +112,7 @@ void inherit(process& child, process& parent) NO_THREAD_SAFETY_ANALYSIS {
     child.personality = parent.personality.load();
     child.nice = parent.nice.load();
     child.dumpable = parent.dumpable.load();
+    child.oom_score_adjustment = parent.oom_score_adjustment.load();
     child.no_new_privileges = parent.no_new_privileges.load();
     child.vdso_base = parent.vdso_base;
     child.arguments_base = parent.arguments_base;

@@ -88,7 +88,8 @@ class process final : public k::counted<process> {
     thread* survivor GUARDED_BY(threads_lock) = nullptr; // the thread in exec: the others shall leave
     int end_status GUARDED_BY(threads_lock) = 0;         // the wait status, if `ending`
     usage dead_threads GUARDED_BY(threads_lock){};
-    lwkt::wait_queue thread_queue; // exec waits here for the others to leave
+    char last_name[16] GUARDED_BY(threads_lock) = {}; // of its main thread, when that has left
+    lwkt::wait_queue thread_queue;                    // exec waits here for the others to leave
 
     // --- Changed by its own threads.
     // Swapped under threads_lock by exec; its own threads use it freely, others through share_space().
@@ -101,6 +102,7 @@ class process final : public k::counted<process> {
     std::atomic<int> nice = 0;
     std::atomic<bool> dumpable = true;
     std::atomic<bool> no_new_privileges = false;
+    std::atomic<int> oom_score_adjustment = 0; // kept for /proc; nobody is killed for want of memory
     ktime::ns start_time = 0;
 
     // Where the kernel's own code for user mode lies: the return from a signal handler, the clocks. 0: not there.

@@ -33,6 +33,16 @@ void thread::last_holder_left() noexcept {
     mem::destroy(this);
 }
 
+k::ref<files::fd_table> thread::share_files() const noexcept {
+    lwkt::spin_guard guard(owner.threads_lock);
+    return files.share();
+}
+
+void thread::set_files(k::ref<files::fd_table> to) noexcept {
+    lwkt::spin_guard guard(owner.threads_lock);
+    std::swap(files, to); // `to` goes after the lock: it was made before the guard
+}
+
 void vfork_lease::wait_for_end(thread& waiter) noexcept {
     queue_.wait([&] { return over_.load(std::memory_order_acquire) || waiter.asked(attention_end); });
 }

@@ -64,8 +64,8 @@ class thread final : public k::counted<thread>, public lwkt::user_part {
     lwkt::list_hook process_link;
 
     // --- Its own.
-    arch::user_context user; // registers and floating-point state
-    k::ref<files::fd_table> files;
+    arch::user_context user;       // registers and floating-point state
+    k::ref<files::fd_table> files; // changed by set_files(); others take share_files()
     // The system call that it runs or, on its way out, has run; null after other exits from user mode and once its
     // restart was decided. rax is the result by then (-errno); rdi, rsi, rdx, r10, r8 and r9 are as they were.
     const syscalls::entry* call = nullptr;
@@ -99,6 +99,10 @@ class thread final : public k::counted<thread>, public lwkt::user_part {
     // A thread of `of` that nobody can find yet. ENOMEM.
     static k::result<k::ref<thread>> create(int number, process& of) noexcept;
     void last_holder_left() noexcept; // frees memory only, and may therefore run in an IPI function
+
+    // For others: its descriptors; empty of one that has left.
+    k::ref<files::fd_table> share_files() const noexcept;
+    void set_files(k::ref<files::fd_table> to) noexcept; // by itself; what it had goes
 
     bool asked(k::u32 bits) const noexcept { return attention.load(std::memory_order_relaxed) & bits; }
 

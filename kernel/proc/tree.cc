@@ -61,6 +61,7 @@ number_table<session> sessions GUARDED_BY(tree);
 number_table<account> accounts GUARDED_BY(tree);
 int last_number GUARDED_BY(tree) = init_pid; // which init takes without asking
 unsigned thread_total GUARDED_BY(tree) = 0;
+k::u64 processes_ever GUARDED_BY(tree) = 0;
 
 } // namespace
 
@@ -93,8 +94,13 @@ k::result<int> free_number() noexcept {
     return k::error::again;
 }
 
+k::u64 processes_made() noexcept NO_THREAD_SAFETY_ANALYSIS { // a number that may be a moment old
+    return processes_ever;
+}
+
 void enter(process& p) noexcept {
     processes.enter(p);
+    processes_ever++;
 }
 void enter(thread& t) noexcept {
     threads.enter(t);

@@ -36,5 +36,7 @@ void tell_parent(process& child, child_event what) noexcept REQUIRES(tree);
 
 // Threads of all processes.
 unsigned user_threads() noexcept;
+// Processes that there have ever been.
+k::u64 processes_made() noexcept;
 
 } // namespace proc

@@ -58,8 +58,8 @@ constexpr k::u64 range_unshare = 2, range_cloexec = 4;
 k::result<k::u64> sys_close_range(k::u32 first, k::u32 last, bits flags) {
     if (first > last || (flags.value & ~(range_unshare | range_cloexec))) return k::error::inval;
     if (flags.value & range_unshare) {
-        k::ref<files::fd_table>& mine = proc::current().files;
-        if (mine->holders() > 1) mine = TRY(mine->clone());
+        proc::thread& t = proc::current();
+        if (t.files->holders() > 1) t.set_files(TRY(t.files->clone()));
     }
     if (flags.value & range_cloexec)
         callers_table().set_close_on_exec_range(first, last);

@@ -50,6 +50,7 @@ struct entry_view {
     bool grows_down;
     bool locked;
     k::u64 offset;
+    const object* shown; // whose pages it shows, to be compared only; null: fresh memory
 };
 
 class space final : public k::counted<space>, public xio::user_memory {
@@ -130,11 +131,20 @@ class space final : public k::counted<space>, public xio::user_memory {
     void set_data_limit(k::u64 bytes) noexcept { data_limit_pages_ = pages_in(bytes); }
 
     space_size size() noexcept;
+    // Where the heap is now.
+    struct address_range {
+        user_address base, end;
+    };
+    address_range heap() noexcept {
+        lwkt::token_hold hold(token_);
+        return {heap_base_, heap_end_};
+    }
     // Calls visit(view) for each entry in order, under the token: it must not block.
     template <class Visit> void for_each_entry(Visit visit) noexcept {
         lwkt::token_hold hold(token_);
         for (const entry& e : entries_)
-            visit(entry_view{e.base, e.end, e.access, e.how, e.grows_down, e.locked, e.offset << arch::page_shift});
+            visit(entry_view{e.base, e.end, e.access, e.how, e.grows_down, e.locked,
+                             (e.is_shared() ? e.offset : e.under_offset) << arch::page_shift, e.shown()});
     }
 
     // Whose loans this space's memory backs: it pays for their pins.

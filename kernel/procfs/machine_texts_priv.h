@@ -1,0 +1,15 @@
+// The texts of the machine's files, by what they are about.
+#pragma once
+
+#include "kernel/procfs/node_priv.h"
+
+namespace procfs {
+
+// machine_state.cc: what it has and how busy it is.
+k::status make_memory(const task&, k::text_sink& to);
+k::status make_processors(const task&, k::text_sink& to);
+k::status make_uptime(const task&, k::text_sink& to);
+k::status make_load(const task&, k::text_sink& to);
+k::status make_machine_stat(const task&, k::text_sink& to);
+
+} // namespace procfs
