@@ -65,7 +65,7 @@ u64 page_up(u64 bytes) {
 // What a file may be mapped as, from how it was opened.
 k::status take_file(vm::map_request& what, int number, u64 offset) {
     const files::file_use file = proc::current().files->look_up(number);
-    if (!file) return error::badf;
+    if (!file || (file->flags() & files::open_path)) return error::badf;
     if (!file->readable()) return error::acces;
     if (what.how == vm::sharing::shared && !file->writable()) {
         if (what.access & arch::user_write) return error::acces;

@@ -96,7 +96,8 @@ class checked_file {
         const bool grow = random_.below(2);
         EXPECT_EQ(error_of(vfs::reserve(node_, at, bytes, grow)), fine);
         if (grow) grow_to(at + bytes);
-        if (at < size_) mark(at, std::min(at + bytes, k::align_up(size_, k::u64{page_size})), true);
+        // Also behind the end, in the last page.
+        if (const k::u64 end = k::align_up(size_, k::u64{page_size}); at < end) mark(at, std::min(at + bytes, end), true);
     }
     void check_part() {
         const k::u64 at = random_.below(most), bytes = std::min(some_length(), most - at);
