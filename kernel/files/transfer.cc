@@ -2,6 +2,7 @@
 
 #include "kernel/files/pipe.h"
 #include "kernel/files/stored_file.h"
+#include "kernel/files/xio_file.h"
 #include "kernel/proc/current.h"
 #include "sys/vm/reaper.h"
 
@@ -36,6 +37,13 @@ k::result<k::u64> share(transfer_end& from, transfer_end& to, k::u64 most) noexc
     return bytes;
 }
 
+// The next bytes of an xio.
+k::result<xio::source> next_of_xio(transfer_end& from, k::u64 most) noexcept {
+    xio::source piece = TRY(xio_of(from.at, TRY(place_of(from)), std::min(most, lent_bytes)));
+    advance(from, piece.size());
+    return piece;
+}
+
 // The next bytes of a stored file, lent. Empty at the end; EAGAIN: they must be read.
 k::result<xio::source> lend_next(transfer_end& from, k::u64 most) noexcept {
     if (from.at.kind() != file_kind::stored || most < arch::page_size) return k::error::again;
@@ -47,6 +55,7 @@ k::result<xio::source> lend_next(transfer_end& from, k::u64 most) noexcept {
 // The next bytes of a file, as pages. Empty at the end.
 k::result<xio::source> next_piece(transfer_end& from, k::u64 most, bool nonblocking) noexcept {
     if (pipe* p = pipe_of(from.at)) return p->take(most, nonblocking || from.at.nonblocking());
+    if (from.at.kind() == file_kind::xio) return next_of_xio(from, most);
     if (auto lent = lend_next(from, most); lent || lent.error() != k::error::again) return lent;
     xio::sink room = TRY(xio::sink::fresh(std::min(most, piece_bytes)));
     const k::u64 bytes = TRY(from.offset ? from.at.read_at(room, *from.offset) : from.at.read(room));
@@ -59,7 +68,7 @@ k::result<xio::source> next_piece(transfer_end& from, k::u64 most, bool nonblock
 // May more be taken once something was? Others would wait for it, and the end of a terminal's input, once read, is
 // gone.
 bool goes_on(file& from) noexcept {
-    return pipe_of(from) || from.kind() == file_kind::stored;
+    return pipe_of(from) || from.kind() == file_kind::stored || from.kind() == file_kind::xio;
 }
 
 // What could not be written goes back to where it came from.

@@ -18,6 +18,7 @@ extern const std::span<const entry> poll_calls;                       // poll, s
 extern const std::span<const entry> event_calls;                      // files that tell of events, memory files
 extern const std::span<const entry> path_calls;                       // opening, looking
 extern const std::span<const entry> edit_calls;                       // making, renaming, removing; attributes
+extern const std::span<const entry> xio_calls;                        // our own: an xio as a descriptor
 extern const std::span<const entry> mount_calls;                      // mount, umount, pivot_root
 extern const std::span<const entry> signal_calls;
 extern const std::span<const entry> time_calls;

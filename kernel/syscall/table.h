@@ -133,15 +133,20 @@ constexpr entry call(k::u16 number, std::string_view name, on_signal after = end
 // Joins the parts. Boot, once.
 void initialise() noexcept;
 
-constexpr unsigned most_calls = 512; // numbers are below
+constexpr unsigned most_calls = 512; // Linux's numbers are below
+constexpr unsigned own_calls = 1024; // and our own from here on
+constexpr unsigned most_own_calls = 64;
 
 namespace detail {
 extern const entry* by_number[most_calls];
-}
+extern const entry* own_by_number[most_own_calls];
+} // namespace detail
 
 // The entry of a number, or null.
 inline const entry* find(k::u64 number) noexcept {
-    return number < most_calls ? detail::by_number[number] : nullptr;
+    if (number < most_calls) [[likely]]
+        return detail::by_number[number];
+    return number - own_calls < most_own_calls ? detail::own_by_number[number - own_calls] : nullptr;
 }
 
 } // namespace syscalls

@@ -51,7 +51,7 @@ int main() {
     syscalls::initialise();
     std::puts(head_of_page);
     unsigned count = 0;
-    for (unsigned number = 0; number < syscalls::most_calls; number++) {
+    for (unsigned number = 0; number < syscalls::own_calls + syscalls::most_own_calls; number++) {
         const syscalls::entry* e = syscalls::find(number);
         if (!e) continue;
         count++;
