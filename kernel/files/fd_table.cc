@@ -1,5 +1,6 @@
 #include "kernel/files/fd_table.h"
 
+#include "kernel/files/locks.h"
 #include "kernel/mem/slab.h"
 
 namespace files {
@@ -126,20 +127,30 @@ k::result<int> fd_table::install(file_ref what, bool close_on_exec, k::u32 limit
 k::status fd_table::install_at(int at, file_ref what, bool close_on_exec, k::u32 limit) noexcept {
     const auto fd = static_cast<k::u32>(at);
     if (fd >= std::min(limit, most)) return k::error::badf;
-    file_ref before; // closed after the lock is let go
-    lwkt::spin_guard guard(lock_);
-    TRY(make_room(fd));
-    before = file_ref(take(fd));
-    put(fd, what.release(), close_on_exec);
+    file_ref before;
+    {
+        lwkt::spin_guard guard(lock_);
+        TRY(make_room(fd));
+        before = file_ref(take(fd));
+        put(fd, what.release(), close_on_exec);
+    }
+    let_go(std::move(before));
     return {};
 }
 
 k::status fd_table::close(int fd) noexcept {
     file_ref held;
-    lwkt::spin_guard guard(lock_);
-    held = file_ref(take(static_cast<k::u32>(fd)));
+    {
+        lwkt::spin_guard guard(lock_);
+        held = file_ref(take(static_cast<k::u32>(fd)));
+    }
     if (!held) return k::error::badf;
+    let_go(std::move(held));
     return {};
+}
+
+void fd_table::let_go(file_ref held) noexcept {
+    if (held && held->origin()) drop_locks(*held->origin().node, this);
 }
 
 file_ref fd_table::take_next(k::u32& first, k::u32 last, bool only_on_exec) noexcept {
@@ -160,13 +171,13 @@ file_ref fd_table::take_next(k::u32& first, k::u32 last, bool only_on_exec) noex
 void fd_table::close_range(k::u32 first, k::u32 last) noexcept {
     last = std::min(last, most - 1);
     while (file_ref held = take_next(first, last, false))
-        ;
+        let_go(std::move(held));
 }
 
 void fd_table::close_on_exec() noexcept {
     k::u32 first = 0;
     while (file_ref held = take_next(first, most - 1, true))
-        ;
+        let_go(std::move(held));
 }
 
 void fd_table::set_close_on_exec_range(k::u32 first, k::u32 last) noexcept {

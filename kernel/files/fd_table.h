@@ -109,6 +109,8 @@ class fd_table final : public k::counted<fd_table> {
     k::status make_room(k::u32 fd) noexcept REQUIRES(lock_);
     k::result<k::u32> find_free(k::u32 least, k::u32 limit) noexcept REQUIRES(lock_);
     void put(k::u32 fd, file* what, bool close_on_exec) noexcept REQUIRES(lock_);
+    // Lets go of what a descriptor meant. A process that closes any descriptor of a file loses all its locks there.
+    void let_go(file_ref held) noexcept;
     // Takes out the lowest descriptor from `first` to `last`, of those only that close on exec if asked so.
     file_ref take_next(k::u32& first, k::u32 last, bool only_on_exec) noexcept;
     file* take(k::u32 fd) noexcept REQUIRES(lock_);

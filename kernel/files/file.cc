@@ -1,6 +1,7 @@
 #include "kernel/files/file.h"
 
 #include "kernel/files/epoll.h"
+#include "kernel/files/locks.h"
 #include "kernel/mem/slab.h"
 #include "sys/vm/object.h"
 
@@ -12,6 +13,7 @@ k::result<k::ref<vm::object>> file::mapped_object() noexcept {
 
 void file::last_holder_left() noexcept {
     if (epoll_items_) forget_in_epolls(*this);
+    if (origin_) drop_locks(*origin_.node, this);
     mem::destroy(this);
 }
 

@@ -37,6 +37,7 @@ std::string_view name_of(error e) {
     case error::pipe: return "EPIPE";
     case error::range: return "ERANGE";
     case error::deadlk: return "EDEADLK";
+    case error::nolck: return "ENOLCK";
     case error::nametoolong: return "ENAMETOOLONG";
     case error::nosys: return "ENOSYS";
     case error::notempty: return "ENOTEMPTY";

@@ -3,6 +3,7 @@
 #include "kernel/files/stored_file.h"
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/file_arguments.h"
+#include "kernel/syscall/lock_calls.h"
 
 namespace syscalls {
 
@@ -102,6 +103,7 @@ k::result<k::u64> pipe_fcntl(files::file& f, int command, k::u64 argument) {
 }
 
 k::result<k::u64> sys_fcntl(fd of, int command, k::u64 argument) {
+    if (is_lock_command(command)) return lock_fcntl(of, command, argument);
     file_use f = TRY(files::callers_file(of.number));
     switch (command) {
     case f_dupfd: return duplicate_from(of, argument, false);
@@ -132,7 +134,7 @@ constexpr entry entries[] = {
     call<sys_close>(3, "close"),
     call<sys_dup>(32, "dup"),
     call<sys_dup2>(33, "dup2"),
-    call<sys_fcntl>(72, "fcntl", ends, "no locks, no leases; an owner is remembered and gets no signals"),
+    call<sys_fcntl>(72, "fcntl", restarts, "no leases; an owner is remembered and gets no signals"),
     call<sys_dup3>(292, "dup3"),
     call<sys_close_range>(436, "close_range"),
 };

@@ -5,7 +5,7 @@
 //     k::result<k::u64> sys_read(fd from, user_buffer to, k::u64 bytes);
 //     constexpr entry entries[] = {
 //         call<sys_read>(0, "read", restarts),
-//         call<sys_flock>(73, "flock", ends, "answers 0 and locks nothing"),
+//         call<sys_flock>(73, "flock", restarts, "only of files that have a name"),
 //         ...
 //     };
 //     } // namespace
