@@ -50,7 +50,20 @@ struct stat_record {
 static_assert(sizeof(stat_record) == 144);
 
 // Which class a file is of, where another part of kernel/files must know.
-enum class file_kind : k::u8 { other, stored, directory, named, pipe_end, epoll, terminal, signals, timer, event, xio };
+enum class file_kind : k::u8 {
+    other,
+    stored,
+    directory,
+    named,
+    pipe_end,
+    epoll,
+    terminal,
+    signals,
+    timer,
+    event,
+    xio,
+    watches
+};
 
 class file : public k::counted<file> {
   public:

@@ -44,7 +44,10 @@ k::result<file_ref> open_node(vfs::found what, k::u32 flags) noexcept {
     if (flags & open_path) return open_stored(std::move(what), kept & ~k::u32{open_access_mode});
     switch (what.node->type) {
     case node_type::regular:
-        if (flags & open_truncate && what.node->pages()) TRY(vfs::resize(*what.node, 0));
+        if (flags & open_truncate && what.node->pages()) {
+            TRY(vfs::resize(*what.node, 0));
+            vfs::announce_use(*what.node, what.called.get(), vfs::event_modify);
+        }
         [[fallthrough]];
     case node_type::directory: return open_stored(std::move(what), kept & ~k::u32{open_no_terminal});
     case node_type::character: {
@@ -175,7 +178,10 @@ k::result<file_ref> open_path_at(int directory, std::string_view path, k::u32 fl
         bool made = false;
         vfs::found what = TRY(find_or_make(as, v, path, flags, mode, made));
         // Who makes a file may write to it, whatever its mode says.
-        if (made) return open_node(std::move(what), flags & ~k::u32{open_truncate});
+        if (made) {
+            vfs::announce_use(*what.node, what.called.get(), vfs::event_open);
+            return open_node(std::move(what), flags & ~k::u32{open_truncate});
+        }
         return open_found(as.who(), std::move(what), flags);
     }
     return open_found(as.who(),

@@ -213,6 +213,9 @@ class record_writer final : public vfs::file_system::lister {
 class directory_file final : public file {
   public:
     explicit directory_file(k::u32 flags) noexcept : file(flags, file_kind::directory) {}
+    ~directory_file() override {
+        if (origin()) vfs::announce_use(dir(), origin().called.get(), vfs::event_close_no_write);
+    }
 
     k::result<k::u64> read(xio::sink&) noexcept override { return k::error::isdir; }
     k::result<k::u64> read_at(xio::sink&, k::u64) noexcept override { return k::error::isdir; }
@@ -276,6 +279,7 @@ k::result<k::u64> directory_file::list(xio::sink& to) noexcept {
     }
     place_ = out.place();
     dir().touch_accessed();
+    vfs::announce_use(dir(), origin().called.get(), vfs::event_access);
     return out.outcome();
 }
 

@@ -13,6 +13,7 @@ extern const std::span<const entry> misc_calls;       // what is left
 extern const std::span<const entry> memory_calls;
 extern const std::span<const entry> file_calls;                       // reading and writing
 extern const std::span<const entry> descriptor_calls;                 // dup, close, fcntl
+extern const std::span<const entry> watch_calls;                      // inotify
 extern const std::span<const entry> lock_calls;                       // flock
 extern const std::span<const entry> pipe_calls __attribute__((weak)); // pipes, and moving bytes between files
 extern const std::span<const entry> poll_calls;                       // poll, select, epoll

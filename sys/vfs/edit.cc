@@ -120,8 +120,7 @@ k::status remove(const view& v, const spot& where, bool of_directory) noexcept {
         if (!done && done.error() == k::error::noent) continue;
         if (!done) return done;
         announce(where.dir(), event_delete, where.name(), is_directory);
-        announce_self(*there.node,
-                      there.node->links.load(std::memory_order_relaxed) ? event_attributes : event_delete_self);
+        if (!is_directory) announce_self(*there.node, event_attributes); // its count of links
         return {};
     }
 }
@@ -181,9 +180,8 @@ k::status rename(const view& v, const spot& from, const spot& to, unsigned flags
         }
         if (!done) return done;
         announce_rename(from.dir(), from.name(), to.dir(), to.name(), *moved.node);
-        if (replaced && !exchange)
-            announce_self(*replaced.node,
-                          replaced.node->links.load(std::memory_order_relaxed) ? event_attributes : event_delete_self);
+        if (replaced && !exchange && !replaced.node->is(node_type::directory))
+            announce_self(*replaced.node, event_attributes);
         return {};
     }
 }
@@ -199,7 +197,7 @@ k::status change_mode(const found& of, const subject& who, k::u32 mode) noexcept
     if (group_is_foreign && !n.is(node_type::directory)) mode &= ~k::u32{set_group};
     n.mode.store(mode, std::memory_order_relaxed);
     n.touch_changed();
-    announce_self(n, event_attributes);
+    announce_use(n, of.called.get(), event_attributes);
     return {};
 }
 
@@ -225,7 +223,7 @@ k::status change_owner(const found& of, const subject& who, k::u32 uid, k::u32 g
         n.mode.fetch_and(~(set_user | (mode & 0010 ? k::u32{set_group} : 0)), std::memory_order_relaxed);
     }
     n.touch_changed();
-    announce_self(n, event_attributes);
+    announce_use(n, of.called.get(), event_attributes);
     return {};
 }
 
@@ -245,7 +243,7 @@ k::status change_times(const found& of, const subject& who, new_time accessed, n
     set(n.accessed_ns, accessed);
     set(n.modified_ns, modified);
     n.changed_ns.store(now, std::memory_order_relaxed);
-    announce_self(n, event_attributes);
+    announce_use(n, of.called.get(), event_attributes);
     return {};
 }
 
@@ -257,7 +255,7 @@ k::status truncate(const found& of, const subject& who, k::u64 bytes) noexcept {
     TRY(check(n, who, may_write));
     TRY(resize(n, bytes));
     drop_set_id(n, who);
-    announce_self(n, event_modify);
+    announce_use(n, of.called.get(), event_modify);
     return {};
 }
 

@@ -23,7 +23,7 @@ vnode::vnode(file_system& of, k::u64 number, const node_attributes& a) noexcept
 void vnode::last_holder_left() noexcept {
     pages_.reset();
     for (auto& slot : attached_)
-        (void)k::ref<attachment>(slot.exchange(nullptr, std::memory_order_acq_rel));
+        if (auto what = k::ref<attachment>(slot.exchange(nullptr, std::memory_order_acq_rel))) what->node_gone(*this);
     fs.node_gone(*this);
     lwkt::retire(*this, [](lwkt::retirable& r) { mem::destroy(&static_cast<vnode&>(r)); });
 }

@@ -17,6 +17,7 @@ namespace vfs {
 class directory;
 class file_system;
 class name;
+class vnode;
 struct found;
 struct place;
 
@@ -47,6 +48,8 @@ class attachment : public k::counted<attachment> {
   public:
     virtual ~attachment() = default;
     virtual void last_holder_left() noexcept = 0;
+    // The node goes; its attributes are still there. Does not sleep.
+    virtual void node_gone(const vnode&) noexcept {}
 };
 enum class attachment_kind : k::u8 { channel, locks, watchers };
 constexpr unsigned attachment_kinds = 3;
