@@ -45,7 +45,7 @@ inline void announce_self(vnode& to, k::u32 event) noexcept {
 }
 void announce_rename(directory& from, std::string_view from_text, directory& to, std::string_view to_text,
                      vnode& what) noexcept;
-// The same of what an open file does: to the node, and to its name in its directory.
+// The same of what an open file does: to its name in its directory, and then to the node.
 void announce_use(vnode& to, const name* called, k::u32 event) noexcept;
 
 } // namespace vfs

@@ -57,9 +57,12 @@ static void a_partner_that_has_left_again_was_there(void) {
         const int fd = open("f", O_WRONLY);
         CHECK(fd >= 0);
     }
-    sleep_ms(20);
-    close(open_now(O_RDONLY)); // comes and goes: the writer is through
-    CHECK_EQ(EXIT_STATUS(writer), 0);
+    int status = -1;
+    while (waitpid(writer, &status, WNOHANG) == 0) {
+        close(open_now(O_RDONLY)); // comes and goes: a writer that waits is through
+        sleep_ms(5);
+    }
+    CHECK_EQ(status, 0);
 }
 
 static void nobody_waits_who_will_not(void) {
@@ -141,7 +144,9 @@ static void many_writers_and_readers(void) {
             int record[16];
             const int fd = open("f", who < writers ? O_WRONLY : O_RDONLY);
             CHECK(fd >= 0);
-            sleep_ms(50); // all are there before the first one leaves
+            __atomic_fetch_add(&sums[2], 1, __ATOMIC_RELAXED);
+            while (__atomic_load_n(&sums[2], __ATOMIC_RELAXED) < writers + readers)
+                sleep_ms(1); // all are there before the first one leaves
             for (int i = 0; who < writers && i < records; i++) {
                 for (int at = 0; at < 16; at++)
                     record[at] = who * records + i;
@@ -171,9 +176,10 @@ static void a_signal_ends_the_waiting(void) {
     struct sigaction action = {.sa_handler = on_alarm};
     CHECK(sigaction(SIGALRM, &action, NULL) == 0);
     for (int flags = O_RDONLY; flags <= O_WRONLY; flags++) {
-        ualarm(20000, 0);
+        ualarm(20000, 20000); // again and again, in case that the first one comes too early
         CHECK_ERROR(open("f", flags), EINTR);
     }
+    ualarm(0, 0);
     CHECK_ERROR(open("f", O_WRONLY | O_NONBLOCK), ENXIO); // who gave up is no reader
 }
 
