@@ -22,6 +22,7 @@ vnode::vnode(file_system& of, k::u64 number, const node_attributes& a) noexcept
 // The bytes go now; the memory of the node itself may still be looked at.
 void vnode::last_holder_left() noexcept {
     pages_.reset();
+    if (is(node_type::directory)) as_directory().set_own_name({}); // one that no directory kept: see look_up()
     for (auto& slot : attached_)
         if (auto what = k::ref<attachment>(slot.exchange(nullptr, std::memory_order_acq_rel))) what->node_gone(*this);
     fs.node_gone(*this);
