@@ -1,6 +1,7 @@
 #include "kernel/files/devices.h"
 
 #include "kernel/files/console.h"
+#include "kernel/files/pty.h"
 #include "kernel/files/terminal.h"
 #include "kernel/mem/slab.h"
 #include "kernel/proc/current.h"
@@ -16,7 +17,8 @@ constexpr device devices[] = {
     {"null", device_kind::null, 1, 3, 0666},       {"zero", device_kind::zero, 1, 5, 0666},
     {"full", device_kind::full, 1, 7, 0666},       {"random", device_kind::random, 1, 8, 0666},
     {"urandom", device_kind::random, 1, 9, 0666},  {"tty", device_kind::terminal, 5, 0, 0666},
-    {"console", device_kind::console, 5, 1, 0600}, {"ttyS0", device_kind::console, 4, 64, 0620},
+    {"console", device_kind::console, 5, 1, 0600}, {"ptmx", device_kind::pty_master, 5, 2, 0666},
+    {"ttyS0", device_kind::console, 4, 64, 0620},
 };
 
 // Devices without a state.
@@ -85,15 +87,17 @@ std::span<const device> all_devices() noexcept {
 }
 
 k::result<file_ref> open_device(k::u64 number, k::u32 flags) noexcept {
+    if (is_pty_slave(number)) return open_pty_slave(number, flags);
     const auto found = std::ranges::find(devices, number, &device::number);
     if (found == std::end(devices)) return k::error::nxio;
     const device& d = *found;
     switch (d.kind) {
     case device_kind::terminal: {
-        terminal* t = terminal::of_caller();
-        if (!t) return k::error::nxio;
-        return open_terminal(*t, flags, number);
+        const terminal::hold t = terminal::of_caller();
+        if (!t.get()) return k::error::nxio;
+        return open_terminal(*t.get(), flags, number);
     }
+    case device_kind::pty_master: return open_pty_master(flags);
     case device_kind::console: {
         file_ref opened = TRY(open_console(flags));
         // As in Linux: the console as such belongs to nobody, its line does.

@@ -1,5 +1,6 @@
 #include "kernel/files/file_systems.h"
 
+#include "kernel/files/pty.h"
 #include "kernel/lib/text.h"
 #include "kernel/procfs/procfs.h"
 #include "sys/vfs/tmpfs.h"
@@ -78,12 +79,13 @@ k::status read_options(std::string_view options, vfs::tmpfs_limits& to) noexcept
 } // namespace
 
 std::span<const std::string_view> file_system_types() noexcept {
-    static constexpr std::string_view types[] = {"tmpfs", "ramfs", "proc"};
+    static constexpr std::string_view types[] = {"tmpfs", "ramfs", "proc", "devpts"};
     return types;
 }
 
 k::result<vfs::file_system_ref> make_file_system(std::string_view type, std::string_view options) noexcept {
     if (type == "proc") return procfs::make();
+    if (type == "devpts") return share_pty_names();
     if (type != "tmpfs" && type != "ramfs") return k::error::nodev;
     vfs::tmpfs_limits limits = vfs::usual_tmpfs_limits();
     TRY(read_options(options, limits));

@@ -57,18 +57,26 @@ void terminal::signal_foreground(int number) noexcept {
     if (group) proc::signal_group(group, number);
 }
 
-terminal* terminal::of_caller() noexcept {
-    lwkt::token_hold hold(tree);
-    return static_cast<terminal*>(callers_session().terminal);
+terminal::hold terminal::of_caller() noexcept {
+    lwkt::token_hold token(tree);
+    auto* t = static_cast<terminal*>(callers_session().terminal);
+    return t ? hold(*t) : hold();
 }
 
 bool terminal::is_callers() noexcept {
-    return of_caller() == this;
+    lwkt::token_hold token(tree);
+    return callers_session().terminal == this;
+}
+
+terminal::users terminal::who_uses() noexcept {
+    lwkt::token_hold token(tree);
+    return session_ ? users{session_->number, session_->foreground} : users{};
 }
 
 k::status terminal::control_callers_session(bool steal) noexcept {
     const bool privileged = proc::current_process().who.privileged();
     lwkt::token_hold hold(tree);
+    if (is_hung_up()) return k::error::io;
     proc::session& s = callers_session();
     if (session_ == &s) return {};
     if (s.number != proc::current_process().pid || s.terminal) return k::error::perm;
@@ -96,6 +104,32 @@ void terminal::leave(proc::session& s) noexcept {
     if (!group) return;
     proc::signal_group(group, proc::sig_hup);
     proc::signal_group(group, proc::sig_cont);
+}
+
+void terminal::hang_up() noexcept {
+    {
+        lwkt::spin_guard guard(lock_);
+        hung_up_ = true;
+    }
+    int leader = 0, group = 0;
+    {
+        lwkt::token_hold token(tree);
+        if (session_) {
+            leader = session_->number;
+            group = std::exchange(session_->foreground, 0);
+            session_->terminal = nullptr;
+            k::ref<proc::session>(std::exchange(session_, nullptr)).reset();
+        }
+        if (proc::process* p = proc::find_process(leader)) {
+            (void)proc::send_signal(*p, proc::signal_info::of_kernel(proc::sig_hup));
+            (void)proc::send_signal(*p, proc::signal_info::of_kernel(proc::sig_cont));
+        }
+    }
+    if (group) proc::signal_group(group, proc::sig_hup);
+    if (group) proc::signal_group(group, proc::sig_cont);
+    readers_.wake_all();
+    writers_.wake_all();
+    watched_.notify(poll_can_read | poll_can_write | poll_error | poll_hangup);
 }
 
 k::result<k::u64> terminal::set_foreground(int number) noexcept {

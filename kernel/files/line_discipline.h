@@ -27,6 +27,8 @@ class line_discipline {
 
     // Bytes that a read could have now: in the canonical mode those of complete lines.
     k::u32 readable() const noexcept { return end_of_readable() - tail_; }
+    // Bytes that stand in it.
+    k::u32 used() const noexcept { return head_ - tail_; }
     // In the canonical mode: does a line wait, if only an empty one that says end of file?
     bool has_line() const noexcept { return line_ != tail_; }
     bool canonical() const noexcept { return settings_.local & local_canonical; }

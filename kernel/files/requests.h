@@ -12,6 +12,8 @@ constexpr k::u32 request_get_termios = 0x5401, request_set_termios = 0x5402, req
                  request_fake_input = 0x5412, request_get_window = 0x5413, request_set_window = 0x5414,
                  request_bytes_waiting = 0x541b, request_set_nonblocking = 0x5421, request_leave_terminal = 0x5422,
                  request_get_session = 0x5429, request_set_async = 0x5452, request_close_on_exec = 0x5451,
-                 request_keep_on_exec = 0x5450;
+                 request_keep_on_exec = 0x5450, request_set_packets = 0x5420, request_get_packets = 0x80045438,
+                 request_pty_number = 0x80045430, request_pty_lock = 0x40045431, request_pty_is_locked = 0x80045439,
+                 request_pty_signal = 0x40045436, request_pty_peer = 0x5441;
 
 } // namespace files

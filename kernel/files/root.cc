@@ -103,7 +103,7 @@ k::status make_devices() noexcept {
     const auto unless_there = [](k::status made) {
         return made || made.error() == k::error::exist ? k::status() : made;
     };
-    for (std::string_view folder : {"dev", "proc", "tmp"})
+    for (std::string_view folder : {"dev", "dev/pts", "proc", "tmp"})
         TRY(unless_there(make_at(folder, {.type = node_type::directory, .mode = folder == "tmp" ? 01777u : 0755u})));
     for (const device& d : all_devices()) {
         char path[32];
@@ -141,7 +141,8 @@ k::status make_root() noexcept {
     root = made.release();
     TRY(unpack_archive());
     TRY(make_devices());
-    return mount_at("proc", "proc");
+    TRY(mount_at("proc", "proc"));
+    return mount_at("dev/pts", "devpts");
 }
 
 k::result<k::ref<proc::places>> first_places() noexcept {

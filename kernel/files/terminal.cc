@@ -44,6 +44,7 @@ void terminal::publish() noexcept {
         lwkt::spin_guard guard(lock_);
         const termios& now = discipline_.settings();
         canonical_ = discipline_.canonical();
+        used_ = discipline_.used();
         readable_ = discipline_.readable();
         line_ = discipline_.has_line();
         stopped_ = discipline_.stopped();
@@ -72,9 +73,27 @@ void terminal::typed(std::string_view bytes) noexcept {
 }
 
 k::u32 terminal::ready() noexcept {
+    const bool has_room = device_.has_room();
     lwkt::spin_guard guard(lock_);
+    if (hung_up_) return poll_can_read | poll_can_write | poll_error | poll_hangup;
     const k::u32 least = time_ ? 1 : std::max<k::u32>(minimum_, 1);
-    return ((canonical_ ? line_ : readable_ >= least) ? poll_can_read : 0) | (stopped_ ? 0 : poll_can_write);
+    return ((canonical_ ? line_ : readable_ >= least) ? poll_can_read : 0) |
+           (stopped_ || !has_room ? 0 : poll_can_write);
+}
+
+bool terminal::must_wait(k::u32 bytes) noexcept {
+    lwkt::spin_guard guard(lock_);
+    return used_ + bytes > line_discipline::capacity - 1 && (canonical_ ? line_ : readable_ != 0);
+}
+
+void terminal::has_room_again() noexcept {
+    writers_.wake_all();
+    watched_.notify(poll_can_write);
+}
+
+bool terminal::is_hung_up() noexcept {
+    lwkt::spin_guard guard(lock_);
+    return hung_up_;
 }
 
 // --- Reading
@@ -98,18 +117,18 @@ k::result<bool> terminal::wait_for_input(k::u64 wanted, bool nonblocking) noexce
         if (!have && !(least == 0 && pause == 0)) return k::error::again;
         return least == 0;
     }
-    while (have < least || (least == 0 && pause && !have)) {
+    while ((have < least || (least == 0 && pause && !have)) && !is_hung_up()) {
         const k::u32 before = have;
         // With VMIN the pause counts only from the first byte on.
         const bool limited = pause && (least == 0 || have);
         const k::status woken = proc::sleep(
-            readers_, [&] { return look() > before || have >= std::max(least, 1u); },
+            readers_, [&] { return look() > before || have >= std::max(least, 1u) || is_hung_up(); },
             limited ? ktime::after(pause) : ktime::forever);
         if (woken) continue;
         if (woken.error() == k::error::timedout) return least == 0;
         return woken.error();
     }
-    return least == 0;
+    return least == 0 || is_hung_up();
 }
 
 // Moves a chunk. False: the read is over, if it moved anything.
@@ -120,6 +139,7 @@ bool terminal::take_some(xio::sink& to, progress& so_far) noexcept {
         lwkt::token_hold hold(token_);
         taken = discipline_.take({bytes, std::min<k::u64>(chunk, to.size() - so_far.bytes)});
         publish();
+        device_.input_taken();
     }
     const xio::moved m = to.write_some(so_far.bytes, std::as_bytes(std::span(bytes, taken.bytes)));
     so_far.bytes += m.bytes;
@@ -146,20 +166,28 @@ k::result<k::u64> terminal::read(xio::sink& to, bool nonblocking) noexcept {
 // --- Writing
 // ----------------------------------------------------------------------------------------------------------
 
+// Must a writer wait?
+bool terminal::output_waits() noexcept {
+    const bool has_room = device_.has_room();
+    lwkt::spin_guard guard(lock_);
+    return (stopped_ || !has_room) && !hung_up_;
+}
+
 k::result<k::u64> terminal::write(xio::source& from, bool nonblocking) noexcept {
     TRY(check_foreground(use::write));
     k::u64 done = 0;
     while (done < from.size()) {
-        const auto stopped = [this] {
-            lwkt::spin_guard guard(lock_);
-            return stopped_;
-        };
-        if (stopped()) {
-            const k::status woken = nonblocking ? k::error::again : proc::sleep(writers_, [&] { return !stopped(); });
+        if (output_waits()) {
+            const k::status woken =
+                nonblocking ? k::error::again : proc::sleep(writers_, [&] { return !output_waits(); });
             if (!woken) {
                 if (done) break;
                 return woken.error();
             }
+        }
+        if (is_hung_up()) {
+            if (done) break;
+            return k::error::io;
         }
         if (done && proc::interrupted()) break; // the device is slow
         std::byte bytes[chunk];
@@ -203,14 +231,16 @@ void terminal::set_window(const window_size& to) noexcept {
     signal_foreground(proc::sig_winch);
 }
 
-// TCFLSH: 0 input, 1 output (of which none waits here), 2 both.
+// TCFLSH: 0 input, 1 output, 2 both.
 k::result<k::u64> terminal::flush(k::u64 which) noexcept {
     TRY(check_foreground(use::change));
     if (which > 2) return k::error::inval;
+    if (which != 0) device_.drop_output();
     if (which == 1) return 0;
     lwkt::token_hold hold(token_);
     discipline_.drop_input();
     publish();
+    device_.input_taken();
     return 0;
 }
 
@@ -226,6 +256,7 @@ k::result<k::u64> terminal::set_flow(k::u64 how) noexcept {
 }
 
 k::result<k::u64> terminal::ioctl(k::u32 request, k::u64 argument) noexcept {
+    if (is_hung_up()) return k::error::io;
     switch (request) {
     case request_get_termios: TRY(answer(argument, settings())); return 0;
     case request_set_termios:

@@ -26,6 +26,19 @@ class terminal_device {
   public:
     // Shows these bytes as they are. Must not block.
     virtual void show(std::string_view bytes) noexcept = 0;
+    // Is there room for what a program writes at once? When there is again it calls terminal::has_room_again(). Any
+    // context.
+    virtual bool has_room() noexcept { return true; }
+    // Forgets what it has not shown yet.
+    virtual void drop_output() noexcept {}
+    // Input was taken out of the terminal. Thread context, under its token.
+    virtual void input_taken() noexcept {}
+    // Something other than an open file uses the terminal, or does not any more. Any thread.
+    virtual void hold() noexcept {}
+    virtual void let_go() noexcept {}
+    // An open file of it was made, or goes. Thread context.
+    virtual void opened() noexcept {}
+    virtual void closed() noexcept {}
 
   protected:
     ~terminal_device() = default;
@@ -33,15 +46,33 @@ class terminal_device {
 
 class terminal {
   public:
-    explicit terminal(terminal_device& device, k::u64 number = 0) noexcept : device_(device), number_(number) {}
+    explicit terminal(terminal_device& device, k::u64 number = 0, window_size window = {24, 80, 0, 0}) noexcept
+        : device_(device), number_(number), window_(window) {}
     ~terminal();
     terminal(const terminal&) = delete;
     terminal& operator=(const terminal&) = delete;
 
     k::u64 number() const noexcept { return number_; } // of its device
 
+    terminal_device& device() const noexcept { return device_; }
+
     // Bytes came from the keyboard. Thread context.
     void typed(std::string_view bytes) noexcept;
+
+    // Would typing so many bytes lose some, which waiting for a reader would save?
+    bool must_wait(k::u32 bytes) noexcept;
+    // The device can show more again.
+    void has_room_again() noexcept;
+    // The line is gone: reads find the end, all else fails (EIO); the session is told by SIGHUP, and has no terminal
+    // any more. Thread context.
+    void hang_up() noexcept;
+    // Sends a signal to the foreground group. Thread context.
+    void signal_foreground(int number) noexcept;
+    // Its session and that's foreground group; 0: none. Thread context.
+    struct users {
+        int session, foreground;
+    };
+    users who_uses() noexcept;
 
     k::result<k::u64> read(xio::sink& to, bool nonblocking) noexcept;
     k::result<k::u64> write(xio::source& from, bool nonblocking) noexcept;
@@ -59,15 +90,30 @@ class terminal {
     // The session loses its terminal; its foreground group gets SIGHUP and SIGCONT. For the exit of its leader. Nothing
     // if there is none. Thread context.
     static void leave(proc::session& s) noexcept;
-    // The controlling terminal of the running process, or null.
-    static terminal* of_caller() noexcept;
+    // Keeps a terminal from going.
+    class hold {
+      public:
+        hold() = default;
+        explicit hold(terminal& t) noexcept : terminal_(&t) { t.device_.hold(); }
+        hold(hold&& other) noexcept : terminal_(std::exchange(other.terminal_, nullptr)) {}
+        ~hold() {
+            if (terminal_) terminal_->device_.let_go();
+        }
+        terminal* get() const noexcept { return terminal_; }
+
+      private:
+        terminal* terminal_ = nullptr;
+    };
+    // The controlling terminal of the running process; empty: none.
+    static hold of_caller() noexcept;
 
   private:
     enum class use : k::u8 { read, write, change };
     // May the running process do this now? EINTR: it was sent a signal that stops it; EIO.
     k::status check_foreground(use what) noexcept;
     bool is_callers() noexcept;
-    void signal_foreground(int number) noexcept;
+    bool is_hung_up() noexcept;
+    bool output_waits() noexcept;
     k::u32 least_bytes(k::u64 wanted) noexcept;
     // How far a read has come.
     struct progress {
@@ -88,10 +134,12 @@ class terminal {
     const k::u64 number_;
     lwkt::token token_;
     line_discipline discipline_ GUARDED_BY(token_);
-    window_size window_ GUARDED_BY(token_) = {24, 80, 0, 0};
+    window_size window_ GUARDED_BY(token_);
 
     // What can be seen of the discipline without the token.
     lwkt::spinlock lock_;
+    bool hung_up_ GUARDED_BY(lock_) = false;
+    k::u32 used_ GUARDED_BY(lock_) = 0;     // bytes, those of an unfinished line too
     k::u32 readable_ GUARDED_BY(lock_) = 0; // bytes
     bool line_ GUARDED_BY(lock_) = false;   // canonical: a line waits
     bool canonical_ GUARDED_BY(lock_) = true;

@@ -9,7 +9,10 @@ namespace {
 class terminal_file final : public file {
   public:
     terminal_file(terminal& t, k::u32 flags, k::u64 number) noexcept
-        : file(flags, file_kind::terminal), terminal_(t), number_(number) {}
+        : file(flags, file_kind::terminal), terminal_(t), number_(number) {
+        terminal_.device().opened();
+    }
+    ~terminal_file() override { terminal_.device().closed(); }
 
     k::result<k::u64> read(xio::sink& to) noexcept override { return terminal_.read(to, nonblocking()); }
     k::result<k::u64> write(xio::source& from) noexcept override { return terminal_.write(from, nonblocking()); }
