@@ -23,6 +23,18 @@ std::string_view state_name(char state) noexcept {
     }
 }
 
+// A program may call itself what it likes, but it shall not write lines of its own.
+void put_name(k::text_sink& to, std::string_view name) noexcept {
+    for (const char& c : name) {
+        if (c == '\n')
+            to.put("\\n");
+        else if (c == '\\')
+            to.put("\\\\");
+        else
+            to.put({&c, 1});
+    }
+}
+
 void put_ids(k::text_sink& to, std::string_view name, const proc::identity& ids) noexcept {
     k::format_to(to, "{}:\t{}\t{}\t{}\t{}\n", name, ids.real, ids.effective, ids.saved, ids.for_files);
 }
@@ -82,8 +94,11 @@ void put_signals(const task& of, const task_facts& facts, k::text_sink& to) noex
 k::status make_status(const task& of, k::text_sink& to) {
     const task_facts facts = facts_of(of);
     const int number = of.thread ? of.number : facts.pid;
-    k::format_to(to, "Name:\t{}\nUmask:\t0{}{}{}\nState:\t{}\n", facts.name_text(), of.process->umask.load() >> 6 & 7,
-                 of.process->umask.load() >> 3 & 7, of.process->umask.load() & 7, state_name(facts.state));
+    const k::u32 umask = of.process->umask.load();
+    to.put("Name:\t");
+    put_name(to, facts.name_text());
+    k::format_to(to, "\nUmask:\t0{}{}{}\nState:\t{}\n", umask >> 6 & 7, umask >> 3 & 7, umask & 7,
+                 state_name(facts.state));
     k::format_to(to, "Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", facts.pid, number, facts.parent);
     put_credentials(of, to);
     k::format_to(to, "NStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", facts.pid, number, facts.group,
