@@ -18,15 +18,15 @@ class fifo final : public vfs::attachment {
 };
 
 k::ref<vfs::attachment> make_fifo() noexcept {
-    auto bytes = pipe::create(pipe::sort::fifo);
+    auto bytes = pipe::create(piece_queue::ends::come_and_go);
     if (!bytes) return {};
     return k::ref<vfs::attachment>(mem::make<fifo>(*std::move(bytes)));
 }
 
 // The file of who has come, and sleeping until somebody comes to the other end.
 k::result<file_ref> open_to_read(fifo& f, k::u32 flags) noexcept {
-    pipe& bytes = *f.bytes;
-    const pipe::attendance found = bytes.reader_came();
+    piece_queue& bytes = f.bytes->queue;
+    const piece_queue::attendance found = bytes.reader_came();
     f.comers.wake_all();
     auto made = make_pipe_end(f.bytes.share(), flags, found.now ? 0 : found.ever);
     if (!made) return bytes.reader_left(), made.error();
@@ -36,9 +36,9 @@ k::result<file_ref> open_to_read(fifo& f, k::u32 flags) noexcept {
 }
 
 k::result<file_ref> open_to_write(fifo& f, k::u32 flags) noexcept {
-    pipe& bytes = *f.bytes;
+    piece_queue& bytes = f.bytes->queue;
     if ((flags & open_nonblock) && !bytes.readers().now) return k::error::nxio;
-    const pipe::attendance found = bytes.writer_came();
+    const piece_queue::attendance found = bytes.writer_came();
     f.comers.wake_all();
     auto made = make_pipe_end(f.bytes.share(), flags);
     if (!made) return bytes.writer_left(), made.error();
@@ -47,7 +47,7 @@ k::result<file_ref> open_to_write(fifo& f, k::u32 flags) noexcept {
 }
 
 k::result<file_ref> open_for_both(fifo& f, k::u32 flags) noexcept {
-    pipe& bytes = *f.bytes;
+    piece_queue& bytes = f.bytes->queue;
     (void)bytes.reader_came();
     (void)bytes.writer_came();
     f.comers.wake_all();

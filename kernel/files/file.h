@@ -62,7 +62,8 @@ enum class file_kind : k::u8 {
     timer,
     event,
     xio,
-    watches
+    watches,
+    socket
 };
 
 class file : public k::counted<file> {
@@ -81,6 +82,8 @@ class file : public k::counted<file> {
     virtual k::result<k::u64> write_at(xio::source& from, k::u64 offset) noexcept {
         return (void)from, (void)offset, k::error::spipe;
     }
+    // Does a write that fails with EPIPE send SIGPIPE?
+    virtual bool signals_pipe() const noexcept { return true; }
     virtual k::result<k::u64> seek(k::i64 offset, int whence) noexcept {
         return (void)offset, (void)whence, k::error::spipe;
     }

@@ -32,6 +32,7 @@ unsigned wishes_of(k::u32 flags) noexcept {
 k::result<file_ref> open_magic(vfs::vnode& link, k::u32 flags) noexcept {
     file_ref same = TRY(static_cast<magic_link&>(link).target());
     if (flags & open_directory) return k::error::notdir;
+    if (same->kind() == file_kind::socket) return k::error::nxio; // it is reached by connecting
     const unsigned wishes = wishes_of(flags);
     if ((wishes & vfs::may_read) && !same->readable()) return k::error::acces;
     if ((wishes & vfs::may_write) && !same->writable()) return k::error::acces;

@@ -14,8 +14,8 @@ class pipe_end final : public file {
     pipe_end(k::ref<pipe> of, k::u32 flags, k::u32 writers_before) noexcept
         : file(flags, file_kind::pipe_end), pipe_(std::move(of)), writers_before_(writers_before) {}
     ~pipe_end() override {
-        if (readable()) pipe_->reader_left();
-        if (writable()) pipe_->writer_left();
+        if (readable()) pipe_->queue.reader_left();
+        if (writable()) pipe_->queue.writer_left();
         if (origin())
             vfs::announce_use(*origin().node, origin().called.get(),
                               writable() ? vfs::event_close_write : vfs::event_close_no_write);
@@ -34,7 +34,8 @@ class pipe_end final : public file {
         return {};
     }
     k::u32 ready() noexcept override {
-        return (readable() ? pipe_->ready_to_read(writers_before_) : 0) | (writable() ? pipe_->ready_to_write() : 0);
+        return (readable() ? pipe_->queue.ready_to_read(writers_before_) : 0) |
+               (writable() ? pipe_->queue.ready_to_write() : 0);
     }
     pollable* watched() noexcept override { return readable() ? &pipe_->read_watch() : &pipe_->write_watch(); }
 

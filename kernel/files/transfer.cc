@@ -2,6 +2,7 @@
 
 #include "kernel/files/pipe.h"
 #include "kernel/files/stored_file.h"
+#include "kernel/files/unix_socket.h"
 #include "kernel/files/xio_file.h"
 #include "kernel/proc/current.h"
 #include "sys/vm/reaper.h"
@@ -52,9 +53,21 @@ k::result<xio::source> lend_next(transfer_end& from, k::u64 most) noexcept {
     return piece;
 }
 
+// The queue behind an end of a pipe or a stream socket, through which bytes pass as they are.
+piece_queue* queue_to_read(file& f) noexcept {
+    if (pipe* p = pipe_of(f)) return &p->queue;
+    unix_socket* s = unix_socket_of(f);
+    return s ? s->stream_in() : nullptr;
+}
+piece_queue* queue_to_write(file& f) noexcept {
+    if (pipe* p = pipe_of(f)) return &p->queue;
+    unix_socket* s = unix_socket_of(f);
+    return s ? s->stream_out() : nullptr;
+}
+
 // The next bytes of a file, as pages. Empty at the end.
 k::result<xio::source> next_piece(transfer_end& from, k::u64 most, bool nonblocking) noexcept {
-    if (pipe* p = pipe_of(from.at)) return p->take(most, nonblocking || from.at.nonblocking());
+    if (piece_queue* q = queue_to_read(from.at)) return q->take(most, nonblocking || from.at.nonblocking());
     if (from.at.kind() == file_kind::xio) return next_of_xio(from, most);
     if (auto lent = lend_next(from, most); lent || lent.error() != k::error::again) return lent;
     xio::sink room = TRY(xio::sink::fresh(std::min(most, piece_bytes)));
@@ -68,23 +81,23 @@ k::result<xio::source> next_piece(transfer_end& from, k::u64 most, bool nonblock
 // May more be taken once something was? Others would wait for it, and the end of a terminal's input, once read, is
 // gone.
 bool goes_on(file& from) noexcept {
-    return pipe_of(from) || from.kind() == file_kind::stored || from.kind() == file_kind::xio;
+    return queue_to_read(from) || from.kind() == file_kind::stored || from.kind() == file_kind::xio;
 }
 
 // What could not be written goes back to where it came from.
 void give_back(transfer_end& from, xio::source rest) noexcept {
-    if (pipe* p = pipe_of(from.at))
-        p->give_back(std::move(rest));
+    if (piece_queue* q = queue_to_read(from.at))
+        q->give_back(std::move(rest));
     else if (from.offset)
         *from.offset -= rest.size();
     else
         (void)from.at.seek(-static_cast<k::i64>(rest.size()), 1);
 }
 
-// What waits in a write is found by no reaper, so a loan must not: into a pipe it goes at once or not at all, and a
+// What waits in a write is found by no reaper, so a loan must not: into a queue it goes at once or not at all, and a
 // device is given a copy.
 k::result<k::u64> write_to(transfer_end& to, xio::source& piece, bool nonblocking) noexcept {
-    if (pipe* into = pipe_of(to.at)) return into->write(piece, nonblocking);
+    if (piece_queue* into = queue_to_write(to.at)) return into->write(piece, patience(nonblocking));
     if (to.at.kind() != file_kind::stored) piece = TRY(vm::without_loan(piece));
     return to.offset ? to.at.write_at(piece, *to.offset) : to.at.write(piece);
 }
@@ -106,9 +119,9 @@ k::result<k::u64> transfer(transfer_end& from, transfer_end& to, k::u64 most, bo
             return piece.error();
         }
         if (piece->empty()) break;
-        pipe* into = pipe_of(to.at);
-        const bool waits = into && pipe_of(from.at) && !nonblocking && !to.at.nonblocking();
-        const pipe::demand needed = waits ? pipe::demand_of(*piece) : pipe::demand{};
+        piece_queue* into = queue_to_write(to.at);
+        const bool waits = into && queue_to_read(from.at) && !nonblocking && !to.at.nonblocking();
+        const piece_queue::demand needed = waits ? piece_queue::demand_of(*piece) : piece_queue::demand{};
         auto written = write_to(to, *piece, waits || nonblocking || to.at.nonblocking());
         const k::u64 bytes = written ? *written : 0;
         if (to.offset) *to.offset += bytes;

@@ -22,6 +22,9 @@ extern const std::span<const entry> path_calls;                       // opening
 extern const std::span<const entry> edit_calls;                       // making, renaming, removing; attributes
 extern const std::span<const entry> xio_calls;                        // our own: an xio as a descriptor
 extern const std::span<const entry> mount_calls;                      // mount, umount, pivot_root
+extern const std::span<const entry> socket_calls;                     // making and connecting sockets
+extern const std::span<const entry> message_calls;                    // sending and receiving
+extern const std::span<const entry> socket_option_calls;              // their options
 extern const std::span<const entry> signal_calls;
 extern const std::span<const entry> time_calls;
 extern const std::span<const entry> futex_calls;

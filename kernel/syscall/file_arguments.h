@@ -63,7 +63,7 @@ class many_ranges {
     xio::user_ranges all_{};
 };
 
-// What a write came to: EPIPE sends SIGPIPE too.
-k::result<k::u64> written(k::result<k::u64> outcome) noexcept;
+// What a write came to: EPIPE sends SIGPIPE too, where it does so.
+k::result<k::u64> written(const files::file& to, k::result<k::u64> outcome) noexcept;
 
 } // namespace syscalls

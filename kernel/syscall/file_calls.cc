@@ -25,8 +25,8 @@ k::status many_ranges::read(vm::user_pointer<const xio::user_range> from, k::u64
     return {};
 }
 
-k::result<k::u64> written(k::result<k::u64> outcome) noexcept {
-    if (!outcome && outcome.error() == k::error::pipe) [[unlikely]]
+k::result<k::u64> written(const files::file& to, k::result<k::u64> outcome) noexcept {
+    if (!outcome && outcome.error() == k::error::pipe && to.signals_pipe()) [[unlikely]]
         proc::signal_self(proc::sig_pipe);
     return outcome;
 }
@@ -47,7 +47,7 @@ k::result<k::u64> sys_write(fd to, user_buffer from, k::u64 bytes) {
     file_use f = TRY(file_to_write(to));
     const one_range where(from, bytes);
     xio::source source = where.source();
-    return written(f->write(source));
+    return written(*f, f->write(source));
 }
 
 k::result<k::u64> sys_readv(fd from, iovecs to, k::u64 count) {
@@ -63,7 +63,7 @@ k::result<k::u64> sys_writev(fd to, iovecs from, k::u64 count) {
     many_ranges where;
     TRY(where.read(from, count));
     xio::source source = where.source();
-    return written(f->write(source));
+    return written(*f, f->write(source));
 }
 
 k::result<k::u64> sys_pread64(fd from, user_buffer to, k::u64 bytes, k::i64 offset) {
@@ -79,7 +79,7 @@ k::result<k::u64> sys_pwrite64(fd to, user_buffer from, k::u64 bytes, k::i64 off
     file_use f = TRY(file_to_write(to));
     const one_range where(from, bytes);
     xio::source source = where.source();
-    return written(f->write_at(source, static_cast<k::u64>(offset)));
+    return written(*f, f->write_at(source, static_cast<k::u64>(offset)));
 }
 
 k::result<k::u64> sys_preadv(fd from, iovecs to, k::u64 count, k::i64 offset) {
@@ -97,7 +97,7 @@ k::result<k::u64> sys_pwritev(fd to, iovecs from, k::u64 count, k::i64 offset) {
     many_ranges where;
     TRY(where.read(from, count));
     xio::source source = where.source();
-    return written(f->write_at(source, static_cast<k::u64>(offset)));
+    return written(*f, f->write_at(source, static_cast<k::u64>(offset)));
 }
 
 constexpr k::u64 harmless_hints = 1 | 2 | 4; // RWF_HIPRI, RWF_DSYNC, RWF_SYNC: nothing here is late

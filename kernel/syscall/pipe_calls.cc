@@ -57,7 +57,7 @@ k::result<k::u64> move_bytes(files::file& from, user_offset from_at, files::file
                              bool nonblocking) {
     transfer_end source{from, TRY(from_at.read(from))};
     transfer_end target{to, TRY(to_at.read(to))};
-    const k::u64 done = TRY(written(files::transfer(source, target, std::min(bytes, most_bytes), nonblocking)));
+    const k::u64 done = TRY(written(to, files::transfer(source, target, std::min(bytes, most_bytes), nonblocking)));
     TRY(from_at.write(source));
     TRY(to_at.write(target));
     return done;
@@ -96,7 +96,7 @@ k::result<k::u64> sys_vmsplice(fd of, user_pointer<const xio::user_range> ranges
     const bool nonblocking = (flags.value & splice_nonblock) || f->nonblocking();
     if (f->writable()) {
         xio::source source = where.source();
-        return written(p->write(source, nonblocking));
+        return written(*f, p->write(source, nonblocking));
     }
     xio::sink sink = where.sink();
     return p->read(sink, nonblocking);

@@ -393,7 +393,7 @@ SELFTEST(files, what_is_taken_out_of_a_pipe_stays_as_it_is) {
     REQUIRE(page);
     support::fill_pattern(page.bytes(), 1);
     EXPECT(write_some(p.writer(), page.bytes()));
-    auto taken = p.of().take(1 << 20, true);
+    auto taken = p.of().queue.take(1 << 20, true);
     REQUIRE(taken);
     EXPECT_EQ(taken->size(), 4096u);
     // The pipe goes on with other pages than the one that was given away.
@@ -406,7 +406,7 @@ SELFTEST(files, what_is_taken_out_of_a_pipe_stays_as_it_is) {
     support::buffer seen(4096);
     EXPECT(taken->read(0, seen.bytes()));
     EXPECT(support::has_pattern(seen.bytes(), 1));
-    p.of().give_back(*std::move(taken));
+    p.of().queue.give_back(*std::move(taken));
     EXPECT_EQ(p.of().bytes(), 4096u);
     EXPECT(read_pattern(p.reader(), seen.bytes(), 1000));
 }
