@@ -16,6 +16,8 @@ processor = "max,-erms"
 budgets = {
     "getppid": 120,
     "pipe round trip, bytes each way: 1": 4000,
+    "socket round trip, bytes each way: 64": 5000,
+    "socket write 1MiB stream": 100000,
     "fork+exit+wait 0MiB": 40000,
     "vfork+exec+wait": 80000,
     "anonymous page fault, zeroed (16 MiB touched, per page)": 900,

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -86,51 +87,71 @@ static long long copies(int turns, long bytes) {
 static void transfer(ssize_t (*how)(int, void*, size_t), int file, char* buffer, long bytes) {
     for (long done = 0; done < bytes;) {
         const ssize_t count = how(file, buffer + done, bytes - done);
-        if (count <= 0) die("pipe");
+        if (count <= 0) die("transfer");
         done += count;
     }
 }
 
 static ssize_t put(int file, void* buffer, size_t bytes) { return write(file, buffer, bytes); }
 
-static long long pipe_round_trips(int turns, long bytes) {
+// Two ways between processes: two pipes, or a pair of sockets. Ours are `in` and `out`, the other's `far_in` and `far_out`.
+struct ways {
+    int in, out, far_in, far_out;
+};
+
+static struct ways by_pipes(void) {
     int there[2], back[2];
-    char* buffer = memory(page);
     if (pipe(there) < 0 || pipe(back) < 0) die("pipe");
+    return (struct ways){back[0], there[1], there[0], back[1]};
+}
+
+static struct ways by_sockets(void) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0) die("socketpair");
+    return (struct ways){ends[0], ends[0], ends[1], ends[1]};
+}
+
+static void close_all(struct ways w) {
+    close(w.in), close(w.far_in);
+    if (w.out != w.in) close(w.out), close(w.far_out);
+}
+
+static long long round_trips(int turns, long bytes, struct ways w) {
+    char* buffer = memory(page);
     const pid_t child = start();
     if (child == 0) {
         for (int turn = 0; turn < turns; turn++) {
-            transfer(read, there[0], buffer, bytes);
-            transfer(put, back[1], buffer, bytes);
+            transfer(read, w.far_in, buffer, bytes);
+            transfer(put, w.far_out, buffer, bytes);
         }
         _exit(0);
     }
     const long long begun = now_ns();
     for (int turn = 0; turn < turns; turn++) {
-        transfer(put, there[1], buffer, bytes);
-        transfer(read, back[0], buffer, bytes);
+        transfer(put, w.out, buffer, bytes);
+        transfer(read, w.in, buffer, bytes);
     }
     const long long took = now_ns() - begun;
     reap(child);
-    for (int at = 0; at < 2; at++)
-        close(there[at]), close(back[at]);
+    close_all(w);
     munmap(buffer, page);
     return took;
 }
 
+static long long pipe_round_trips(int turns, long bytes) { return round_trips(turns, bytes, by_pipes()); }
+static long long socket_round_trips(int turns, long bytes) { return round_trips(turns, bytes, by_sockets()); }
+
 // One mebibyte a turn from page-aligned memory to page-aligned memory; `touched`: the writer writes to every page before
 // each turn, so that it needs its pages back.
-static long long pipe_stream(int turns, long touched) {
-    int data[2], done[2];
+static long long stream(int turns, long touched, struct ways w) {
     char *buffer = memory(mib), byte = 0;
-    if (pipe(data) < 0 || pipe(done) < 0) die("pipe");
     memset(buffer, 1, mib);
     const pid_t child = start();
     if (child == 0) {
         char* to = memory(mib);
         for (int turn = 0; turn < turns; turn++)
-            transfer(read, data[0], to, mib);
-        transfer(put, done[1], &byte, 1);
+            transfer(read, w.far_in, to, mib);
+        transfer(put, w.far_out, &byte, 1);
         _exit(0);
     }
     const long long begun = now_ns();
@@ -138,16 +159,18 @@ static long long pipe_stream(int turns, long touched) {
         if (touched)
             for (int at = 0; at < mib; at += page)
                 buffer[at] = turn;
-        transfer(put, data[1], buffer, mib);
+        transfer(put, w.out, buffer, mib);
     }
-    transfer(read, done[0], &byte, 1);
+    transfer(read, w.in, &byte, 1);
     const long long took = now_ns() - begun;
     reap(child);
-    for (int at = 0; at < 2; at++)
-        close(data[at]), close(done[at]);
+    close_all(w);
     munmap(buffer, mib);
     return took;
 }
+
+static long long pipe_stream(int turns, long touched) { return stream(turns, touched, by_pipes()); }
+static long long socket_stream(int turns, long touched) { return stream(turns, touched, by_sockets()); }
 
 static long long forks(int turns, long touched_mib) {
     const size_t bytes = (size_t)touched_mib * mib;
@@ -284,6 +307,10 @@ int main(int count, char** arguments) {
     measure("pipe round trip, bytes each way: 4096", pipe_round_trips, 500, 4096);
     measure("pipe write 1MiB stream", pipe_stream, 32, 0);
     measure("pipe write 1MiB stream, rewritten", pipe_stream, 32, 1);
+    measure("socket round trip, bytes each way: 64", socket_round_trips, 500, 64);
+    measure("socket round trip, bytes each way: 4096", socket_round_trips, 500, 4096);
+    measure("socket write 1MiB stream", socket_stream, 32, 0);
+    measure("socket write 1MiB stream, rewritten", socket_stream, 32, 1);
     measure("fork+exit+wait 0MiB", forks, 50, 0);
     measure("fork+exit+wait 16MiB", forks, 20, 16);
     measure("fork+exit+wait 256MiB", forks, 10, 256);
