@@ -36,17 +36,12 @@ struct account_table {
     account_set users GUARDED_BY(lock);
 };
 
-// Made once, for ever: a global object would want a destructor.
-account_table& accounts() noexcept {
-    alignas(account_table) static std::byte room[sizeof(account_table)];
-    static auto* table = new (room) account_table;
-    return *table;
-}
+account_table* accounts; // immutable after boot
 
 // Charges a user. ETOOMANYREFS: more than `most` are in flight already; ENOMEM.
 k::result<flight_account*> charge(k::u32 user, k::u32 files, k::u64 most) noexcept {
     auto fresh = mem::make_box<flight_account>();
-    account_table& table = accounts();
+    account_table& table = *accounts;
     lwkt::spin_guard guard(table.lock);
     auto at = table.users.find(user);
     if (at == table.users.end()) {
@@ -60,7 +55,7 @@ k::result<flight_account*> charge(k::u32 user, k::u32 files, k::u64 most) noexce
 }
 
 void discharge(flight_account& of, k::u32 files) noexcept {
-    account_table& table = accounts();
+    account_table& table = *accounts;
     mem::box<flight_account> empty;
     lwkt::spin_guard guard(table.lock);
     of.files -= files;
@@ -73,6 +68,11 @@ void discharge(flight_account& of, k::u32 files) noexcept {
 
 // --- Flights
 // --------------------------------------------------------------------------------------------------------------
+
+k::status flight::initialise() noexcept {
+    accounts = mem::make<account_table>();
+    return accounts ? k::status() : k::error::nomem;
+}
 
 flight_hold flight::make(std::span<file_ref> what) noexcept {
     void* at = mem::allocate(sizeof(flight) + what.size_bytes());

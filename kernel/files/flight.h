@@ -47,6 +47,9 @@ class flight {
   public:
     static constexpr k::u32 most = 253; // files aboard
 
+    // Boot, once. ENOMEM.
+    static k::status initialise() noexcept;
+
     // Takes the files over. ETOOMANYREFS: the running process's user has more than RLIMIT_NOFILE of them in flight;
     // ENOMEM.
     static k::result<flight_hold> create(std::span<file_ref> what) noexcept;

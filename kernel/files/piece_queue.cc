@@ -141,17 +141,32 @@ k::result<piece_queue::permit> piece_queue::begin_write(k::u64 need, bool to_len
             }
             least_need_ = writers_waiting_++ ? std::min(least_need_, need) : need;
         }
+        if (until == at_once) {
+            TRY(wait_for_another(writable_, writing_, writers_waiting_));
+            continue;
+        }
         const k::status woken = proc::sleep(
             writable_,
             [&] {
                 lwkt::spin_guard guard(lock_);
-                return !takes_more_locked() || (!writing_ && (until == at_once || room_locked(to_lend) >= need));
+                return !takes_more_locked() || (!writing_ && room_locked(to_lend) >= need);
             },
-            until == at_once ? ktime::forever : until);
+            until);
         lwkt::spin_guard guard(lock_);
         writers_waiting_--;
         if (!woken) return too_late(woken);
     }
+}
+
+// Who would not wait for bytes or room, waits for another thread at the same end.
+k::status piece_queue::wait_for_another(lwkt::wait_queue& in, const bool& busy, k::u32& waiting) noexcept {
+    const k::status woken = proc::sleep(in, [&] {
+        lwkt::spin_guard guard(lock_);
+        return !busy;
+    });
+    lwkt::spin_guard guard(lock_);
+    waiting--;
+    return woken;
 }
 
 void piece_queue::end_write(const delivery& what) noexcept {
@@ -298,13 +313,17 @@ k::result<piece_queue::view> piece_queue::begin_read(ktime::ns until) noexcept {
             }
             readers_waiting_++;
         }
+        if (until == at_once) {
+            TRY(wait_for_another(readable_, reading_, readers_waiting_));
+            continue;
+        }
         const k::status woken = proc::sleep(
             readable_,
-            [&] {
+            [this] {
                 lwkt::spin_guard guard(lock_);
-                return !reading_ && (bytes_locked() || !more_may_come_locked() || until == at_once);
+                return !reading_ && (bytes_locked() || !more_may_come_locked());
             },
-            until == at_once ? ktime::forever : until);
+            until);
         lwkt::spin_guard guard(lock_);
         readers_waiting_--;
         if (!woken) return too_late(woken);

@@ -5,6 +5,12 @@
 
 namespace files {
 
+k::status start_sockets() noexcept {
+    TRY(flight::initialise());
+    TRY(abstract_names::initialise());
+    return collector::start();
+}
+
 // --- Making and ending
 // ------------------------------------------------------------------------------------------------
 
@@ -120,11 +126,13 @@ void unix_socket::set_send_buffer(k::u64 bytes) noexcept {
 // -----------------------------------------------------------------------------------------------------
 
 sender effective_sender() noexcept {
+    if (!proc::is_user_thread()) return {};
     const proc::process& p = proc::current_process();
     return {p.pid, p.who.user().effective, p.who.group().effective};
 }
 
 sender real_sender() noexcept {
+    if (!proc::is_user_thread()) return {};
     const proc::process& p = proc::current_process();
     return {p.pid, p.who.user().real, p.who.group().real};
 }

@@ -174,9 +174,12 @@ class unix_socket final : public k::counted<unix_socket> {
         senders_ GUARDED_BY(senders_lock_);
 };
 
-// Who runs, by its effective ids / by its real ones.
+// Who runs, by its effective ids / by its real ones. The kernel itself is process 0 of root.
 sender effective_sender() noexcept;
 sender real_sender() noexcept;
+
+// Boot, once. ENOMEM.
+k::status start_sockets() noexcept;
 
 // The open file of a socket. ENOMEM: the socket is closed.
 k::result<file_ref> make_socket_file(k::ref<unix_socket> s, k::u32 flags) noexcept;

@@ -175,6 +175,8 @@ k::result<bool> message_inbox::try_put(message* m, const sending& how) noexcept 
 
 k::result<k::u64> message_inbox::send(xio::source& from, sending& how) noexcept {
     const k::u64 bytes = from.size();
+    // Users may not take the kernel's last pages.
+    if (!vm::user_pages_left(1 + (bytes >> arch::page_shift))) return k::error::nomem;
     message_hold m(allocate(bytes));
     if (!m.get()) return k::error::nomem;
     TRY(fill(*m.get(), from));

@@ -32,15 +32,15 @@ struct abstract_names::table {
     std::atomic<k::u32> next_number = 0;
 };
 
-// Made once, for ever: a global object would want a destructor.
-abstract_names::table& abstract_names::all() noexcept {
-    alignas(table) static std::byte room[sizeof(table)];
-    static auto* made = new (room) table;
-    return *made;
+constinit abstract_names::table* abstract_names::all_ = nullptr;
+
+k::status abstract_names::initialise() noexcept {
+    all_ = mem::make<table>();
+    return all_ ? k::status() : k::error::nomem;
 }
 
 k::status abstract_names::add(unix_socket& s, socket_name& name) noexcept {
-    table& t = all();
+    table& t = *all_;
     lwkt::spin_guard guard(t.lock);
     name.owner_ = &s;
     if (!t.names.insert(name).second) return k::error::addrinuse;
@@ -48,13 +48,13 @@ k::status abstract_names::add(unix_socket& s, socket_name& name) noexcept {
 }
 
 void abstract_names::remove(socket_name& name) noexcept {
-    table& t = all();
+    table& t = *all_;
     lwkt::spin_guard guard(t.lock);
     t.names.erase(t.names.iterator_to(name));
 }
 
 k::ref<unix_socket> abstract_names::find(const socket_text& name) noexcept {
-    table& t = all();
+    table& t = *all_;
     lwkt::spin_guard guard(t.lock);
     auto at = t.names.find(name.text());
     return at == t.names.end() ? k::ref<unix_socket>() : k::ref<unix_socket>::to(*at->owner_);
@@ -64,7 +64,7 @@ k::result<socket_name_ref> abstract_names::add_any(unix_socket& s) noexcept {
     constexpr unsigned digits = 5;
     constexpr k::u32 numbers = 1u << (4 * digits);
     for (k::u32 tries = 0; tries < numbers; tries++) {
-        const k::u32 number = all().next_number.fetch_add(1, std::memory_order_relaxed) % numbers;
+        const k::u32 number = all_->next_number.fetch_add(1, std::memory_order_relaxed) % numbers;
         socket_text text;
         text.bytes[text.length++] = '\0';
         for (unsigned at = digits; at--;)

@@ -46,6 +46,8 @@ using socket_name_ref = k::ref<socket_name>;
 // Abstract names, of the whole machine.
 class abstract_names {
   public:
+    // Boot, once. ENOMEM.
+    static k::status initialise() noexcept;
     // Until remove(). EADDRINUSE.
     static k::status add(unix_socket& s, socket_name& name) noexcept;
     static void remove(socket_name& name) noexcept;
@@ -55,7 +57,7 @@ class abstract_names {
 
   private:
     struct table;
-    static table& all() noexcept;
+    static table* all_; // immutable after boot
 };
 
 // Paths: the node of a socket has its socket attached. Thread context of a process; the errors of the walk.

@@ -4,7 +4,7 @@
 #include "kernel/bench/bench.h"
 #include "kernel/files/root.h"
 #include "kernel/files/stored_file.h"
-#include "kernel/files/unix_socket_collector.h"
+#include "kernel/files/unix_socket.h"
 #include "kernel/lib/log.h"
 #include "kernel/lib/text.h"
 #include "kernel/mem/slab.h"
@@ -103,7 +103,7 @@ void kernel_main(void*) {
     if (!lwkt::start_freeing_retired()) k::panic("no memory for the thread that frees");
     const bool has_files = files::has_boot_archive();
     proc::start_load_average();
-    if (!files::collector::start()) k::panic("no memory for the collector of sockets");
+    if (!files::start_sockets()) k::panic("no memory for sockets");
     if (!files::make_root() || !files::make_place_for_memory_files()) k::panic("no memory for the first files");
     set_user_options(line);
     if (!has_files) name_unknown_options(line);
