@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -74,13 +75,6 @@ static int events_of(int of) {
     struct pollfd at = {.fd = of, .events = POLLIN | POLLOUT | POLLRDHUP};
     CHECK(poll(&at, 1, 0) >= 0);
     return at.revents;
-}
-
-static int open_files(void) {
-    int count = 0;
-    for (int fd = 0; fd < 4096; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
-    return count;
 }
 
 // --- Bytes
@@ -713,8 +707,65 @@ static void four_threads_hammer_one_pair(void) {
         for (int i = 0; i < 4; i++)
             pthread_join(threads[i], NULL);
         close(hammered.a), close(hammered.b);
-        CHECK_EQ(open_files(), open_files());
     }
+}
+
+// Servers and clients, and datagram sockets that change their peers.
+static volatile int coming_and_going;
+static void* come_and_go(void* which) {
+    const long me = (long)which;
+    char buffer[100];
+    for (int turn = 0; turn < 150; turn++) {
+        const int s = make_socket(me < 4 ? (me & 1 ? SOCK_STREAM : SOCK_SEQPACKET) : SOCK_DGRAM);
+        const char* name = me & 1 ? "@coming" : "@going";
+        fcntl(s, F_SETFL, O_NONBLOCK);
+        if (me < 2) {
+            if (try_bind(s, name) == 0) {
+                listen(s, turn & 3);
+                for (int tries = 0; tries < 4; tries++) {
+                    const int got = accept(s, NULL, NULL);
+                    if (got < 0) {
+                        poll(&(struct pollfd){.fd = s, .events = POLLIN}, 1, 2);
+                        continue;
+                    }
+                    if (tries & 1) recv(got, buffer, 1, MSG_DONTWAIT);
+                    send(got, "answer", 6, MSG_NOSIGNAL | MSG_DONTWAIT);
+                    close(got);
+                }
+            }
+        } else if (me < 4) {
+            for (int tries = 0; tries < 100 && try_connect(s, name) < 0; tries++)
+                sched_yield();
+            if (events_of(s) != (POLLOUT | POLLHUP)) {
+                send_files(s, &s, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+                if (turn & 1) sched_yield();
+                recv(s, buffer, 100, MSG_DONTWAIT);
+                coming_and_going++;
+            }
+        } else {
+            if (turn & 1) try_bind(s, me & 1 ? "@dgram 1" : "@dgram 2");
+            try_connect(s, me & 1 ? "@dgram 2" : "@dgram 1");
+            send(s, "hello", 5, MSG_NOSIGNAL | MSG_DONTWAIT);
+            events_of(s);
+            recv(s, buffer, 100, MSG_DONTWAIT);
+            const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+            connect(s, &nobody, sizeof nobody);
+            try_connect(s, me & 1 ? "@dgram 2" : "@dgram 1");
+        }
+        close(s);
+    }
+    return NULL;
+}
+
+static void connections_come_and_go(void) {
+    pthread_t threads[6];
+    for (long i = 0; i < 6; i++)
+        CHECK(pthread_create(&threads[i], NULL, come_and_go, (void*)i) == 0);
+    for (int i = 0; i < 6; i++)
+        pthread_join(threads[i], NULL);
+    note("%d connections", coming_and_going);
+    CHECK_EQ(try_bind(make_socket(SOCK_STREAM), "@coming"), 0);
+    CHECK_EQ(try_bind(make_socket(SOCK_STREAM), "@going"), 0);
 }
 
 static void all_comes_back_from_the_killed(void) {
@@ -753,6 +804,41 @@ static void several_messages_go_in_one_call(void) {
     CHECK(!memcmp(buffer[2], "ccc", 3));
 }
 
+static void bytes_move_between_files_and_streams(void) {
+    struct two s = make_pair(SOCK_STREAM), t = make_pair(SOCK_STREAM);
+    int ends[2];
+    char* buffer = anonymous(65536);
+    memset(buffer, 'p', 65536);
+    const int file = memfd_create("source", 0);
+    CHECK(file >= 0 && pipe(ends) == 0);
+    CHECK_EQ(write(file, buffer, 65536), 65536);
+    off_t at = 0;
+    CHECK_EQ(sendfile(s.a, file, &at, 65536), 65536); // from a file to a stream,
+    size_t moved = 0;
+    while (moved < 65536) { // by a pipe to another stream
+        const ssize_t in = splice(s.b, NULL, ends[1], NULL, 65536 - moved, 0);
+        CHECK(in > 0);
+        for (ssize_t out = 0; out < in;) {
+            const ssize_t count = splice(ends[0], NULL, t.a, NULL, in - out, 0);
+            CHECK(count > 0);
+            out += count;
+        }
+        moved += in;
+    }
+    memset(buffer, 0, 65536);
+    CHECK_EQ(recv(t.b, buffer, 65536, MSG_WAITALL), 65536);
+    for (int byte = 0; byte < 65536; byte++)
+        CHECK_EQ(buffer[byte], 'p');
+    struct two d = make_pair(SOCK_DGRAM);
+    CHECK_EQ(write(ends[1], "short", 5), 5);
+    CHECK_EQ(splice(ends[0], NULL, d.a, NULL, 100, 0), 5);
+    expect_text(d.b, "short");
+    signal(SIGPIPE, SIG_IGN);
+    close(t.b);
+    CHECK_EQ(write(ends[1], "lost", 4), 4);
+    CHECK_ERROR(splice(ends[0], NULL, t.a, NULL, 4, 0), EPIPE);
+}
+
 TAP_MAIN(T(pairs_carry_bytes_both_ways), T(messages_keep_their_bounds), T(a_stream_is_peeked_at_and_read_in_parts),
          T(large_streams_arrive_unchanged), T(paths_lead_to_listeners), T(connecting_needs_write_permission),
          T(abstract_names_vanish_with_their_socket), T(datagrams_go_where_they_are_sent), T(descriptors_travel),
@@ -760,4 +846,5 @@ TAP_MAIN(T(pairs_carry_bytes_both_ways), T(messages_keep_their_bounds), T(a_stre
          T(sockets_in_circles_are_collected), T(long_chains_of_sockets_come_apart), T(too_many_in_flight_are_refused),
          T(credentials_are_the_kernels), T(nothing_blocks_that_should_not), T(shutdown_ends_one_direction),
          T(the_peers_going_is_noticed), T(epoll_tells_of_edges), T(four_threads_hammer_one_pair),
-         T(all_comes_back_from_the_killed), T(several_messages_go_in_one_call))
+         T(connections_come_and_go), T(all_comes_back_from_the_killed), T(several_messages_go_in_one_call),
+         T(bytes_move_between_files_and_streams))
