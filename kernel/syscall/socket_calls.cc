@@ -72,6 +72,8 @@ k::result<k::u64> sys_listen(fd of, int backlog) {
 k::result<k::u64> sys_accept4(fd of, user_buffer address, user_pointer<int> length, bits flags) {
     if (flags.value & ~socket_flags) return k::error::inval;
     socket_use s = TRY(socket_of(of));
+    // Who has no descriptor left does not lose the connection.
+    if (files::callers_table().count() >= files::callers_limit()) return k::error::mfile;
     socket_ref got = TRY(s->accept(s->receive_deadline(s.nonblocking())));
     file_ref made = TRY(file_of(got.share(), flags.value));
     if (address.at) {

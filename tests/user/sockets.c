@@ -559,6 +559,10 @@ static void nothing_blocks_that_should_not(void) {
     IN_CHILD(child) CHECK(try_connect(make_socket(SOCK_STREAM), "@waiting") == 0); // waits for its turn
     sleep_ms(20);
     CHECK_EQ(events_of(server), POLLIN);
+    struct rlimit usual;
+    CHECK(getrlimit(RLIMIT_NOFILE, &usual) == 0 && setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, usual.rlim_max}) == 0);
+    CHECK_ERROR(accept(server, NULL, NULL), EMFILE); // it stays in the queue
+    CHECK(setrlimit(RLIMIT_NOFILE, &usual) == 0);
     CHECK(accept(server, NULL, NULL) >= 0);
     CHECK_EQ(EXIT_STATUS(child), 0);
     int value;
