@@ -430,6 +430,14 @@ k::result<xio::source> piece_queue::take(k::u64 most, bool nonblocking) noexcept
     return taken;
 }
 
+k::result<xio::source> piece_queue::peek(k::u64 most, bool nonblocking) noexcept {
+    const view part = TRY(begin_read(patience(nonblocking)));
+    if (!part.from) return xio::source();
+    auto seen = as_source(part, std::min(part.bytes, most));
+    end_read(0, false);
+    return seen;
+}
+
 void piece_queue::give_back(xio::source bytes) noexcept {
     auto made = mem::make_box<piece>();
     if (!made || bytes.empty()) return;

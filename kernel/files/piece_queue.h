@@ -68,6 +68,8 @@ class piece_queue {
     k::status wait_for_room(demand what) noexcept;
     // Takes up to `most` bytes out as a source: those of one piece. Empty: no writer is left.
     k::result<xio::source> take(k::u64 most, bool nonblocking) noexcept;
+    // The same bytes, which stay.
+    k::result<xio::source> peek(k::u64 most, bool nonblocking) noexcept;
 
     // Puts bytes that take() gave back to the front. Without memory for that they are lost.
     void give_back(xio::source bytes) noexcept;

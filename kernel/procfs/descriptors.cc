@@ -30,6 +30,7 @@ std::string_view describe(files::file& f, std::span<char> room) noexcept {
     case file_kind::timer: text.put("anon_inode:[timerfd]"); return text.view();
     case file_kind::event: text.put("anon_inode:[eventfd]"); return text.view();
     case file_kind::xio: text.put("anon_inode:[xio]"); return text.view();
+    case file_kind::watches: text.put("anon_inode:inotify"); return text.view();
     case file_kind::terminal: text.put("/dev/console"); return text.view();
     case file_kind::stored: text.put("/memfd: (deleted)"); return text.view();
     default: break;

@@ -3,6 +3,7 @@
 #include "kernel/files/transfer.h"
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/file_arguments.h"
+#include "sys/vm/reaper.h"
 
 namespace syscalls {
 
@@ -102,6 +103,23 @@ k::result<k::u64> sys_vmsplice(fd of, user_pointer<const xio::user_range> ranges
     return p->read(sink, nonblocking);
 }
 
+// What can be read next in one pipe is put into another too; it stays where it is. A loan of somebody's memory becomes
+// a copy, for it may have to wait.
+k::result<k::u64> sys_tee(fd from, fd to, k::u64 bytes, bits flags) {
+    if (flags.value & ~splice_flags) return k::error::inval;
+    file_use source = TRY(file_to_read(from));
+    file_use target = TRY(file_to_write(to));
+    files::pipe* in = files::pipe_of(*source);
+    files::pipe* out = files::pipe_of(*target);
+    if (!in || !out || in == out) return k::error::inval;
+    if (!bytes) return 0;
+    const bool nonblocking = flags.value & splice_nonblock;
+    const xio::source seen = TRY(in->queue.peek(std::min(bytes, most_bytes), nonblocking || source->nonblocking()));
+    if (seen.empty()) return 0;
+    xio::source copy = TRY(vm::without_loan(seen));
+    return written(*target, out->write(copy, nonblocking || target->nonblocking()));
+}
+
 k::result<k::u64> sys_copy_file_range(fd from, user_pointer<k::i64> from_at, fd to, user_pointer<k::i64> to_at,
                                       k::u64 bytes, bits flags) {
     if (flags.value) return k::error::inval;
@@ -117,6 +135,7 @@ constexpr entry entries[] = {
     call<sys_pipe>(22, "pipe"),
     call<sys_sendfile>(40, "sendfile", restarts),
     call<sys_splice>(275, "splice", restarts),
+    call<sys_tee>(276, "tee", restarts, "what lies together in the pipe, as one call"),
     call<sys_vmsplice>(278, "vmsplice", restarts),
     call<sys_pipe2>(293, "pipe2", ends, "no packet mode"),
     call<sys_copy_file_range>(326, "copy_file_range"),
