@@ -142,7 +142,7 @@ k::result<piece_queue::permit> piece_queue::begin_write(k::u64 need, bool to_len
             least_need_ = writers_waiting_++ ? std::min(least_need_, need) : need;
         }
         if (until == at_once) {
-            TRY(wait_for_another(writable_, writing_, writers_waiting_));
+            TRY(wait_for_another(end::writing));
             continue;
         }
         const k::status woken = proc::sleep(
@@ -159,13 +159,14 @@ k::result<piece_queue::permit> piece_queue::begin_write(k::u64 need, bool to_len
 }
 
 // Who would not wait for bytes or room, waits for another thread at the same end.
-k::status piece_queue::wait_for_another(lwkt::wait_queue& in, const bool& busy, k::u32& waiting) noexcept {
-    const k::status woken = proc::sleep(in, [&] {
+k::status piece_queue::wait_for_another(end at) noexcept {
+    const bool reads = at == end::reading;
+    const k::status woken = proc::sleep(reads ? readable_ : writable_, [&] {
         lwkt::spin_guard guard(lock_);
-        return !busy;
+        return reads ? !reading_ : !writing_;
     });
     lwkt::spin_guard guard(lock_);
-    waiting--;
+    (reads ? readers_waiting_ : writers_waiting_)--;
     return woken;
 }
 
@@ -314,7 +315,7 @@ k::result<piece_queue::view> piece_queue::begin_read(ktime::ns until) noexcept {
             readers_waiting_++;
         }
         if (until == at_once) {
-            TRY(wait_for_another(readable_, reading_, readers_waiting_));
+            TRY(wait_for_another(end::reading));
             continue;
         }
         const k::status woken = proc::sleep(

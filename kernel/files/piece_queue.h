@@ -167,7 +167,8 @@ class piece_queue {
         return !readers_.now && (ends_ == ends::one_each || !writers_.now);
     }
     k::result<permit> begin_write(k::u64 need, bool to_lend, ktime::ns until) noexcept;
-    k::status wait_for_another(lwkt::wait_queue& in, const bool& busy, k::u32& waiting) noexcept;
+    enum class end : k::u8 { reading, writing };
+    k::status wait_for_another(end at) noexcept;
     void end_write(const delivery& what) noexcept;
     k::status copy_in(piece* last, const xio::source& from, k::u64 offset, k::u64 bytes, delivery& into) noexcept;
     k::status lend(const xio::source& from, k::u64 offset, k::u64 bytes, delivery& into) noexcept;

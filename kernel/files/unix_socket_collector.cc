@@ -42,17 +42,16 @@ lwkt::sleep_lock& collector::lock() noexcept {
 
 void collector::take_off(flight& f) noexcept {
     lwkt::sleep_hold hold(all->lock);
-    for_each_socket(f, [](unix_socket& s) {
-        if (s.flying.in_flight++ == 0) all->sockets.push_back(s);
-    });
+    for (file_ref& one : f.files())
+        if (unix_socket* s = unix_socket_of(*one); s && s->flying.in_flight++ == 0) all->sockets.push_back(*s);
     if (!all->any.exchange(true)) all->called.wake_one();
 }
 
 void collector::land(flight& f) noexcept {
     lwkt::sleep_hold hold(all->lock);
-    for_each_socket(f, [](unix_socket& s) {
-        if (--s.flying.in_flight == 0) all->sockets.erase(all->sockets.iterator_to(s));
-    });
+    for (file_ref& one : f.files())
+        if (unix_socket* s = unix_socket_of(*one); s && --s->flying.in_flight == 0)
+            all->sockets.erase(all->sockets.iterator_to(*s));
     all->any.store(!all->sockets.empty());
 }
 
