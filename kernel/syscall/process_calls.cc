@@ -280,7 +280,7 @@ constexpr entry entries[] = {
     call<sys_clone>(56, "clone", starts_over, "no namespaces, no pidfd; FS and SIGHAND only for threads"),
     call<sys_fork>(57, "fork", starts_over),
     call<sys_vfork>(58, "vfork", starts_over),
-    call<sys_execve>(59, "execve", ends, "programs of the boot archive; set-id bits are ignored"),
+    call<sys_execve>(59, "execve"),
     call<sys_exit>(60, "exit"),
     call<sys_wait4>(61, "wait4", restarts),
     call<sys_setpgid>(109, "setpgid"),
@@ -293,7 +293,7 @@ constexpr entry entries[] = {
     call<sys_set_tid_address>(218, "set_tid_address"),
     call<sys_exit_group>(231, "exit_group"),
     call<sys_waitid>(247, "waitid", restarts, "no P_PIDFD"),
-    call<sys_execveat>(322, "execveat", ends, "paths only, no descriptors"),
+    call<sys_execveat>(322, "execveat"),
     call<sys_clone3>(435, "clone3", starts_over, "as clone; no set_tid, no cgroup"),
 };
 

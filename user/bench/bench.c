@@ -4,7 +4,7 @@
 //
 // Prints `bench NAME VALUE ns - -` with tabs between. Under QEMU's -icount the clock advances a nanosecond an
 // instruction, so the values are instructions. Each value is the median of some rounds, each the mean of many turns.
-#include "bench.h"
+#include "user/bench/bench.h"
 
 #include <errno.h>
 #include <fnmatch.h>

@@ -1,5 +1,5 @@
 // Files in a tmpfs.
-#include "bench.h"
+#include "user/bench/bench.h"
 
 #include <fcntl.h>
 #include <string.h>

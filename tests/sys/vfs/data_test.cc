@@ -97,7 +97,8 @@ class checked_file {
         EXPECT_EQ(error_of(vfs::reserve(node_, at, bytes, grow)), fine);
         if (grow) grow_to(at + bytes);
         // Also behind the end, in the last page.
-        if (const k::u64 end = k::align_up(size_, k::u64{page_size}); at < end) mark(at, std::min(at + bytes, end), true);
+        if (const k::u64 end = k::align_up(size_, k::u64{page_size}); at < end)
+            mark(at, std::min(at + bytes, end), true);
     }
     void check_part() {
         const k::u64 at = random_.below(most), bytes = std::min(some_length(), most - at);
