@@ -32,8 +32,10 @@ k::status map_segment(vm::space& into, const elf::segment& s, const program_file
         zeroes_from = page_up(file_end);
         TRY(map_fixed(into, base, zeroes_from - base, s.access, k::ref<vm::object>::to(*file.what.node->pages()),
                       page_down(s.offset)));
+        // To the end of the page, also beyond the segment's: the C library's loader allocates there, and relies on
+        // zeroes.
         if (end > file_end && (s.access & arch::user_write)) {
-            const k::u64 rest = std::min(end, zeroes_from) - file_end;
+            const k::u64 rest = zeroes_from - file_end;
             if (into.zero_out(file_end, rest) != rest) return k::error::nomem;
         }
     }

@@ -94,7 +94,7 @@ mount_use::~mount_use() {
 
 k::result<place> mount_apart(file_system_ref fs) noexcept {
     vnode_ref root = vnode_ref::to(fs->root());
-    auto* made = mem::make<mount>(std::move(fs), root.share(), 0u, "rootfs");
+    auto* made = mem::make<mount>(std::move(fs), root.share(), 0u, "tmpfs");
     if (!made) return k::error::nomem;
     lwkt::sleep_hold hold(table.lock);
     table.put(*made);
