@@ -26,6 +26,8 @@ packages = {
     "gdb": ["gdb"],
     "host": ["libgtest-dev"],
     "user": ["gcc", "musl-tools", "busybox-static", "bash-static", "zsh-static"],
+    "debian": ["dash", "bash", "coreutils", "findutils", "diffutils", "grep", "sed", "mawk", "tar", "gzip", "perl-base", "sqlite3",
+               "lua5.4", "python3-minimal"],
     "fuzz": ["clang", "libclang-rt-14-dev"],
     "lint": ["clang", "clang-format"],
     "tidy": ["clang-tidy"],

@@ -4,6 +4,7 @@ The table of scenarios is in test_runner.py. A scenario gets a `context` and the
 """
 
 import dataclasses
+import difflib
 import fnmatch
 import os
 import random
@@ -14,6 +15,7 @@ import time
 import unittest
 from pathlib import Path
 
+import debian
 import frames
 import lint
 import machine
@@ -179,6 +181,27 @@ def user_tests_on_linux(it):
     results, planned = tap.parse(text)
     ended = check("user.linux.ends", planned == len(results), f"{len(results)} of {planned} tests on {version}", *last_lines(text))
     return [*results, ended]
+
+
+def debian_programs(it):
+    """Debian's dynamic programs say the same on this kernel and on Debian's."""
+    programs = debian.archive()
+    ran = boot_once(it, machine.options(smp=2, mem="1G"), "", user_test_timeout,
+                    {"initrd": programs, "exec": debian.command.encode()})
+    kernel, version = userland.linux_kernel()
+    how = machine.options(smp=2, mem="1G")
+    with machine.boot_linux(how, kernel, programs, f'exec="{debian.command}"') as running:
+        running.wait(user_test_timeout)
+        it.log("-linux").write_bytes(running.bytes())
+        theirs = running.bytes()
+    ours, wanted = (debian.by_script(frames.split(serial)[1].decode(errors="replace")) for serial in (ran.bytes(), theirs))
+    results = [check("debian.ends", wanted and ours.keys() == wanted.keys(), f"scripts here {sorted(ours)}, on {version} {sorted(wanted)}",
+                     *last_lines(ran.text()))]
+    for name, text in wanted.items():
+        mine = ours.get(name, "")
+        difference = difflib.unified_diff(text.splitlines(), mine.splitlines(), version, "Nutcracker", lineterm="")
+        results.append(check(f"debian.{name}", text == mine, *list(difference)[:20]))
+    return results
 
 
 def run_tool(it, *arguments, part=""):

@@ -28,6 +28,7 @@ table = [
     ("user.4-cpus", do.user_tests, dict(smp=4)),
     ("user.64-mib", do.user_tests, dict(smp=2, mem="64M")),
     ("user.linux", do.user_tests_on_linux, {}),
+    ("debian", do.debian_programs, {}),
     ("fuzz.syscalls", do.user_tests, dict(programs="syscall_fuzz", seconds=120, long_seconds=600, smp=4)),
     ("boot.16-cpus", do.answers, dict(arguments=["--smp", "16"], command="cpus", expect=r"^ *15 ")),
     ("boot.32-mib", do.answers, dict(arguments=["--mem", "32M", "--smp", "2"], command="pages", expect=r"^free +\d")),
