@@ -74,9 +74,9 @@ k::result<file_system::service*> file_system::service_of(unsigned cpu) noexcept 
     return made.release();
 }
 
-// One at a time in a file system, so that two cannot for ever take a directory away from each other.
+// One at a time in a file system (moving_), so that two cannot for ever take a directory away from each other; no home
+// changes otherwise.
 k::status file_system::bring_together(vop& op) noexcept {
-sleep_again:
     const unsigned home = op.nodes[0]->home.load(std::memory_order_acquire);
     for (unsigned i = 1; i < vop::most_nodes; i++) {
         vnode* n = op.nodes[i];
@@ -87,7 +87,6 @@ sleep_again:
             if (auto done = s->requests.call(move); !done && done.error() != k::error::xdev) return done;
         }
     }
-    if (op.nodes[0]->home.load(std::memory_order_acquire) != home) goto sleep_again;
     return {};
 }
 
