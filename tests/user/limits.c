@@ -203,8 +203,9 @@ static void a_signal_comes_each_second_of_work_and_then_the_end(void) {
     note("signals after %lld and %lld ms", xcpu->at[0], xcpu->at[1]);
     // A machine that an emulator stops for a while has worked meanwhile, as it sees it: one may be left out.
     CHECK(xcpu->count >= 1 && xcpu->count <= 2);
+    // What the other thread has done since it last had to wait is not in what this one reads: half of it, at most.
     for (int at = 0; at < xcpu->count; at++)
-        CHECK(xcpu->at[at] >= (at + 1) * 1000);
+        CHECK(xcpu->at[at] >= (at + 1) * 500);
 }
 
 static void limits_of_work_are_set_from_outside_too(void) {
