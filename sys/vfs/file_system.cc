@@ -90,6 +90,20 @@ k::status file_system::bring_together(vop& op) noexcept {
     return {};
 }
 
+// Who comes from another CPU again and again, and nobody else, gets the node to live there.
+void file_system::note_visit(vnode& n) noexcept {
+    constexpr k::u32 enough = 8;
+    const unsigned cpu = arch::cpu::id();
+    const k::u32 before = n.visits.load(std::memory_order_relaxed);
+    const k::u32 count = before >> 8 && (before & 0xff) == cpu ? (before >> 8) + 1 : 1;
+    n.visits.store(count << 8 | cpu, std::memory_order_relaxed); // a guess that two CPUs may spoil
+    if (count < enough) return;
+    n.visits.store(0, std::memory_order_relaxed);
+    lwkt::sleep_hold hold(moving_);
+    vop_move_home move(n, cpu);
+    if (auto s = service_of(n.home.load(std::memory_order_acquire))) (void)(*s)->requests.call(move);
+}
+
 k::status file_system::call(vop& op) noexcept {
     {
         lwkt::critical section;
@@ -100,7 +114,10 @@ k::status file_system::call(vop& op) noexcept {
     for (;;) {
         service* s = TRY(service_of(op.nodes[0]->home.load(std::memory_order_acquire)));
         k::status done = s->requests.call(op);
-        if (done || done.error() != k::error::xdev) return done;
+        if (done || done.error() != k::error::xdev) {
+            note_visit(*op.nodes[0]);
+            return done;
+        }
         lwkt::sleep_hold hold(moving_);
         TRY(bring_together(op));
         s = TRY(service_of(op.nodes[0]->home.load(std::memory_order_acquire)));

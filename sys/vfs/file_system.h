@@ -82,6 +82,7 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     static void serve(void* argument);
     k::result<service*> service_of(unsigned cpu) noexcept;
     k::status bring_together(vop& op) noexcept;
+    void note_visit(vnode& n) noexcept;
 
     vnode_ref root_;
     const k::u64 device_;

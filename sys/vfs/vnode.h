@@ -79,6 +79,7 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
 
     // The CPU on which it is changed. See vop.h.
     std::atomic<unsigned> home;
+    std::atomic<k::u32> visits = 0; // operations in a row that came from one other CPU, and which: file_system.cc
 
     bool is(node_type t) const noexcept { return type == t; }
     k::u32 whole_mode() const noexcept { return static_cast<k::u32>(type) | mode.load(std::memory_order_relaxed); }

@@ -160,7 +160,9 @@ SELFTEST(lwkt, critical_sections_hold_events_off_and_deliver_them_at_the_end) {
         p.callout.arm(ktime::after(100 * microsecond));
         {
             lwkt::critical inner;
-            lwkt_test::spin_until([] { return timer_pending(); });
+            // The interrupt may be another callout's: wait until this one is due too.
+            const ktime::ns due = p.callout.deadline() + 200 * microsecond;
+            lwkt_test::spin_until([due] { return timer_pending() && ktime::now() >= due; });
         }
         EXPECT(!p.ran.load());
     }
