@@ -6,8 +6,6 @@
 #include "kernel/mem/page.h"
 #include "kernel/mem/slab.h"
 
-#include <cstring>
-
 namespace files {
 
 namespace {
@@ -56,8 +54,9 @@ k::status made_file::make_text() noexcept {
     length_ = TRY(node().fs.read_made(node(), 0, whole));
     if (length_ == room.size()) return {}; // there may be more
     text_ = static_cast<char*>(mem::allocate(std::max(length_, k::u64{1})));
-    if (text_) std::memcpy(text_, room.data(), length_);
-    return {};
+    if (!text_ || !length_) return {};
+    const xio::source made = TRY(xio::source::over_run(room.get(), 0, length_));
+    return made.read(0, std::as_writable_bytes(std::span(text_, length_)));
 }
 
 k::result<k::u64> made_file::read_locked(xio::sink& to, k::u64 offset) noexcept {

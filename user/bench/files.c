@@ -22,46 +22,27 @@ static int file_of(size_t bytes) {
     return fd;
 }
 
-// Each turn uses the same buffer again, and touches a page of it, as programs do.
-static long long reads(int turns, long bytes) {
-    const int fd = file_of(bytes);
-    char* buffer = memory(mib);
-    memset(buffer, 0, mib);
-    const long long begun = now_ns();
-    for (int turn = 0; turn < turns; turn++) {
-        if (pread(fd, buffer, bytes, 0) != bytes) die("read");
-        *(volatile char*)buffer = 1;
-    }
-    const long long took = now_ns() - begun;
-    munmap(buffer, mib);
-    close(fd);
-    return took;
-}
+// What a program does with its buffer beside the call.
+enum habit { touches_a_page, writes_it_anew, looks_at_all };
 
-static long long writes(int turns, long bytes) {
+typedef ssize_t move(int fd, char* buffer, size_t bytes);
+
+static ssize_t read_in(int fd, char* buffer, size_t bytes) { return pread(fd, buffer, bytes, 0); }
+static ssize_t write_out(int fd, char* buffer, size_t bytes) { return pwrite(fd, buffer, bytes, 0); }
+
+// Each turn uses the same buffer again, as programs do.
+static long long moves(int turns, long bytes, move* how, enum habit then) {
     const int fd = file_of(bytes);
     char* buffer = memory(mib);
     memset(buffer, 2, mib);
     const long long begun = now_ns();
     for (int turn = 0; turn < turns; turn++) {
-        if (pwrite(fd, buffer, bytes, 0) != bytes) die("write");
-        *(volatile char*)buffer = 1;
-    }
-    const long long took = now_ns() - begun;
-    munmap(buffer, mib);
-    close(fd);
-    return took;
-}
-
-// All of the buffer is written anew before each turn.
-static long long writes_anew(int turns, long bytes) {
-    const int fd = file_of(bytes);
-    char* buffer = memory(mib);
-    const long long begun = now_ns();
-    for (int turn = 0; turn < turns; turn++) {
-        for (long at = 0; at < bytes; at += page)
+        for (long at = 0; then == writes_it_anew && at < bytes; at += page)
             *(volatile char*)(buffer + at) = (char)turn;
-        if (pwrite(fd, buffer, bytes, 0) != bytes) die("write");
+        if (how(fd, buffer, bytes) != bytes) die("read or write");
+        for (long at = 0; then == looks_at_all && at < bytes; at += page)
+            (void)*(volatile char*)(buffer + at);
+        if (then == touches_a_page) *(volatile char*)buffer = 1;
     }
     const long long took = now_ns() - begun;
     munmap(buffer, mib);
@@ -69,21 +50,10 @@ static long long writes_anew(int turns, long bytes) {
     return took;
 }
 
-// All that was read is looked at.
-static long long reads_and_looks(int turns, long bytes) {
-    const int fd = file_of(bytes);
-    char* buffer = memory(mib);
-    const long long begun = now_ns();
-    for (int turn = 0; turn < turns; turn++) {
-        if (pread(fd, buffer, bytes, 0) != bytes) die("read");
-        for (long at = 0; at < bytes; at += page)
-            (void)*(volatile char*)(buffer + at);
-    }
-    const long long took = now_ns() - begun;
-    munmap(buffer, mib);
-    close(fd);
-    return took;
-}
+static long long reads(int turns, long bytes) { return moves(turns, bytes, read_in, touches_a_page); }
+static long long reads_and_looks(int turns, long bytes) { return moves(turns, bytes, read_in, looks_at_all); }
+static long long writes(int turns, long bytes) { return moves(turns, bytes, write_out, touches_a_page); }
+static long long writes_anew(int turns, long bytes) { return moves(turns, bytes, write_out, writes_it_anew); }
 
 static long long maps_and_touches(int turns, long unused) {
     const int fd = file_of(mib);
