@@ -46,14 +46,6 @@ std::string_view parent_of(std::string_view path) {
     return slash == path.npos ? std::string_view() : path.substr(0, slash);
 }
 
-// What is left of a path from a directory on, if it lies there.
-std::optional<std::string_view> below(std::string_view directory, std::string_view path) {
-    if (directory.empty()) return path;
-    if (!path.starts_with(directory) || path.size() == directory.size() || path[directory.size()] != '/')
-        return std::nullopt;
-    return path.substr(directory.size() + 1);
-}
-
 std::optional<k::u32> parse_field(std::string_view digits) {
     k::u32 value = 0;
     for (char c : digits) {
@@ -234,68 +226,6 @@ k::status boot_archive::join_hard_links() noexcept {
 const archive_file* boot_archive::find_exactly(std::string_view path) const noexcept {
     const auto found = std::ranges::lower_bound(files(), path, path_less, &archive_file::path);
     return found != files().end() && found->path == path ? &*found : nullptr;
-}
-
-const archive_file* boot_archive::find_child(const archive_file& directory, std::string_view name) const noexcept {
-    const auto found = std::ranges::partition_point(files(), [&](const archive_file& f) {
-        const auto rest = below(directory.path, f.path);
-        return rest ? path_less(*rest, name) : !path_less(directory.path, f.path);
-    });
-    return found != files().end() && below(directory.path, found->path) == name ? &*found : nullptr;
-}
-
-const archive_file* boot_archive::next_child(const archive_file& directory,
-                                             const archive_file* previous) const noexcept {
-    const archive_file* next = (previous ? previous : &directory) + 1;
-    const archive_file* const end = files_ + count_;
-    if (previous)
-        while (next != end && below(previous->path, next->path))
-            next++;
-    return next != end && below(directory.path, next->path) ? next : nullptr;
-}
-
-k::result<const archive_file*> boot_archive::find(std::string_view path, bool follow_last) const noexcept {
-    if (!count_) return k::error::noent;
-    if (path.size() > longest_path) return k::error::nametoolong;
-    // What is left to be walked, and where we are. A link's text goes in front of the rest: two buffers, by turns.
-    struct texts {
-        char a[longest_path + 1], b[longest_path + 1];
-    };
-    mem::box<texts> buffers; // only once there is a link
-    bool in_a = false;
-    unsigned links = 0;
-    std::string_view left = path;
-    const archive_file* at = files_;
-    while (!left.empty()) {
-        const std::size_t end = std::min(left.find('/'), left.size());
-        const std::string_view part = left.substr(0, end);
-        left.remove_prefix(std::min(end + 1, left.size()));
-        if (!at->is(type_directory)) return k::error::notdir;
-        if (part.empty() || part == ".") continue;
-        if (part == "..") {
-            at = find_exactly(parent_of(at->path));
-            continue;
-        }
-        const archive_file* next = find_child(*at, part);
-        if (!next) return k::error::noent;
-        if (!next->is(type_link) || (left.empty() && !follow_last && !path.ends_with('/'))) {
-            at = next;
-            continue;
-        }
-        if (++links > most_links) return k::error::loop;
-        if (!buffers && !(buffers = mem::make_box<texts>())) return k::error::nomem;
-        in_a = !in_a;
-        char* to = in_a ? buffers->a : buffers->b;
-        const std::string_view target = next->text();
-        if (target.size() + 1 + left.size() > longest_path) return k::error::nametoolong;
-        if (target.starts_with('/')) at = files_;
-        const std::size_t first = target.copy(to, target.size());
-        to[first] = '/';
-        const std::size_t second = left.copy(to + first + 1, left.size());
-        left = {to, second ? first + 1 + second : first};
-    }
-    if (path.ends_with('/') && !at->is(type_directory)) return k::error::notdir;
-    return at;
 }
 
 } // namespace proc

@@ -1,5 +1,4 @@
-// The boot archive: a cpio file ("newc") that the boot loader brought, as a tree of files to be looked at, never
-// changed. Programs are found here until there is a file system.
+// The boot archive: a cpio file ("newc") that the boot loader brought, as a list of files, of which the root is made.
 //
 // The bytes are not trusted. An entry that is not as it should be is left out, and so is all behind a broken header: a
 // hostile archive just has fewer files. Directories that are only implied by the paths of others are there too.
@@ -38,7 +37,6 @@ struct archive_file {
 class boot_archive {
   public:
     static constexpr k::u32 most_files = 65536;
-    static constexpr unsigned most_links = 40; // symbolic ones, on the way to one file
 
     // An archive with nothing but the root.
     boot_archive() = default;
@@ -54,14 +52,8 @@ class boot_archive {
     // Reads the index; `bytes` must stay. ENOMEM.
     static k::result<boot_archive> parse(std::span<const std::byte> bytes) noexcept;
 
-    // A path that begins with a slash. Symbolic links are followed, the last one only if `follow_last`. ENOENT,
-    // ENOTDIR, ELOOP, ENAMETOOLONG.
-    k::result<const archive_file*> find(std::string_view path, bool follow_last = true) const noexcept;
-
     // All files, in an order in which what is below a directory follows it, and a directory's children.
     std::span<const archive_file> files() const noexcept { return {files_, count_}; }
-    // The child of a directory that comes after `previous` (null: the first); null: none.
-    const archive_file* next_child(const archive_file& directory, const archive_file* previous) const noexcept;
 
   private:
     static k::result<boot_archive> read_all(std::span<const std::byte> bytes) noexcept;
@@ -69,7 +61,6 @@ class boot_archive {
     void drop_unreachable() noexcept;
     k::status join_hard_links() noexcept;
     const archive_file* find_exactly(std::string_view path) const noexcept;
-    const archive_file* find_child(const archive_file& directory, std::string_view name) const noexcept;
 
     archive_file* files_ = nullptr; // sorted by path
     k::u32 count_ = 0;
