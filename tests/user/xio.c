@@ -3,6 +3,7 @@
 #include "user/xio.h"
 
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 enum { many = 64 * page };
@@ -134,6 +135,36 @@ static void it_is_passed_on(void) {
     close(fd);
 }
 
+static void it_goes_over_a_socket(void) {
+    begin();
+    int ends[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    char byte = 'x', *got = memory(many, 0);
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec one = {&byte, 1};
+    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    const pid_t sender = fork();
+    if (sender == 0) {
+        char* at = memory(many, 's');
+        const int fd = xio_from_memory(at, many, 0);
+        memset(&control, 0, sizeof control);
+        control.head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
+        const int good = sendmsg(ends[1], &message, 0) == 1;
+        memset(at, 't', many);
+        _exit(!good);
+    }
+    CHECK_EQ(EXIT_STATUS(sender), 0); // the sender is gone before it is received
+    CHECK_EQ(recvmsg(ends[0], &message, 0), 1);
+    int fd;
+    memcpy(&fd, CMSG_DATA(&control.head), sizeof fd);
+    CHECK_EQ(read(fd, got, many), many);
+    CHECK(all_are(got, many, 's'));
+}
+
 static void a_child_has_it_when_the_maker_is_gone(void) {
     begin();
     int ends[2];
@@ -159,4 +190,5 @@ static void a_child_has_it_when_the_maker_is_gone(void) {
 }
 
 TAP_MAIN(T(memory_stays_as_it_was), T(small_and_odd_pieces_too), T(a_file_stays_as_it_was),
-         T(a_mapping_copies_when_it_is_written_to), T(it_is_passed_on), T(a_child_has_it_when_the_maker_is_gone))
+         T(a_mapping_copies_when_it_is_written_to), T(it_is_passed_on), T(it_goes_over_a_socket),
+         T(a_child_has_it_when_the_maker_is_gone))
