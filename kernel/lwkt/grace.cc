@@ -19,7 +19,11 @@ per_cpu<retired_here> lists;
 
 // Rounds that were asked for and those that are over. The thread runs until they are equal.
 std::atomic<k::u64> asked = 0, done = 0;
-wait_queue work, ended;
+
+struct sleepers {
+    wait_queue work, ended; // the thread that frees / those in wait_for_readers()
+};
+sleepers* queues; // made at boot, for ever
 
 void take_list(void* to) {
     retired_here& here = lists.local();
@@ -48,17 +52,17 @@ void run_round() {
 
 [[noreturn]] void free_for_ever(void*) {
     for (;;) {
-        work.wait([] { return asked.load(std::memory_order_acquire) != done.load(std::memory_order_relaxed); });
+        queues->work.wait([] { return asked.load(std::memory_order_acquire) != done.load(std::memory_order_relaxed); });
         const k::u64 reached = asked.load(std::memory_order_acquire);
         run_round();
         done.store(reached, std::memory_order_release);
-        ended.wake_all();
+        queues->ended.wake_all();
     }
 }
 
 k::u64 ask() {
     const k::u64 round = asked.fetch_add(1, std::memory_order_acq_rel) + 1;
-    work.wake_one();
+    queues->work.wake_one();
     return round;
 }
 
@@ -81,10 +85,12 @@ void retire(retirable& object, void (*free)(retirable&)) noexcept {
 
 void wait_for_readers() noexcept {
     const k::u64 round = ask();
-    ended.wait([round] { return done.load(std::memory_order_acquire) >= round; });
+    queues->ended.wait([round] { return done.load(std::memory_order_acquire) >= round; });
 }
 
 k::status start_freeing_retired() noexcept {
+    queues = mem::make<sleepers>();
+    if (!queues) return k::error::nomem;
     for (unsigned cpu = 0; cpu < arch::cpu::count(); cpu++) {
         timers[cpu] = mem::make<ktime::callout>([](ktime::callout&) { (void)ask(); });
         if (!timers[cpu]) return k::error::nomem;
