@@ -169,49 +169,62 @@ void user_tables::give_back() noexcept {
     *this = {};
 }
 
-// Nearly always the way is there and writing is possible on it: then this calls nothing and needs no stack.
-bool user_tables::enter(u64 va, u64 pa, unsigned may) noexcept {
-    const u64 leaf = pa | rights_[may & 7];
+// Where an entry is to stand, the way to it made if need be. Nearly always it is there, and writing possible on it if
+// the entry wants that: then this calls nothing and needs no stack. Null: no frame.
+[[gnu::always_inline]] inline u64* user_tables::place_of(u64 va, u64 leaf) noexcept {
     const u64 need = present | (leaf & writable); // of the entries on the way
     u64* at = &top_[va >> (page_shift + 9 * top_level)];
-    kassert(va < user_end && k::is_aligned<u64>(va | pa, page_size) && (leaf & present));
+    kassert(va < user_end && k::is_aligned<u64>(va, page_size) && (leaf & present));
 #pragma GCC unroll 3
     for (unsigned level = top_level; level > 0; level--) {
         const u64 value = load(*at);
         const unsigned below = index_of(va, level - 1);
         const u64 wanted = need | used_by(below);
         if ((value & (wanted | large)) != wanted) [[unlikely]]
-            return enter_slowly(va, leaf);
+            return make_place(va, leaf);
         at = &table_at(value)[below];
     }
-    store(*at, leaf);
+    return at;
+}
+
+bool user_tables::enter(u64 va, u64 pa, unsigned may) noexcept {
+    const u64 leaf = pa | rights_[may & 7];
+    u64* const entry = place_of(va, leaf);
+    if (!entry) [[unlikely]]
+        return false;
+    store(*entry, leaf);
     return true;
 }
 
-bool user_tables::enter_run(u64 va, std::span<const u64> frames, unsigned may) noexcept {
+bool user_tables::enter_run(u64 va, std::span<const u64> frames, unsigned may, bool& stale) noexcept {
     const u64 flags = rights_[may & 7];
     while (!frames.empty()) {
-        if (!enter(va, frames[0], may)) return false;
+        u64* const entry = place_of(va, flags);
+        if (!entry) return false;
         // The others of the same eighth of the table stand behind it.
-        u64* const entry = leaf_of(va).entry;
         const std::size_t here = std::min<std::size_t>(frames.size(), eighth - index_of(va, 0) % eighth);
-        for (std::size_t i = 1; i < here; i++)
-            store(entry[i], frames[i] | flags);
+        u64 lost = 0;
+        for (std::size_t i = 0; i < here; i++) {
+            const u64 leaf = frames[i] | flags, before = load(entry[i]);
+            if (before == leaf) continue;
+            lost |= before;
+            store(entry[i], leaf);
+        }
+        stale |= lost & present;
         va += here * page_size;
         frames = frames.subspan(here);
     }
     return true;
 }
 
-bool user_tables::enter_slowly(u64 va, u64 leaf) noexcept {
+u64* user_tables::make_place(u64 va, u64 leaf) noexcept {
     u64* at = &top_[index_of(va, top_level)];
     for (unsigned level = top_level; level > 0; level--) {
         const u64 value = make_way(*at, va, level, leaf & writable);
-        if (!value) return false;
+        if (!value) return nullptr;
         at = &table_at(value)[index_of(va, level - 1)];
     }
-    store(*at, leaf);
-    return true;
+    return at;
 }
 
 bool user_tables::enter_large(u64 va, u64 pa, unsigned may) noexcept {

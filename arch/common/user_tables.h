@@ -31,7 +31,7 @@ class user_tables {
 
     bool create() noexcept;
     bool enter(u64 va, u64 pa, unsigned may) noexcept;
-    bool enter_run(u64 va, std::span<const u64> frames, unsigned may) noexcept;
+    bool enter_run(u64 va, std::span<const u64> frames, unsigned may, bool& stale) noexcept;
     bool enter_large(u64 va, u64 pa, unsigned may) noexcept;
     user_mapping find(u64 va) const noexcept;
     bool remove(u64 va, std::size_t pages) noexcept;
@@ -49,7 +49,8 @@ class user_tables {
         unsigned level;
     };
     leaf leaf_of(u64 va) const noexcept;
-    bool enter_slowly(u64 va, u64 leaf) noexcept;
+    u64* place_of(u64 va, u64 leaf) noexcept;
+    u64* make_place(u64 va, u64 leaf) noexcept;
     u64 make_way(u64& entry, u64 va, unsigned level, bool writing) noexcept;
     u64 split(u64& entry, u64 va) noexcept;
     u64 take_table(u64 va, unsigned level) noexcept;

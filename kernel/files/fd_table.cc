@@ -50,14 +50,6 @@ k::result<k::ref<fd_table>> fd_table::clone() noexcept {
     return copy;
 }
 
-file_use fd_table::look_up(int fd) noexcept {
-    const auto number = static_cast<k::u32>(fd);
-    if (alone()) return file_use(slot(number), false);
-    lwkt::spin_guard guard(lock_);
-    file* found = slot(number);
-    return file_use(found ? file_ref::to(*found).release() : nullptr, true);
-}
-
 file_ref fd_table::get(int fd) noexcept {
     lwkt::spin_guard guard(lock_);
     file* found = slot(static_cast<k::u32>(fd));

@@ -52,7 +52,11 @@ class fd_table final : public k::counted<fd_table> {
 
     // The file of a descriptor, for the length of a system call of a thread that holds this table; empty: EBADF. Any
     // number is fine.
-    file_use look_up(int fd) noexcept;
+    file_use look_up(int fd) noexcept {
+        if (alone()) [[likely]]
+            return file_use(slot(static_cast<k::u32>(fd)), false);
+        return file_use(get(fd).release(), true);
+    }
     // The same to keep.
     file_ref get(int fd) noexcept;
 

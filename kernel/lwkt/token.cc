@@ -17,11 +17,9 @@ bool token::try_take(sharing how) noexcept {
     }
 }
 
-void token::give_up(sharing how) noexcept {
-    const k::u32 unit = how == sharing::exclusive ? exclusive_bit : 1;
-    const k::u32 before = word_.fetch_sub(unit, std::memory_order_acq_rel);
-    if (!(before & waiting_bit) || ((before & ~exclusive_bit) & count_mask) > 1) [[likely]]
-        return;
+// What was given up was the last hold, or others hold it still.
+void token::tell_waiters(k::u32 before) noexcept {
+    if ((before & count_mask) > 1) return;
     word_.fetch_and(~waiting_bit, std::memory_order_acq_rel);
     waiters_.wake_all();
 }
@@ -40,16 +38,15 @@ bool token::held() const noexcept {
     return false;
 }
 
-token_hold::token_hold(token& t, sharing how) noexcept
-    : token_(t), outer_(self().tokens), how_(how), again_(false), taken_(true) {
+void token_hold::take() noexcept {
     for (const token_hold* h = outer_; h; h = h->outer_) {
-        if (&h->token_ != &t) continue;
-        kassert(h->how_ == sharing::exclusive || how == sharing::shared);
+        if (&h->token_ != &token_) continue;
+        kassert(h->how_ == sharing::exclusive || how_ == sharing::shared);
         again_ = true;
         break;
     }
     self().tokens = this;
-    if (again_ || t.try_take(how)) [[likely]]
+    if (again_ || token_.try_take(how_)) [[likely]]
         return;
     // Sleeping with the outer tokens held could deadlock: give up all, and take all.
     taken_ = false;
@@ -58,12 +55,6 @@ token_hold::token_hold(token& t, sharing how) noexcept
     release_all(outer_);
     take_all(this);
     self().tokens = this;
-}
-
-token_hold::~token_hold() {
-    kassert(self().tokens == this && taken_);
-    self().tokens = outer_;
-    if (!again_) token_.give_up(how_);
 }
 
 void token_hold::release_all(token_hold* innermost) noexcept {

@@ -33,8 +33,24 @@ class CAPABILITY("token") token {
     static constexpr k::u32 wanted_bit = 1u << 29;  // an exclusive one waits: no new shared holders
     static constexpr k::u32 count_mask = wanted_bit - 1;
 
+    // Takes it if nobody has it in the way, or wants it so. May fail in vain.
+    bool take_free(sharing how) noexcept {
+        k::u32 word = 0;
+        if (how == sharing::exclusive)
+            return word_.compare_exchange_strong(word, exclusive_bit, std::memory_order_acquire,
+                                                 std::memory_order_relaxed);
+        word = word_.load(std::memory_order_relaxed);
+        return !(word & ~count_mask) && word_.compare_exchange_weak(word, word + 1, std::memory_order_acquire,
+                                                                    std::memory_order_relaxed);
+    }
     bool try_take(sharing how) noexcept;
-    void give_up(sharing how) noexcept;
+    void give_up(sharing how) noexcept {
+        const k::u32 unit = how == sharing::exclusive ? exclusive_bit : 1;
+        const k::u32 before = word_.fetch_sub(unit, std::memory_order_acq_rel);
+        if (before & waiting_bit) [[unlikely]]
+            tell_waiters(before);
+    }
+    void tell_waiters(k::u32 before) noexcept;
     void wait_for(sharing how) noexcept;
 
     std::atomic<k::u32> word_ = 0;
@@ -44,8 +60,18 @@ class CAPABILITY("token") token {
 // Holds a token for a scope. Scopes nest. Thread context.
 class [[nodiscard]] SCOPED_CAPABILITY token_hold {
   public:
-    explicit token_hold(token& t, sharing how = sharing::exclusive) noexcept ACQUIRE(t);
-    ~token_hold() RELEASE();
+    explicit token_hold(token& t, sharing how = sharing::exclusive) noexcept ACQUIRE(t)
+        : token_(t), outer_(self().tokens), how_(how), again_(false), taken_(true) {
+        if (!outer_ && t.take_free(how)) [[likely]]
+            self().tokens = this;
+        else
+            take();
+    }
+    ~token_hold() RELEASE() {
+        kassert(self().tokens == this && taken_);
+        self().tokens = outer_;
+        if (!again_) token_.give_up(how_);
+    }
     token_hold(const token_hold&) = delete;
     token_hold& operator=(const token_hold&) = delete;
 
@@ -54,6 +80,7 @@ class [[nodiscard]] SCOPED_CAPABILITY token_hold {
     friend void release_for_blocking() noexcept;
     friend void take_again() noexcept;
 
+    void take() noexcept; // with others held, or against others
     static void release_all(token_hold* innermost) noexcept;
     static void take_all(token_hold* innermost) noexcept;
     static token_hold* first_untaken(token_hold* innermost) noexcept;

@@ -37,33 +37,54 @@ k::result<k::u64> sys_creat(user_text path, k::u32 mode) {
 
 // --- Looking
 
-// EOPNOTSUPP of find(): the descriptor is of a file that has no node.
-k::result<stat_record> stat_at(int directory, user_text path, k::u64 flags) {
-    eyes as;
-    auto what = find(as, directory, path, !(flags & at_no_follow), flags & at_empty_path);
-    stat_record record;
+// Of what has no node, is to be followed out of /proc, or is named by a descriptor alone.
+k::status stat_slowly(files::eyes& as, int directory, std::string_view path, k::u64 flags, stat_record& out) {
+    const bool follow = !(flags & at_no_follow);
+    auto what = files::find_file(as, directory, path, follow ? vfs::last_link::follow : vfs::last_link::keep,
+                                 flags & at_empty_path);
     if (what) {
         // /proc/self/fd/1 of a pipe: followed as far as there are nodes.
-        if (what->node->is_magic() && !(flags & at_no_follow))
-            TRY(TRY(static_cast<files::magic_link&>(*what->node).target())->stat(record));
-        else
-            record = files::stat_of(*what->node);
-        return record;
+        if (what->node->is_magic() && follow)
+            return TRY(static_cast<files::magic_link&>(*what->node).target())->stat(out);
+        out = files::stat_of(*what->node);
+        return {};
     }
     if (what.error() != k::error::opnotsupp) return what.error();
     file_use f = TRY(files::callers_file(directory));
-    TRY(f->stat(record));
-    return record;
+    return f->stat(out);
+}
+
+k::status stat_at(int directory, user_text path, k::u64 flags, stat_record& out) {
+    path_argument argument;
+    TRY(argument.read(path));
+    files::eyes as;
+    if (argument.text().empty()) return stat_slowly(as, directory, argument.text(), flags, out);
+    const bool follow = !(flags & at_no_follow);
+    bool seen = false;
+    const k::status looked = vfs::look_at(TRY(as.from(directory, argument.text())), argument.text(),
+                                          follow ? vfs::last_link::follow : vfs::last_link::keep,
+                                          [&](const vfs::vnode& n) {
+                                              if (n.is_magic() && follow) return;
+                                              out = files::stat_of(n);
+                                              seen = true;
+                                          });
+    if (seen || !looked) return looked;
+    return stat_slowly(as, directory, argument.text(), flags, out);
+}
+
+k::result<k::u64> stat_to(int directory, user_text path, k::u64 flags, user_pointer<stat_record> to) {
+    stat_record record;
+    TRY(stat_at(directory, path, flags, record));
+    TRY(to.write(callers_memory(), record));
+    return 0;
 }
 
 k::result<k::u64> sys_stat(user_text path, user_pointer<stat_record> to) {
-    TRY(to.write(callers_memory(), TRY(stat_at(at_working_directory, path, 0))));
-    return 0;
+    return stat_to(at_working_directory, path, 0, to);
 }
 
 k::result<k::u64> sys_lstat(user_text path, user_pointer<stat_record> to) {
-    TRY(to.write(callers_memory(), TRY(stat_at(at_working_directory, path, at_no_follow))));
-    return 0;
+    return stat_to(at_working_directory, path, at_no_follow, to);
 }
 
 k::result<k::u64> sys_fstat(fd of, user_pointer<stat_record> to) {
@@ -79,8 +100,7 @@ constexpr k::u64 stat_flags = at_no_follow | at_empty_path | at_no_automount;
 
 k::result<k::u64> sys_newfstatat(fd directory, user_text path, user_pointer<stat_record> to, bits flags) {
     if (flags.value & ~stat_flags) return k::error::inval;
-    TRY(to.write(callers_memory(), TRY(stat_at(directory.number, path, flags.value))));
-    return 0;
+    return stat_to(directory.number, path, flags.value, to);
 }
 
 struct statx_time {
@@ -133,7 +153,9 @@ statx_record statx_of(const stat_record& from) {
 
 k::result<k::u64> sys_statx(fd directory, user_text path, bits flags, bits, user_pointer<statx_record> to) {
     if (flags.value & ~(stat_flags | at_statx_sync)) return k::error::inval;
-    TRY(to.write(callers_memory(), statx_of(TRY(stat_at(directory.number, path, flags.value)))));
+    stat_record record;
+    TRY(stat_at(directory.number, path, flags.value, record));
+    TRY(to.write(callers_memory(), statx_of(record)));
     return 0;
 }
 

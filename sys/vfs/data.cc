@@ -1,6 +1,6 @@
 #include "sys/vfs/data.h"
 
-#include "sys/vm/loan.h"
+#include "sys/vm/space.h"
 
 #include <algorithm>
 
@@ -39,50 +39,52 @@ k::status resize_locked(vnode& n, k::u64 bytes) noexcept {
     return {};
 }
 
-// Could whole pages change hands between a file at an offset and memory that begins where `at` says?
-bool is_page_aligned(k::u64 offset, xio::user_address at) {
+constexpr bool is_page_aligned(k::u64 offset, xio::user_address at) {
     return (offset | at) % arch::page_size == 0;
 }
 
-// Whole pages to user memory: all of them, or none.
-xio::moved deliver_pages(vnode& from, k::u64 offset, k::u64 bytes, xio::sink& to) noexcept {
-    auto lent = from.pages()->lend(offset, bytes);
-    if (!lent) return {};
-    auto room = to.slice(0, bytes);
-    return vm::deliver(static_cast<vm::space&>(to.memory()), *room, *lent);
+// Whole pages to user memory, from the start, as far as they can change hands.
+k::u64 give_pages(vnode& from, k::u64 offset, const xio::sink& to, k::u64 bytes) noexcept {
+    k::u64 done = 0;
+    while (bytes - done >= least_given) {
+        const xio::user_range r = to.cursor(done).range(bytes - done);
+        if (r.bytes < least_given || !is_page_aligned(offset + done, r.base)) break;
+        const k::u64 pages = from.pages()->give_to(static_cast<vm::space&>(to.memory()), r.base,
+                                                   (offset + done) >> arch::page_shift, r.bytes >> arch::page_shift);
+        if (!pages) break;
+        done += pages << arch::page_shift;
+    }
+    return done;
 }
 
-bool wants_pages(k::u64 offset, k::u64 bytes, const xio::sink& to) {
-    return bytes >= least_delivered && to.binding() == xio::binding::range &&
-           is_page_aligned(offset, to.front_range().base) && to.front_range().bytes >= least_delivered;
+[[gnu::noinline]] k::result<k::u64> read_much(vnode& from, k::u64 offset, xio::sink& to, k::u64 bytes) noexcept {
+    const bool to_user = to.binding() == xio::binding::range;
+    const k::u64 given = bytes >= least_given && to_user ? give_pages(from, offset, to, bytes) : 0;
+    if (!given) return from.pages()->read(offset, to, bytes).as_result();
+    if (given == bytes) return given;
+    xio::sink rest = TRY(to.slice(given, bytes - given));
+    return given + from.pages()->read(offset + given, rest).bytes;
 }
 
-k::result<k::u64> read_into(vnode& from, k::u64 offset, xio::sink& to) noexcept {
-    xio::moved sum;
-    if (wants_pages(offset, to.size(), to))
-        sum = deliver_pages(from, offset, k::align_down(to.size(), k::u64{arch::page_size}), to);
-    if (!sum.status || sum.bytes == to.size()) return sum.as_result();
-    if (!sum.bytes) return from.pages()->read(offset, to).as_result();
-    xio::sink rest = TRY(to.slice(sum.bytes, to.size() - sum.bytes));
-    const xio::moved m = from.pages()->read(offset + sum.bytes, rest);
-    return sum.bytes + m.bytes;
-}
-
-// Whole pages of a source, lent by user memory or held already, into a file. How many bytes were taken.
-k::u64 adopt_pages(vm::object& into, k::u64 offset, const xio::source& from) noexcept {
-    if (from.size() < least_adopted || offset % arch::page_size) return 0;
-    const k::u64 whole = k::align_down(from.size(), k::u64{arch::page_size});
-    auto part = from.slice(0, whole);
-    if (from.binding() == xio::binding::pages) return into.adopt(offset, *part);
-    if (from.front_range().base % arch::page_size || from.front_range().bytes < least_adopted) return 0;
-    auto& space = static_cast<vm::space&>(from.memory());
-    if (!vm::worth_lending(space, whole)) return 0;
-    auto lent = vm::bind_source(space, *part, xio::stability::stable);
-    return lent ? into.adopt(offset, *lent) : 0;
+// Whole pages of a source, which user memory shows or somebody holds, into a file. How many bytes were taken.
+k::u64 take_pages(vm::object& into, k::u64 offset, const xio::source& from) noexcept {
+    if (offset % arch::page_size) return 0;
+    if (from.binding() == xio::binding::pages)
+        return into.adopt(offset, *from.slice(0, k::align_down(from.size(), k::u64{arch::page_size})));
+    k::u64 done = 0;
+    while (from.size() - done >= least_taken) {
+        const xio::user_range r = from.cursor(done).range(from.size() - done);
+        if (r.bytes < least_taken || r.base % arch::page_size) break;
+        const k::u64 pages = into.take_from(static_cast<vm::space&>(from.memory()), r.base,
+                                            (offset + done) >> arch::page_shift, r.bytes >> arch::page_shift);
+        if (!pages) break;
+        done += pages << arch::page_shift;
+    }
+    return done;
 }
 
 xio::moved write_from(vm::object& into, k::u64 offset, const xio::source& from) noexcept {
-    const k::u64 taken = adopt_pages(into, offset, from);
+    const k::u64 taken = from.size() < least_taken ? 0 : take_pages(into, offset, from);
     if (!taken) return into.write(offset, from);
     if (taken == from.size()) return {taken, {}};
     const xio::moved m = into.write(offset + taken, *from.slice(taken, from.size() - taken));
@@ -95,9 +97,10 @@ k::result<k::u64> read(vnode& from, k::u64 offset, xio::sink& to) noexcept {
     const k::u64 end = size_of(from);
     if (offset >= end || to.empty()) return 0;
     from.touch_accessed();
-    if (to.size() <= end - offset) return read_into(from, offset, to);
-    xio::sink part = TRY(to.slice(0, end - offset));
-    return read_into(from, offset, part);
+    const k::u64 bytes = std::min(to.size(), end - offset);
+    if (from.pages()->read_at_hand(offset, bytes, to)) [[likely]]
+        return bytes;
+    return read_much(from, offset, to, bytes);
 }
 
 k::result<xio::source> lend(vnode& from, k::u64 offset, k::u64 bytes) noexcept {
@@ -134,10 +137,12 @@ k::result<k::u64> copy_range(vnode& from, k::u64 from_offset, vnode& to, k::u64 
     return shared.error();
 }
 
-k::result<k::u64> write(vnode& to, const write_request& what, const xio::source& from, k::u64& at) noexcept {
-    lwkt::sleep_hold hold(to.writers);
+namespace {
+
+// The writers' lock is held, and `at` is where to.
+[[gnu::noinline]] k::result<k::u64> write_much(vnode& to, const write_request& what, const xio::source& from,
+                                               k::u64 at) noexcept {
     const k::u64 before = size_of(to);
-    at = what.append ? before : what.offset;
     if (from.empty()) return 0;
     const k::u64 limit = std::min(what.limit, most_file_bytes);
     if (at >= limit) return k::error::fbig;
@@ -157,6 +162,21 @@ k::result<k::u64> write(vnode& to, const write_request& what, const xio::source&
     to.size.store(after, std::memory_order_release);
     if (pages.pages() > pages_for(after)) (void)pages.resize(pages_for(after));
     return m.as_result();
+}
+
+} // namespace
+
+k::result<k::u64> write(vnode& to, const write_request& what, const xio::source& from, k::u64& at) noexcept {
+    lwkt::sleep_hold hold(to.writers);
+    const k::u64 before = size_of(to), bytes = from.size();
+    at = what.append ? before : what.offset;
+    // Bytes that the file has already, as small writes often are.
+    if (bytes && bytes <= before && at <= before - bytes && at + bytes <= what.limit &&
+        to.pages()->write_at_hand(at, bytes, from)) {
+        to.touch_modified();
+        return bytes;
+    }
+    return write_much(to, what, from, at);
 }
 
 k::status resize(vnode& of, k::u64 bytes) noexcept {

@@ -11,8 +11,8 @@ namespace vfs {
 constexpr k::u64 most_file_bytes = k::u64{1} << 47;
 
 // From how many bytes on whole aligned pages change hands instead of being copied: to a reader, and from a writer.
-constexpr k::u64 least_delivered = 64 << 10;
-constexpr k::u64 least_adopted = 64 << 10;
+constexpr k::u64 least_given = 64 << 10;
+constexpr k::u64 least_taken = 64 << 10;
 
 // As many bytes as are there from `offset` on. EFAULT, ENOMEM, EIO.
 k::result<k::u64> read(vnode& from, k::u64 offset, xio::sink& to) noexcept;

@@ -29,18 +29,15 @@ void vnode::last_holder_left() noexcept {
     lwkt::retire(*this, [](lwkt::retirable& r) { mem::destroy(&static_cast<vnode&>(r)); });
 }
 
-// Like Linux's relatime: reading is noted when the file has changed since, or once a day.
-void vnode::touch_accessed() noexcept {
-    constexpr k::u64 day = 86'400 * ktime::second;
-    const k::u64 last = accessed_ns.load(std::memory_order_relaxed);
-    if (last > modified_ns.load(std::memory_order_relaxed) && last > changed_ns.load(std::memory_order_relaxed)) {
-        // Only then is it worth looking at the clock.
-        const k::u64 now = now_ns();
-        if (now < last + day) return;
+void vnode::note_access() noexcept {
+    constexpr k::u64 seconds_a_day = 86'400;
+    const k::u64 now = now_ns(), last = accessed_ns.load(std::memory_order_relaxed);
+    if (last <= modified_ns.load(std::memory_order_relaxed) || last <= changed_ns.load(std::memory_order_relaxed) ||
+        now >= last + seconds_a_day * ktime::second)
         accessed_ns.store(now, std::memory_order_relaxed);
-        return;
-    }
-    accessed_ns.store(now_ns(), std::memory_order_relaxed);
+    const k::u64 noted = std::min(now, accessed_ns.load(std::memory_order_relaxed));
+    const k::u64 seconds_left = seconds_a_day - (now - noted) / ktime::second;
+    day_is_over_.store(arch::clock::cycles() + seconds_left * arch::clock::cycles_hz(), std::memory_order_relaxed);
 }
 
 void vnode::touch_modified() noexcept {

@@ -103,8 +103,15 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     // A file whose bytes are made when it is read (procfs): it has no pages, and its size says nothing.
     virtual bool is_made_on_reading() const noexcept { return false; }
 
-    // "Something was read / the bytes changed / the attributes changed now."
-    void touch_accessed() noexcept;
+    // "Something was read / the bytes changed / the attributes changed now." Like Linux's relatime, reading is noted
+    // when the file has changed since, or once a day.
+    void touch_accessed() noexcept {
+        const k::u64 last = accessed_ns.load(std::memory_order_relaxed);
+        if (last > modified_ns.load(std::memory_order_relaxed) && last > changed_ns.load(std::memory_order_relaxed) &&
+            arch::clock::cycles() < day_is_over_.load(std::memory_order_relaxed)) [[likely]]
+            return;
+        note_access();
+    }
     void touch_modified() noexcept;
     void touch_changed() noexcept;
 
@@ -124,8 +131,10 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     void set_pages(k::ref<vm::object> pages) noexcept { pages_ = std::move(pages); }
 
   private:
+    void note_access() noexcept;
     k::ref<attachment> attach(attachment_kind kind, k::ref<attachment> what) noexcept;
 
+    std::atomic<k::u64> day_is_over_ = 0; // by the CPU's counter, which is cheaper to look at than a clock
     k::ref<vm::object> pages_; // set before anybody else sees the node
     // Set once each; they go with the node.
     std::atomic<attachment*> attached_[attachment_kinds] = {};

@@ -42,6 +42,7 @@ class piece_stack {
     }
     void pop() noexcept { at(--count_).~piece(); }
     std::span<piece> all() noexcept { return {&at(0), count_}; }
+    std::span<const piece> below_top() noexcept { return {&at(0), count_ - 1}; }
 
   private:
     piece& at(unsigned i) noexcept { return reinterpret_cast<piece*>(room_)[i]; }
@@ -51,14 +52,16 @@ class piece_stack {
 };
 
 // What a walk wants at its end.
-enum class goal : k::u8 { node, spot };
+enum class goal : k::u8 { look, node, spot };
 
 class walker {
   public:
     walker(const view& v, goal g, last_link last) noexcept : view_(v), goal_(g), last_(last) { enter(); }
 
-    // The node at the end, in `arrived`; or the spot, in `spot_`.
-    k::status walk(std::string_view path, found& arrived, spot* where) noexcept;
+    // To the node at the end; goal::node: it is in `arrived`, held. Or to the spot, which is in `where`.
+    k::status walk(std::string_view path, found* arrived, spot* where) noexcept;
+    // goal::look: what walk() came to, until this goes.
+    const vnode& seen() const noexcept { return *node_; }
 
   private:
     void enter() noexcept { section_.emplace(); }
@@ -76,7 +79,7 @@ class walker {
     void cross_mounts() noexcept;
     k::status find_here(const component& c) noexcept;
     k::status follow() noexcept;
-    k::status arrive(found& to) noexcept;
+    k::status arrive(found* to) noexcept;
     k::status make_spot(const component& c, spot::special what, spot& to) noexcept;
     bool ends_here(const component& c) const noexcept { return goal_ == goal::spot && c.last; }
 
@@ -117,9 +120,9 @@ bool walker::next(component& out) noexcept {
             hash.add(*to);
         out.name = {{from, static_cast<std::size_t>(to - from)}, hash};
         rest = {to, static_cast<std::size_t>(end - to)};
-        out.last = true;
-        out.wants_directory = false;
-        for (const piece& p : pieces_.all()) {
+        out.wants_directory = to != end;
+        out.last = is_only_slashes(rest);
+        for (const piece& p : pieces_.below_top()) {
             if (p.rest.empty()) continue;
             out.wants_directory = true;
             out.last = out.last && is_only_slashes(p.rest);
@@ -219,16 +222,17 @@ k::status walker::follow() noexcept {
 }
 
 // The end: node_, or where this stands.
-k::status walker::arrive(found& to) noexcept {
+k::status walker::arrive(found* to) noexcept {
     if (!node_) {
         node_ = at_;
         name_ = at_ == &in_->root() ? nullptr : at_->own_name();
     }
-    to.in = mount_use(*in_);
-    to.node = vnode_ref::to_living(*node_);
-    if (!to.node) return k::error::stale;
-    to.called = name_ ? name_ref::to_living(*name_) : name_ref();
-    return !name_ || to.called ? k::status() : k::error::stale;
+    if (goal_ == goal::look) return {};
+    to->in = mount_use(*in_);
+    to->node = vnode_ref::to_living(*node_);
+    if (!to->node) return k::error::stale;
+    to->called = name_ ? name_ref::to_living(*name_) : name_ref();
+    return !name_ || to->called ? k::status() : k::error::stale;
 }
 
 k::status walker::make_spot(const component& c, spot::special what, spot& to) noexcept {
@@ -244,7 +248,7 @@ k::status walker::make_spot(const component& c, spot::special what, spot& to) no
     return {};
 }
 
-k::status walker::walk(std::string_view path, found& arrived, spot* where) noexcept {
+k::status walker::walk(std::string_view path, found* arrived, spot* where) noexcept {
     if (path.empty()) return k::error::noent;
     begin_at(path);
     pieces_.push(path, nullptr, {});
@@ -315,17 +319,26 @@ k::result<found> find(const view& v, std::string_view path, last_link last) noex
     return until_steady([&]() -> k::result<found> {
         found out;
         walker w(v, goal::node, last);
-        TRY(w.walk(path, out, nullptr));
+        TRY(w.walk(path, &out, nullptr));
         return out;
+    });
+}
+
+k::status look_at(const view& v, std::string_view path, last_link last, void (*see)(const vnode& n, void* argument),
+                  void* argument) noexcept {
+    return until_steady([&]() -> k::status {
+        walker w(v, goal::look, last);
+        TRY(w.walk(path, nullptr, nullptr));
+        see(w.seen(), argument);
+        return {};
     });
 }
 
 k::result<spot> find_spot(const view& v, std::string_view path, last_link last) noexcept {
     return until_steady([&]() -> k::result<spot> {
-        found ignored;
         spot out;
         walker w(v, goal::spot, last);
-        TRY(w.walk(path, ignored, &out));
+        TRY(w.walk(path, nullptr, &out));
         return out;
     });
 }

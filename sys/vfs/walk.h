@@ -48,6 +48,13 @@ enum class last_link : k::u8 { follow, keep };
 // ENOENT (also of an empty path), ENOTDIR, ELOOP, ENAMETOOLONG, EACCES, ENOMEM. Thread context; sleeps only if a file
 // system must be asked.
 k::result<found> find(const view& v, std::string_view path, last_link last = last_link::follow) noexcept;
+// Calls see(node) with what a path leads to, in a critical section: it need not be held for that. The errors of find().
+k::status look_at(const view& v, std::string_view path, last_link last, void (*see)(const vnode& n, void* argument),
+                  void* argument) noexcept;
+template <class See> k::status look_at(const view& v, std::string_view path, last_link last, See see) noexcept {
+    return look_at(
+        v, path, last, [](const vnode& n, void* argument) { (*static_cast<See*>(argument))(n); }, &see);
+}
 // The last name is not looked at, or only to see whether it is a link to follow: then it is the last name of that; a
 // magic link is left to the caller.
 k::result<spot> find_spot(const view& v, std::string_view path, last_link last = last_link::keep) noexcept;

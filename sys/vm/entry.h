@@ -27,6 +27,36 @@ constexpr k::u64 pages_in(k::u64 bytes) {
     return bytes >> arch::page_shift;
 }
 
+// What sharing pages with a file has come to for a mapping: a page that is written to soon after was copied all the same,
+// and by a fault.
+class sharing_habit {
+  public:
+    // Before so many pages are shared. False: copy them this time.
+    bool is_worth(k::u64 pages) noexcept {
+        if (copy_next_) {
+            copy_next_--;
+            return false;
+        }
+        if (broken_ > shared_ / 2) {
+            *this = {};
+            copy_next_ = patience;
+            return false;
+        }
+        shared_ = pages;
+        broken_ = 0;
+        return true;
+    }
+    void note_broken() noexcept {
+        if (broken_ < shared_) broken_++;
+    }
+
+  private:
+    static constexpr k::u32 patience = 31; // so many are copied before it is tried again
+
+    k::u64 shared_ = 0, broken_ = 0; // the last time, and of these since
+    k::u32 copy_next_ = 0;
+};
+
 struct entry {
     boost::intrusive::set_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>> by_address;
     lwkt::list_hook mapping_link; // in the list of the object that shown() gives
@@ -45,6 +75,7 @@ struct entry {
     bool grows_down = false;
     bool locked = false;
     bool shows_zeroes = false; // the shared page of zeroes may be mapped somewhere in it
+    sharing_habit habit;
 
     bool is_shared() const { return how == sharing::shared; }
     k::u64 pages() const { return pages_in(end - base); }

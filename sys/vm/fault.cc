@@ -69,6 +69,7 @@ k::status space::fault_private(entry& e, user_address at, bool write) noexcept {
 }
 
 k::status space::break_sharing(entry& e, user_address at, const page* old) noexcept {
+    e.habit.note_broken();
     hide(at, 1);
     page_ref fresh = copy_of_page(old, xio::reason::copy_on_write);
     if (!fresh) return k::error::nomem;
@@ -138,9 +139,10 @@ void space::show_neighbours(const entry& e, const object& from, user_address at)
     page* run[neighbours];
     unsigned count = 0;
     k::u8 rights = 0;
+    k::u32 none = 0; // must flush: no page changes
     user_address start = at + arch::page_size;
     const auto show_run = [&] {
-        if (count) (void)pmap_.enter_pages(start, {run, count}, rights); // else faults show them
+        if (count) (void)pmap_.enter_pages(start, {run, count}, rights, none); // else faults show them
         start += (count + 1) << arch::page_shift;
         count = 0;
     };

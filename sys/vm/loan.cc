@@ -288,8 +288,9 @@ class delivery {
         page* given[batch];
         std::size_t count = 0;
         user_address shown = at;
+        k::u32 none = 0; // must flush: nothing is shown there
         auto show = [&] { // else a fault shows them
-            (void)space_.pmap_.enter_pages(shown, {given, count}, e.access & ~arch::user_write);
+            (void)space_.pmap_.enter_pages(shown, {given, count}, e.access & ~arch::user_write, none);
             shown += count << arch::page_shift;
             count = 0;
         };

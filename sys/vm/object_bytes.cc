@@ -38,7 +38,7 @@ k::result<unsigned> object::pin_to_read(k::u64 index, std::span<page*> to) noexc
         lwkt::token_hold hold(token_, lwkt::sharing::shared);
         unsigned n = 0;
         for (; n < to.size(); n++) {
-            page* p = tree_.find(index + n).p;
+            page* p = tree_.find_page(index + n);
             if (!p && index + n < paged_) break;
             if (!p) p = zero_page();
             if (!p->holds.try_add(hold::source_pin)) break;
@@ -63,10 +63,10 @@ xio::moved object::read_in_page(k::u64 offset, k::u64 bytes, xio::sink& to) noex
     return m;
 }
 
-xio::moved object::read(k::u64 offset, xio::sink& to) noexcept {
+xio::moved object::read(k::u64 offset, xio::sink& to, k::u64 most) noexcept {
     xio::moved sum;
     const k::u64 size = pages() << arch::page_shift;
-    const k::u64 wanted = offset < size ? std::min(to.size(), size - offset) : 0;
+    const k::u64 wanted = offset < size ? std::min({to.size(), most, size - offset}) : 0;
     if (wanted && offset % arch::page_size + wanted <= arch::page_size) return read_in_page(offset, wanted, to);
     while (sum.bytes < wanted) {
         k::u64 at = offset + sum.bytes;

@@ -1,6 +1,6 @@
 // Pages into and out of an object without copying, by law 3: what is seen by one more holder has lost its right to be
 // written everywhere before, and the next writer, on whichever side, gets a page of its own.
-#include "sys/vm/object.h"
+#include "sys/vm/space.h"
 #include "sys/xio/walk.h"
 
 namespace vm {
@@ -96,15 +96,87 @@ k::status object::share_pages(k::u64 first, object& from, k::u64 from_first, k::
         if (vain == attempts) return k::error::again;
     }
     if (first + count > pages() || from_first + count > from.pages() || first < paged_) return k::error::again;
-    const k::u64 before = tree_.count(first, count), after = from.tree_.count(from_first, count);
-    if (budget_ && after > before && !budget_->take(after - before)) return k::error::nospc;
     from.write_protect_everywhere(from_first, count);
+    return graft_locked(first, count, from.tree_, from_first);
+}
+
+// Shows what another tree has, which nobody can write to any more, in the place of what is here. ENOSPC with nothing
+// changed; else what was not reached yet stays.
+k::status object::graft_locked(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept {
+    const k::u64 before = tree_.count(first, count), after = from.count(from_first, count);
+    if (budget_ && after > before && !budget_->take(after - before)) return k::error::nospc;
     unmap_everywhere(first, count);
-    const k::status shared = tree_.graft(first, count, from.tree_, from_first);
+    const k::status shared = tree_.graft(first, count, from, from_first);
     const k::u64 now = tree_.count(first, count);
     resident_.fetch_add(now - before, std::memory_order_relaxed);
     if (budget_) budget_->give_back(std::max(after, before) - now);
     return shared;
+}
+
+namespace {
+
+// Is every page there and one that others may come to hold? Whoever fills a page would change it under them.
+bool can_be_shared(const page_tree& tree, k::u64 first, k::u64 count) noexcept {
+    k::u64 next = first;
+    tree.for_each(first, count, [&](k::u64 index, const page* p) {
+        if (index != next || p->place || p->use != page_use::object || p->holds.count(hold::sink_pin)) return false;
+        next++;
+        return true;
+    });
+    return next == first + count;
+}
+
+} // namespace
+
+k::u64 object::give_to(space& to, k::u64 at, k::u64 first, k::u64 count) noexcept {
+    lwkt::token_hold hold_space(to.token_);
+    entry* e = to.entry_at(at);
+    if (!e || e->is_shared() || !(e->access & arch::user_write)) return 0;
+    count = std::min(count, pages_in(e->end - at));
+    if (!e->what) {
+        auto own = object::anonymous(e->index_of(e->end));
+        if (!own) return 0;
+        e->what = *std::move(own);
+    }
+    const k::u64 generation = to.generation_;
+    lwkt::token_hold hold(token_);
+    if (to.generation_ != generation || first + count > pages() || !can_be_shared(tree_, first, count)) return 0;
+    if (!e->habit.is_worth(count)) return 0;
+    write_protect_everywhere(first, count);
+    // The pages are shown first: those that they stand in for must outlive every translation to them.
+    page* some[batch];
+    unsigned n = 0;
+    user_address next = at;
+    k::u32 cpus = 0;
+    const auto show = [&] {
+        const bool shown = to.pmap_.enter_pages(next, {some, n}, e->access & ~arch::user_write, cpus);
+        next += k::u64{n} << arch::page_shift;
+        n = 0;
+        return shown;
+    };
+    bool shown = tree_.for_each(first, count, [&](k::u64, page* p) {
+        some[n++] = p;
+        return n < batch || show();
+    });
+    shown = shown && (!n || show());
+    flush_cpus(cpus, at, count);
+    if (shown && e->what->tree_.graft(e->index_of(at), count, tree_, first)) return count;
+    to.hide(at, count); // faults show what is there
+    return 0;
+}
+
+k::u64 object::take_from(space& from, k::u64 at, k::u64 first, k::u64 count) noexcept {
+    lwkt::token_hold hold_space(from.token_);
+    entry* e = from.entry_at(at);
+    if (!e || e->is_shared() || !(e->access & arch::user_read) || !e->what) return 0;
+    count = std::min(count, pages_in(e->end - at));
+    const page_tree& theirs = e->what->tree_;
+    const k::u64 generation = from.generation_, index = e->index_of(at);
+    lwkt::token_hold hold(token_);
+    if (from.generation_ != generation || first + count > pages() || !can_be_shared(theirs, index, count)) return 0;
+    if (!e->habit.is_worth(count)) return 0;
+    flush_cpus(from.pmap_.write_protect(at, count), at, count);
+    return graft_locked(first, count, theirs, index) ? count : 0;
 }
 
 } // namespace vm

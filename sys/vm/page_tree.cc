@@ -250,23 +250,21 @@ k::status page_tree::graft_branch(k::u64 index, unsigned level, node* what) noex
     return {};
 }
 
+// Pages of one leaf to places in one leaf.
 k::status page_tree::graft_pages(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept {
-    k::u64 next = first;
-    k::status all;
-    const bool good = from.for_each(from_first, count, [&](k::u64 index, found_page found) {
-        const k::u64 at = first + (index - from_first);
-        if (next < at && !(all = erase(next, at - next))) return false;
-        if (!found.p->holds.try_add(hold::reference)) {
-            all = k::error::again;
-            return false;
-        }
-        page_ref held(found.p);
-        all = insert(at, held);
-        next = at + 1;
-        return all.has_value();
-    });
-    if (good && next < first + count) all = erase(next, first + count - next);
-    return all;
+    const node* source = from.branch(from_first, 0);
+    if (!source) return erase(first, count);
+    node* leaf = TRY(own_leaf(first));
+    void* const* theirs = &source->slots[slot_of(from_first, 0)];
+    void** ours = &leaf->slots[slot_of(first, 0)];
+    for (k::u64 i = 0; i < count; i++) {
+        void* const next = theirs[i];
+        if (next && !static_cast<page*>(next)->holds.try_add(hold::reference)) return k::error::again;
+        void* const before = std::exchange(ours[i], next);
+        leaf->used += (next != nullptr) - (before != nullptr);
+        if (before) drop_page(before);
+    }
+    return {};
 }
 
 k::status page_tree::graft(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept {
@@ -282,7 +280,7 @@ k::status page_tree::graft(k::u64 first, k::u64 count, const page_tree& from, k:
         while (whole && fits(level + 1) && level + 1 < from.height_)
             level++;
         const k::u64 in_node = k::u64{1} << (fanout_shift * (level + 1));
-        const k::u64 part = whole ? in_node : std::min(count, fanout - std::max(first, from_first) % fanout);
+        const k::u64 part = whole ? in_node : std::min(count, fanout - std::max(first % fanout, from_first % fanout));
         // Of trees that are not high enough for a branch there is nothing at that place.
         auto* n = whole ? const_cast<node*>(from.branch(from_first, level)) : nullptr;
         TRY(!whole ? graft_pages(first, part, from, from_first)

@@ -54,6 +54,14 @@ class page_tree {
     k::result<page_tree> snapshot() const noexcept;
 
     found_page find(k::u64 index) const noexcept;
+    // The same for who does not ask whether it is sole. Null: none.
+    page* find_page(k::u64 index) const noexcept {
+        if (!root_ || index >> (fanout_shift * height_)) return nullptr;
+        const node* n = root_;
+        for (unsigned level = height_ - 1; level > 0; level--)
+            if (!(n = static_cast<const node*>(n->slots[slot_of(index, level)]))) return nullptr;
+        return static_cast<page*>(n->slots[slot_of(index, 0)]);
+    }
 
     // Puts a page at an index, in the place of what was there. Takes over `held`'s reference only if it
     // succeeds. ENOMEM; EAGAIN when a page on a shared node has no room for one more reference; EINVAL beyond

@@ -104,14 +104,17 @@ bool pmap::enter(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept {
     return map_.enter(va, pa, access);
 }
 
-bool pmap::enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access) noexcept {
+bool pmap::enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access, k::u32& cpus) noexcept {
     constexpr std::size_t some = 64;
     arch::paddr frames[some];
+    bool stale = false;
     while (!pages.empty()) {
         const auto part = pages.first(std::min(pages.size(), some));
         std::ranges::transform(part, frames, [](const page* p) { return physical(p); });
         lwkt::spin_guard guard(lock_);
-        if (!map_.enter_run(va, {frames, part.size()}, access)) return false;
+        const bool all = map_.enter_run(va, {frames, part.size()}, access, stale);
+        if (stale) cpus = map_.active();
+        if (!all) return false;
         va += part.size() << arch::page_shift;
         pages = pages.subspan(part.size());
     }

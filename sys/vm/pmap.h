@@ -35,8 +35,9 @@ class pmap {
 
     // `access` is what law 3 allows now. False: no memory for a table.
     [[nodiscard]] bool enter(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept;
-    // Several pages from `va` on. False: memory for tables ran out on the way.
-    [[nodiscard]] bool enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access) noexcept;
+    // Several pages from `va` on. False: memory for tables ran out on the way. `cpus` gets those that must flush, if
+    // other pages stood there.
+    [[nodiscard]] bool enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access, k::u32& cpus) noexcept;
     [[nodiscard]] bool enter_large(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept;
     // The following return the CPUs that must flush: 0 if nothing changed.
     [[nodiscard]] k::u32 remove(arch::vaddr va, std::size_t pages) noexcept;

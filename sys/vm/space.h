@@ -94,6 +94,12 @@ class space final : public k::counted<space>, public xio::user_memory {
     k::u64 copy_in(void* to, user_address from, k::u64 bytes) noexcept override;
     k::u64 copy_out(user_address to, const void* from, k::u64 bytes) noexcept override;
     k::u64 zero_out(user_address to, k::u64 bytes) noexcept override;
+    k::u64 copy_in_at_hand(void* to, user_address from, k::u64 bytes) noexcept override {
+        return bytes - map_for_cpu().copy_in(to, from, bytes);
+    }
+    k::u64 copy_out_at_hand(user_address to, const void* from, k::u64 bytes) noexcept override {
+        return bytes - map_for_cpu().copy_out(to, from, bytes);
+    }
 
     // Calls use(std::atomic_ref<k::u32>) with an aligned 32-bit word of user memory, in a critical section, while its
     // page cannot change: for futexes. `access` user_write breaks sharing first. May block before. EFAULT, ENOMEM,

@@ -22,6 +22,9 @@ class user_memory {
     virtual k::u64 copy_in(void* to, user_address from, k::u64 bytes) noexcept = 0;
     virtual k::u64 copy_out(user_address to, const void* from, k::u64 bytes) noexcept = 0;
     virtual k::u64 zero_out(user_address to, k::u64 bytes) noexcept = 0;
+    // The same, but what would have to be made accessible first ends the move. Never sleep; moving nothing is fine.
+    virtual k::u64 copy_in_at_hand(void*, user_address, k::u64) noexcept { return 0; }
+    virtual k::u64 copy_out_at_hand(user_address, const void*, k::u64) noexcept { return 0; }
 
   protected:
     ~user_memory() = default;

@@ -32,8 +32,8 @@ k::u64 kernel_offset(std::span<const std::byte> bytes) {
 
 } // namespace
 
-slice_base::slice_base(const user_ranges& user) noexcept : user_(&user) {
-    for (const user_range& r : user.ranges)
+void slice_base::begin_ranges() noexcept {
+    for (const user_range& r : user_->ranges)
         bytes_ += r.bytes;
     if (bytes_)
         advance_in_ranges(0); // over empty pieces at the start

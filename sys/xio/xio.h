@@ -91,7 +91,12 @@ class slice_base {
     slice_base() = default;
     explicit slice_base(extent_list* list) noexcept
         : list_(list), start_{list ? list->blocks() : nullptr}, bytes_(list ? list->bytes() : 0) {}
-    explicit slice_base(const user_ranges& user) noexcept;
+    explicit slice_base(const user_ranges& user) noexcept
+        : user_(&user), bytes_(user.ranges.size() == 1 ? user.ranges[0].bytes : 0) {
+        if (!bytes_) [[unlikely]]
+            begin_ranges();
+    }
+    void begin_ranges() noexcept; // several, or none
     slice_base(slice_base&& other) noexcept
         : list_(std::exchange(other.list_, nullptr)), user_(std::exchange(other.user_, nullptr)), start_(other.start_),
           bytes_(std::exchange(other.bytes_, 0)) {}
@@ -179,6 +184,16 @@ class source : public slice_base {
     k::status read(k::u64 offset, std::span<std::byte> to) const noexcept;
     // The same where it does.
     moved read_some(k::u64 offset, std::span<std::byte> to, reason why = reason::kernel_read) const noexcept;
+    // The first bytes, if they lie in one piece of user memory and are at hand; false: `to` may have changed. Does not
+    // sleep, not even for a fault.
+    bool read_at_hand(std::span<std::byte> to, reason why) const noexcept {
+        if (!user_) return false;
+        const user_range front = front_range();
+        if (front.bytes < to.size() || memory().copy_in_at_hand(to.data(), front.base, to.size()) != to.size())
+            return false;
+        note_copied(why, to.size());
+        return true;
+    }
     // A value whose bytes start at `offset`; a copy, so that what is checked is what is used.
     template <class T>
     requires std::is_trivially_copyable_v<T> k::result<T> read_value(k::u64 offset)
@@ -231,6 +246,16 @@ class sink : public slice_base {
     // Copies bytes in. EINVAL if they do not all fit inside; EFAULT.
     k::status write(k::u64 offset, std::span<const std::byte> from) noexcept;
     moved write_some(k::u64 offset, std::span<const std::byte> from, reason why = reason::kernel_write) noexcept;
+    // To the first bytes, if they lie in one piece of user memory and are at hand; false: they may have changed. Does
+    // not sleep, not even for a fault.
+    bool write_at_hand(std::span<const std::byte> from, reason why) noexcept {
+        if (!user_) return false;
+        const user_range front = front_range();
+        if (front.bytes < from.size() || memory().copy_out_at_hand(front.base, from.data(), from.size()) != from.size())
+            return false;
+        note_copied(why, from.size());
+        return true;
+    }
     template <class T>
     requires std::is_trivially_copyable_v<T> k::status write_value(k::u64 offset, const T& value)
     noexcept { return write(offset, std::as_bytes(std::span(&value, 1))); }

@@ -23,15 +23,6 @@ using namespace x86;
 constexpr std::size_t many_pages = 32; // from here on forgetting everything is cheaper
 constexpr unsigned kernel_half = 256;  // the first entry of the top table that is the kernel's
 
-void* user_address(vaddr va) {
-    return reinterpret_cast<void*>(va);
-}
-
-// Of `bytes` from `va` on, how many are user memory at all.
-std::size_t within_user(vaddr va, std::size_t bytes) {
-    return va < user_end ? std::min<std::size_t>(bytes, user_end - va) : 0;
-}
-
 } // namespace
 
 void user_map::set_table_source(paddr (*take)(), void (*give)(paddr)) noexcept {
@@ -74,19 +65,9 @@ void user_map::flush_here(vaddr va, std::size_t pages) noexcept {
         invalidate_page(va + i * page_size);
 }
 
-std::size_t user_map::copy_in(void* to, vaddr from, std::size_t bytes) noexcept {
-    const std::size_t good = within_user(from, bytes);
-    return memory::copy_catching(to, user_address(from), good) + (bytes - good);
-}
-
-std::size_t user_map::copy_out(vaddr to, const void* from, std::size_t bytes) noexcept {
-    const std::size_t good = within_user(to, bytes);
-    return memory::copy_catching(user_address(to), from, good) + (bytes - good);
-}
-
 std::size_t user_map::zero_out(vaddr to, std::size_t bytes) noexcept {
-    const std::size_t good = within_user(to, bytes);
-    return arch_zero_catching(user_address(to), good) + (bytes - good);
+    const std::size_t good = to < user_end ? std::min<std::size_t>(bytes, user_end - to) : 0;
+    return arch_zero_catching(reinterpret_cast<void*>(to), good) + (bytes - good);
 }
 
 } // namespace arch

@@ -212,6 +212,16 @@ class memory {
     static void unpoison(void*, std::size_t) noexcept {}
 };
 
+// Of `bytes` from `va` on, what is user memory at all is tried.
+inline std::size_t user_map::copy_in(void* to, vaddr from, std::size_t bytes) noexcept {
+    const std::size_t good = from < user_end ? std::min<std::size_t>(bytes, user_end - from) : 0;
+    return memory::copy_catching(to, reinterpret_cast<const void*>(from), good) + (bytes - good);
+}
+inline std::size_t user_map::copy_out(vaddr to, const void* from, std::size_t bytes) noexcept {
+    const std::size_t good = to < user_end ? std::min<std::size_t>(bytes, user_end - to) : 0;
+    return memory::copy_catching(reinterpret_cast<void*>(to), from, good) + (bytes - good);
+}
+
 class kernel_map {
   public:
     static vaddr base() noexcept { return x86::kernel_map_base; }

@@ -1,4 +1,5 @@
-// Random operations on a family of spaces against arrays of numbers: maps, writes, forks, loans, ends, in any order.
+// Random operations on a family of spaces and a file against arrays of numbers: maps, writes, forks, loans, pages that
+// change hands with the file, ends, in any order.
 // The model knows nothing of pages that are shared; that is the point.
 #include "kernel/lib/random.h"
 #include "kernel/lwkt/ipiq.h"
@@ -45,13 +46,21 @@ class family {
         auto first = space::create();
         if (!first) return false;
         members_[0].s = *std::move(first);
-        return true;
+        auto file = vm::object::anonymous(window_pages);
+        auto viewer = space::create();
+        if (!file || !viewer || !(*file)->fill(0, window_pages)) return false;
+        file_ = *std::move(file);
+        viewer_ = *std::move(viewer);
+        vm::map_request what{
+            .hint = window, .bytes = window_pages * page_size, .how = vm::sharing::shared, .fixed = true};
+        what.what = file_.share();
+        return viewer_->map(what).has_value();
     }
 
     void step() {
         member& m = members_[random_.below(family_size)];
         if (!m.s) return revive(m);
-        switch (random_.below(16)) {
+        switch (random_.below(20)) {
         case 0:
         case 1: return map(m);
         case 2: return unmap(m);
@@ -67,6 +76,9 @@ class family {
         case 10: return deliver(m);
         case 11: return move(m);
         case 12: return check(m, random_.below(window_pages));
+        case 13: return give(m);
+        case 14: return take(m);
+        case 15: return write_file(random_.below(window_pages));
         default: return write(m, random_.below(window_pages));
         }
     }
@@ -77,7 +89,12 @@ class family {
                 check(m, i);
         for (loan& l : loans_)
             check_loan(l, true);
+        for (unsigned i = 0; i < window_pages; i++)
+            EXPECT_EQ(get(*viewer_, address(i)).value_or(0), file_values_[i]);
     }
+    // So many pages changed hands with the file, each way.
+    k::u64 given() const { return given_; }
+    k::u64 taken() const { return taken_; }
 
   private:
     static vm::user_address address(k::u64 page) { return window + page * page_size; }
@@ -101,8 +118,11 @@ class family {
         if (made) m.s = *std::move(made);
     }
 
+    // The same, or all of it.
+    stretch pick_wide() { return random_.below(4) ? pick() : stretch{0, window_pages}; }
+
     void map(member& m) {
-        const stretch s = pick();
+        const stretch s = pick_wide();
         vm::map_request what{.hint = address(s.first), .bytes = s.count * page_size, .fixed = true};
         REQUIRE(m.s->map(what));
         for (unsigned i = s.first; i < s.first + s.count; i++)
@@ -218,6 +238,37 @@ class family {
             m.pages[s.first + i].value = l.values[i];
     }
 
+    void give(member& m) {
+        const stretch s = pick_wide();
+        const k::u64 from = random_.below(2) ? s.first : random_.below(window_pages - s.count + 1);
+        const k::u64 pages = file_->give_to(*m.s, address(s.first), from, s.count);
+        EXPECT(pages <= s.count);
+        EXPECT(!pages || all_mapped(m, {s.first, static_cast<unsigned>(pages)}, true));
+        for (unsigned i = 0; i < pages; i++)
+            m.pages[s.first + i].value = file_values_[from + i];
+        given_ += pages;
+    }
+
+    void take(member& m) {
+        const stretch s = pick_wide();
+        const k::u64 to = random_.below(2) ? s.first : random_.below(window_pages - s.count + 1);
+        const k::u64 pages = file_->take_from(*m.s, address(s.first), to, s.count);
+        EXPECT(pages <= s.count);
+        EXPECT(!pages || all_mapped(m, {s.first, static_cast<unsigned>(pages)}, false));
+        for (unsigned i = 0; i < pages; i++)
+            file_values_[to + i] = m.pages[s.first + i].value;
+        taken_ += pages;
+    }
+
+    // By the kernel, or through a mapping.
+    void write_file(k::u64 page) {
+        const auto value = static_cast<k::u32>(random_.next());
+        const auto set = [&](std::span<std::byte> to) { std::memcpy(to.data(), &value, sizeof(value)); };
+        EXPECT(random_.below(2) ? put(*viewer_, address(page), value) : file_->change_page(page, set).has_value());
+        file_values_[page] = value;
+        EXPECT_EQ(get(*viewer_, address(page)).value_or(0), value);
+    }
+
     void move(member& m) {
         const stretch from = pick(), to = pick();
         const unsigned count = std::min({from.count, to.count});
@@ -243,6 +294,10 @@ class family {
     k::random random_;
     member members_[family_size];
     loan loans_[loans];
+    k::ref<vm::object> file_;
+    k::ref<space> viewer_; // maps it
+    std::array<k::u32, window_pages> file_values_{};
+    k::u64 given_ = 0, taken_ = 0;
 };
 
 void run_family(k::u64 seed, unsigned steps) {
@@ -251,6 +306,7 @@ void run_family(k::u64 seed, unsigned steps) {
     for (unsigned i = 0; i < steps && !selftest::failed(); i++)
         f->step();
     f->check_all();
+    EXPECT(f->given() && f->taken());
 }
 
 struct crew_member {
