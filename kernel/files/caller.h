@@ -21,7 +21,7 @@ inline k::u32 callers_limit() noexcept {
 }
 
 // EBADF.
-inline k::result<file_use> callers_file(int fd) noexcept {
+[[gnu::always_inline]] inline k::result<file_use> callers_file(int fd) noexcept {
     file_use found = callers_table().look_up(fd);
     if (!found) [[unlikely]]
         return k::error::badf;

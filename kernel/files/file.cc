@@ -26,13 +26,13 @@ k::u32 file::change_flags(k::u32 mask, k::u32 to) noexcept {
 
 k::status file::stat(stat_record& out) noexcept {
     if (!origin_) return describe(out);
-    out = stat_of(*origin_.node);
+    files::describe(*origin_.node, out);
     return {};
 }
 
-stat_record stat_of(const vfs::vnode& n) noexcept {
+void describe(const vfs::vnode& n, stat_record& out) noexcept {
     const auto get = [](const auto& value) { return value.load(std::memory_order_relaxed); };
-    stat_record out{};
+    out = {};
     out.device = n.fs.device();
     out.inode = n.inode;
     out.links = get(n.links);
@@ -50,7 +50,6 @@ stat_record stat_of(const vfs::vnode& n) noexcept {
     set(get(n.accessed_ns), out.access_s, out.access_ns);
     set(get(n.modified_ns), out.modify_s, out.modify_ns);
     set(get(n.changed_ns), out.change_s, out.change_ns);
-    return out;
 }
 
 k::u64 fresh_inode() noexcept {

@@ -145,7 +145,7 @@ stat_record simple_stat(k::u32 mode, k::u64 inode) noexcept;
 constexpr k::u32 mode_pipe = static_cast<k::u32>(vfs::node_type::fifo),
                  mode_character = static_cast<k::u32>(vfs::node_type::character);
 // What it says of a node.
-stat_record stat_of(const vfs::vnode& node) noexcept;
+void describe(const vfs::vnode& node, stat_record& out) noexcept;
 
 using file_ref = k::ref<file>;
 

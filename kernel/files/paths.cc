@@ -124,9 +124,7 @@ eyes::eyes(bool real) noexcept {
             groups_ ? groups_->groups() : std::span<const k::u32>()};
 }
 
-k::result<vfs::view> eyes::from(int directory, std::string_view path) noexcept {
-    if (directory == at_working_directory || path.starts_with('/')) [[likely]]
-        return from_here();
+k::result<vfs::view> eyes::from_descriptor(int directory) noexcept {
     file_use f = TRY(callers_file(directory));
     const vfs::found& named = f->origin();
     if (!named || !named.node->is(vfs::node_type::directory)) return k::error::notdir;

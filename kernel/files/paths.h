@@ -36,10 +36,16 @@ class eyes {
     const vfs::subject& who() const noexcept { return who_; }
     const vfs::place& root() const noexcept { return places_->root; }
     // What a path that begins in an open directory is seen with; the path says whether that matters.
-    k::result<vfs::view> from(int directory, std::string_view path) noexcept;
+    k::result<vfs::view> from(int directory, std::string_view path) noexcept {
+        if (directory == at_working_directory || path.starts_with('/')) [[likely]]
+            return from_here();
+        return from_descriptor(directory);
+    }
     vfs::view from_here() noexcept { return {who_, places_->root, places_->directory}; }
 
   private:
+    k::result<vfs::view> from_descriptor(int directory) noexcept;
+
     k::ref<proc::places> places_;
     k::ref<proc::group_list> groups_;
     vfs::subject who_;

@@ -13,12 +13,12 @@ using files::file_use;
 // The most that one call moves, as in Linux; what is beyond is cut off.
 constexpr k::u64 most_bytes = 0x7fff'f000;
 
-inline k::result<file_use> file_to_read(fd from) noexcept {
+[[gnu::always_inline]] inline k::result<file_use> file_to_read(fd from) noexcept {
     file_use f = TRY(files::callers_file(from.number));
     if (!f->readable()) return k::error::badf;
     return f;
 }
-inline k::result<file_use> file_to_write(fd to) noexcept {
+[[gnu::always_inline]] inline k::result<file_use> file_to_write(fd to) noexcept {
     file_use f = TRY(files::callers_file(to.number));
     if (!f->writable()) return k::error::badf;
     return f;
@@ -64,6 +64,11 @@ class many_ranges {
 };
 
 // What a write came to: EPIPE sends SIGPIPE too, where it does so.
-k::result<k::u64> written(const files::file& to, k::result<k::u64> outcome) noexcept;
+void note_broken_pipe(const files::file& to) noexcept;
+inline k::result<k::u64> written(const files::file& to, k::result<k::u64> outcome) noexcept {
+    if (!outcome && outcome.error() == k::error::pipe) [[unlikely]]
+        note_broken_pipe(to);
+    return outcome;
+}
 
 } // namespace syscalls

@@ -25,10 +25,8 @@ k::status many_ranges::read(vm::user_pointer<const xio::user_range> from, k::u64
     return {};
 }
 
-k::result<k::u64> written(const files::file& to, k::result<k::u64> outcome) noexcept {
-    if (!outcome && outcome.error() == k::error::pipe && to.signals_pipe()) [[unlikely]]
-        proc::signal_self(proc::sig_pipe);
-    return outcome;
+void note_broken_pipe(const files::file& to) noexcept {
+    if (to.signals_pipe()) proc::signal_self(proc::sig_pipe);
 }
 
 namespace {

@@ -46,7 +46,7 @@ k::status stat_slowly(files::eyes& as, int directory, std::string_view path, k::
         // /proc/self/fd/1 of a pipe: followed as far as there are nodes.
         if (what->node->is_magic() && follow)
             return TRY(static_cast<files::magic_link&>(*what->node).target())->stat(out);
-        out = files::stat_of(*what->node);
+        files::describe(*what->node, out);
         return {};
     }
     if (what.error() != k::error::opnotsupp) return what.error();
@@ -65,7 +65,7 @@ k::status stat_at(int directory, user_text path, k::u64 flags, stat_record& out)
                                           follow ? vfs::last_link::follow : vfs::last_link::keep,
                                           [&](const vfs::vnode& n) {
                                               if (n.is_magic() && follow) return;
-                                              out = files::stat_of(n);
+                                              files::describe(n, out);
                                               seen = true;
                                           });
     if (seen || !looked) return looked;
