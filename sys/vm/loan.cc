@@ -1,6 +1,7 @@
 // Law 3 for loans: writing is taken away from a page, and every CPU knows, before the loan makes it one that others
 // see. From then on a write gets a copy (fault.cc); once the pin is gone, it just gets its right back.
 #include "sys/vm/loan_priv.h"
+#include "sys/vm/snapshot.h"
 #include "sys/xio/walk.h"
 
 #include "kernel/mem/slab.h"
@@ -78,6 +79,26 @@ class loan_builder {
         return {};
     }
     xio::list_builder& list() noexcept { return list_; }
+
+    // All of a range at once, if it is much and plain private memory in one mapping, with every page there. EAGAIN: page
+    // by page.
+    static k::result<xio::source> lend_as_a_whole(space& s, const xio::source& range) noexcept {
+        const xio::user_range r = range.front_range();
+        const user_address first = k::align_down<user_address>(r.base, arch::page_size);
+        const k::u64 count = pages_touched(r);
+        if (r.bytes != range.size() || count < least_snapshot || !is_user_range(r)) return k::error::again;
+        lwkt::token_hold hold(s.token_);
+        entry* e = s.entry_at(first);
+        if (!e || e->is_shared() || !e->what || !(e->access & arch::user_read) || e->pages() < count ||
+            first > e->end - (count << arch::page_shift))
+            return k::error::again;
+        const page_tree& tree = e->what->tree_;
+        const k::u64 index = e->index_of(first);
+        if (tree.count(index, count) != count || s.is_filled(tree, index, count)) return k::error::again;
+        auto lent = snapshot::take(tree, index, count, r.base - first, r.bytes, s.payer());
+        if (lent) flush_cpus(s.pmap_.write_protect(first, count), first, count);
+        return lent;
+    }
 
   private:
     bool fills() const { return kind_ == xio::pin_kind::sink; }
@@ -232,6 +253,8 @@ k::result<xio::source> copied(space& from, const xio::source& range, xio::reason
 }
 
 k::result<xio::source> lent(space& from, const xio::source& range, xio::stability promise) noexcept {
+    if (promise == xio::stability::stable)
+        if (auto whole = loan_builder::lend_as_a_whole(from, range)) return whole;
     loan_builder builder(from, xio::pin_kind::source, promise);
     TRY(add_all(builder, range));
     return xio::source::from_builder(builder.list());
@@ -264,12 +287,15 @@ class delivery {
     // Puts the source's whole pages at [first, first + bytes), both page aligned. How many bytes were given.
     k::u64 give(user_address first, k::u64 bytes, k::u64 from_offset) noexcept {
         lwkt::token_hold hold(space_.token_);
-        xio::walker walk(from_, from_offset, bytes);
         user_address at = first;
         for (const user_address end = first + bytes; at < end;) {
             entry* e = space_.entry_at(at);
             if (!e || e->is_shared() || !(e->access & arch::user_write)) break;
-            const user_address stop = std::min(e->end, end), reached = give_to(*e, at, stop, walk);
+            const user_address stop = std::min(e->end, end);
+            const auto all = snapshot::of(from_, from_offset + (at - first));
+            const user_address reached =
+                all.tree ? give_branches(*e, at, stop, all)
+                         : give_to(*e, at, stop, xio::walker(from_, from_offset + (at - first), stop - at));
             at = reached;
             if (reached < stop) break;
         }
@@ -277,7 +303,12 @@ class delivery {
     }
 
   private:
-    user_address give_to(entry& e, user_address at, user_address end, xio::walker& walk) noexcept
+    user_address give_branches(entry& e, user_address at, user_address end, snapshot::view from) noexcept
+        REQUIRES(space_.token_) {
+        return space_.replace_pages(e, at, pages_in(end - at), *from.tree, from.first) ? end : at;
+    }
+
+    user_address give_to(entry& e, user_address at, user_address end, xio::walker walk) noexcept
         REQUIRES(space_.token_) {
         if (!e.what) {
             auto own = object::anonymous(e.index_of(e.end));

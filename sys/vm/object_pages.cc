@@ -1,5 +1,6 @@
 // Pages into and out of an object without copying, by law 3: what is seen by one more holder has lost its right to be
 // written everywhere before, and the next writer, on whichever side, gets a page of its own.
+#include "sys/vm/snapshot.h"
 #include "sys/vm/space.h"
 #include "sys/xio/walk.h"
 
@@ -8,6 +9,18 @@ namespace vm {
 namespace {
 constexpr unsigned batch = 64; // pages collected before they go into a list
 constexpr unsigned attempts = 4;
+
+// Is every page there and one that others may come to hold? Whoever fills a page would change it under them.
+bool can_be_shared(const page_tree& tree, k::u64 first, k::u64 count) noexcept {
+    k::u64 next = first;
+    tree.for_each(first, count, [&](k::u64 index, const page* p) {
+        if (index != next || p->place || p->use != page_use::object || p->holds.count(hold::sink_pin)) return false;
+        next++;
+        return true;
+    });
+    return next == first + count;
+}
+
 } // namespace
 
 // Everything that only the pager has comes in. The token is given up meanwhile: look again.
@@ -24,6 +37,8 @@ k::result<xio::source> object::lend(k::u64 offset, k::u64 bytes) noexcept {
         TRY(page_in_locked(first, count));
         if (first + count > pages()) return k::error::again;
         write_protect_everywhere(first, count);
+        if (count >= least_snapshot && can_be_shared(tree_, first, count))
+            return snapshot::take(tree_, first, count, offset % arch::page_size, bytes, xio::kernel_payer);
         xio::list_builder list(xio::kernel_payer, xio::pin_kind::source, xio::stability::stable);
         page* some[batch];
         unsigned n = 0;
@@ -62,6 +77,10 @@ k::u64 object::adopt(k::u64 offset, const xio::source& from) noexcept {
     if (!wanted || from.promise() != xio::stability::stable) return 0;
     lwkt::token_hold hold(token_);
     if (first + wanted > pages()) return 0;
+    if (const auto all = snapshot::of(from); all.tree && from.start().offset % arch::page_size == 0) {
+        if (!can_be_shared(*all.tree, all.first, wanted)) return 0;
+        return graft_locked(first, wanted, *all.tree, all.first) ? wanted << arch::page_shift : 0;
+    }
     const k::u64 before = tree_.count(first, wanted);
     if (budget_ && !budget_->take(wanted - before)) return 0;
     unmap_everywhere(first, wanted);
@@ -113,56 +132,49 @@ k::status object::graft_locked(k::u64 first, k::u64 count, const page_tree& from
     return shared;
 }
 
-namespace {
-
-// Is every page there and one that others may come to hold? Whoever fills a page would change it under them.
-bool can_be_shared(const page_tree& tree, k::u64 first, k::u64 count) noexcept {
-    k::u64 next = first;
-    tree.for_each(first, count, [&](k::u64 index, const page* p) {
-        if (index != next || p->place || p->use != page_use::object || p->holds.count(hold::sink_pin)) return false;
-        next++;
-        return true;
+// Shows pages of a tree, which nobody can write to, in a private entry, in the place of what is there. They are entered
+// first: those that they stand in for must outlive every translation to them. ENOMEM, EAGAIN: the entry has some of
+// them, and faults show which.
+k::status space::replace_pages(entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first) noexcept {
+    if (!e.what) e.what = TRY(object::anonymous(e.index_of(e.end)));
+    page* some[batch];
+    unsigned n = 0;
+    user_address next = at;
+    k::u32 cpus = 0;
+    const auto show_some = [&] {
+        const bool shown = pmap_.enter_pages(next, {some, n}, e.access & ~arch::user_write, cpus);
+        next += k::u64{n} << arch::page_shift;
+        n = 0;
+        return shown;
+    };
+    bool shown = from.for_each(first, count, [&](k::u64, page* p) {
+        some[n++] = p;
+        return n < batch || show_some();
     });
-    return next == first + count;
+    shown = shown && (!n || show_some());
+    flush_cpus(cpus, at, count);
+    const k::status shared = shown ? e.what->tree_.graft(e.index_of(at), count, from, first) : k::error::nomem;
+    if (!shared) hide(at, count);
+    return shared;
 }
 
-} // namespace
+// Does somebody fill one of these pages of private memory? Who fills is charged.
+bool space::is_filled(const page_tree& tree, k::u64 first, k::u64 count) const noexcept {
+    if (!payer_->sink_pages() && !sinks_in_making_.load(std::memory_order_acquire)) return false;
+    return !can_be_shared(tree, first, count);
+}
 
 k::u64 object::give_to(space& to, k::u64 at, k::u64 first, k::u64 count) noexcept {
     lwkt::token_hold hold_space(to.token_);
     entry* e = to.entry_at(at);
     if (!e || e->is_shared() || !(e->access & arch::user_write)) return 0;
     count = std::min(count, pages_in(e->end - at));
-    if (!e->what) {
-        auto own = object::anonymous(e->index_of(e->end));
-        if (!own) return 0;
-        e->what = *std::move(own);
-    }
     const k::u64 generation = to.generation_;
     lwkt::token_hold hold(token_);
     if (to.generation_ != generation || first + count > pages() || !can_be_shared(tree_, first, count)) return 0;
     if (!e->habit.is_worth(count)) return 0;
     write_protect_everywhere(first, count);
-    // The pages are shown first: those that they stand in for must outlive every translation to them.
-    page* some[batch];
-    unsigned n = 0;
-    user_address next = at;
-    k::u32 cpus = 0;
-    const auto show = [&] {
-        const bool shown = to.pmap_.enter_pages(next, {some, n}, e->access & ~arch::user_write, cpus);
-        next += k::u64{n} << arch::page_shift;
-        n = 0;
-        return shown;
-    };
-    bool shown = tree_.for_each(first, count, [&](k::u64, page* p) {
-        some[n++] = p;
-        return n < batch || show();
-    });
-    shown = shown && (!n || show());
-    flush_cpus(cpus, at, count);
-    if (shown && e->what->tree_.graft(e->index_of(at), count, tree_, first)) return count;
-    to.hide(at, count); // faults show what is there
-    return 0;
+    return to.replace_pages(*e, at, count, tree_, first) ? count : 0;
 }
 
 k::u64 object::take_from(space& from, k::u64 at, k::u64 first, k::u64 count) noexcept {

@@ -34,8 +34,11 @@ page_tree::node* page_tree::make_node() noexcept {
 // Recursion is as deep as the tree is high: at most nine small frames.
 void page_tree::drop_node(node* n, unsigned level) noexcept {
     if (n->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    for (void* slot : n->slots) {
+    unsigned left = n->used;
+    for (void** next = n->slots.data(); left; next++) {
+        void* const slot = *next;
         if (!slot) continue;
+        left--;
         if (level == 0)
             drop_page(slot);
         else
@@ -104,9 +107,9 @@ found_page page_tree::find(k::u64 index) const noexcept {
     return {p, p && sole && page_sole(p)};
 }
 
-// Puts levels on top until the index fits.
-k::status page_tree::grow_to(k::u64 index) noexcept {
-    while (!root_ || index >> (fanout_shift * height_)) {
+// Puts levels on top until the index fits and there is a node of that level.
+k::status page_tree::grow_to(k::u64 index, unsigned level) noexcept {
+    while (height_ <= level || index >> (fanout_shift * height_)) {
         node* top = make_node();
         if (!top) return k::error::nomem;
         if (root_) {
@@ -119,10 +122,10 @@ k::status page_tree::grow_to(k::u64 index) noexcept {
     return {};
 }
 
-// The node that holds an index, this tree's own like every node above it.
-k::result<page_tree::node*> page_tree::own_leaf(k::u64 index) noexcept {
+// The node of a level that covers an index, this tree's own like every node above it.
+[[gnu::always_inline]] inline k::result<page_tree::node*> page_tree::own_node(k::u64 index, unsigned level) noexcept {
     if (index > max_index) return k::error::inval;
-    if (!root_ || index >> (fanout_shift * height_)) TRY(grow_to(index));
+    if (height_ <= level || index >> (fanout_shift * height_)) TRY(grow_to(index, level));
     if (!has_one_holder(root_)) [[unlikely]] {
         void* root = root_;
         auto owned = make_own(root, height_ - 1);
@@ -130,16 +133,20 @@ k::result<page_tree::node*> page_tree::own_leaf(k::u64 index) noexcept {
         if (!owned) return owned.error();
     }
     node* n = root_;
-    for (unsigned level = height_ - 1; level > 0; level--) {
-        void*& slot = n->slots[slot_of(index, level)];
+    for (unsigned at = height_ - 1; at > level; at--) {
+        void*& slot = n->slots[slot_of(index, at)];
         if (!slot || !has_one_holder(static_cast<node*>(slot))) [[unlikely]] {
             const bool fresh = !slot;
-            if (auto own = make_own(slot, level - 1); !own) return own.error();
+            if (auto own = make_own(slot, at - 1); !own) return own.error();
             n->used += fresh;
         }
         n = static_cast<node*>(slot);
     }
     return n;
+}
+
+k::result<page_tree::node*> page_tree::own_leaf(k::u64 index) noexcept {
+    return own_node(index, 0);
 }
 
 k::status page_tree::insert(k::u64 index, page_ref& held) noexcept {
@@ -223,30 +230,21 @@ const page_tree::node* page_tree::branch(k::u64 index, unsigned level) const noe
     return n;
 }
 
-// Puts a node of a level, with one more holder, where an index begins it.
-k::status page_tree::graft_branch(k::u64 index, unsigned level, node* what) noexcept {
-    TRY(grow_to(index));
-    while (height_ <= level + 1)
-        TRY(grow_to(k::u64{1} << (fanout_shift * height_)));
-    void* root = root_;
-    const k::status own = make_own(root, height_ - 1);
-    root_ = static_cast<node*>(root);
-    if (!own) return own;
-    node* n = root_;
-    for (unsigned at = height_ - 1; at > level + 1; at--) {
-        void*& slot = n->slots[slot_of(index, at)];
-        const bool fresh = !slot;
-        TRY(make_own(slot, at - 1));
-        n->used += fresh;
-        n = static_cast<node*>(slot);
+// Whole nodes of a level that stand side by side, each with one more holder, in the place of such.
+k::status page_tree::graft_nodes(k::u64 first, k::u64 nodes, unsigned level, const page_tree& from,
+                                 k::u64 from_first) noexcept {
+    const node* above = from.branch(from_first, level + 1);
+    if (!above && !from.branch(from_first, level)) return erase(first, nodes << (fanout_shift * (level + 1)));
+    node* to = TRY(own_node(first, level + 1));
+    void** ours = &to->slots[slot_of(first, level + 1)];
+    for (k::u64 i = 0; i < nodes; i++) {
+        // A tree that is just as high as the branch is one.
+        void* next = above ? above->slots[slot_of(from_first, level + 1) + i] : i ? nullptr : from.root_;
+        if (next) static_cast<node*>(next)->holders.fetch_add(1, std::memory_order_relaxed);
+        void* const before = std::exchange(ours[i], next);
+        to->used += (next != nullptr) - (before != nullptr);
+        if (before) drop_node(static_cast<node*>(before), level);
     }
-    void*& slot = n->slots[slot_of(index, level + 1)];
-    what->holders.fetch_add(1, std::memory_order_relaxed);
-    if (slot)
-        drop_node(static_cast<node*>(slot), level);
-    else
-        n->used++;
-    slot = what;
     return {};
 }
 
@@ -279,13 +277,17 @@ k::status page_tree::graft(k::u64 first, k::u64 count, const page_tree& from, k:
         const bool whole = fits(0);
         while (whole && fits(level + 1) && level + 1 < from.height_)
             level++;
-        const k::u64 in_node = k::u64{1} << (fanout_shift * (level + 1));
-        const k::u64 part = whole ? in_node : std::min(count, fanout - std::max(first % fanout, from_first % fanout));
-        // Of trees that are not high enough for a branch there is nothing at that place.
-        auto* n = whole ? const_cast<node*>(from.branch(from_first, level)) : nullptr;
-        TRY(!whole ? graft_pages(first, part, from, from_first)
-            : n    ? graft_branch(first, level, n)
-                   : erase(first, part));
+        k::u64 part;
+        if (whole) {
+            const k::u64 in_node = k::u64{1} << (fanout_shift * (level + 1));
+            const unsigned slots_left = fanout - std::max(slot_of(first, level + 1), slot_of(from_first, level + 1));
+            const k::u64 nodes = std::min<k::u64>(count / in_node, slots_left);
+            part = nodes * in_node;
+            TRY(graft_nodes(first, nodes, level, from, from_first));
+        } else {
+            part = std::min(count, fanout - std::max(first % fanout, from_first % fanout));
+            TRY(graft_pages(first, part, from, from_first));
+        }
         first += part;
         from_first += part;
         count -= part;

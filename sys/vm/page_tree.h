@@ -124,11 +124,13 @@ class page_tree {
     static k::status erase_below(void*& slot, unsigned level, k::u64 base, k::u64 first, k::u64 last) noexcept;
     static k::u64 count_below(const node* n, unsigned level, k::u64 base, k::u64 first, k::u64 last) noexcept;
     const node* branch(k::u64 index, unsigned level) const noexcept;
-    k::status graft_branch(k::u64 index, unsigned level, node* what) noexcept;
+    k::status graft_nodes(k::u64 first, k::u64 nodes, unsigned level, const page_tree& from,
+                          k::u64 from_first) noexcept;
     k::status graft_pages(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept;
     static bool has_one_holder(const node* n) noexcept { return n->holders.load(std::memory_order_acquire) == 1; }
     bool root_sole() const noexcept { return has_one_holder(root_); }
-    k::status grow_to(k::u64 index) noexcept;
+    k::status grow_to(k::u64 index, unsigned level) noexcept;
+    k::result<node*> own_node(k::u64 index, unsigned level) noexcept;
     k::result<node*> own_leaf(k::u64 index) noexcept;
 
     static unsigned slot_of(k::u64 index, unsigned level) noexcept {

@@ -201,6 +201,9 @@ class space final : public k::counted<space>, public xio::user_memory {
     k::status show(user_address at, const page* p, k::u8 access) noexcept REQUIRES(token_);
     void hide(user_address at, k::u64 pages) noexcept REQUIRES(token_);
     void show_neighbours(const entry& e, const object& from, user_address at) noexcept REQUIRES(token_);
+    k::status replace_pages(entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first) noexcept
+        REQUIRES(token_);
+    bool is_filled(const page_tree& tree, k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
     page* page_of_word_locked(user_address at, k::u8 access) noexcept REQUIRES(token_);
 
     k::status copy_entry(entry& e, space& child) noexcept REQUIRES(token_);

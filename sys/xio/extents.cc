@@ -119,6 +119,18 @@ template extent_list* extent_list::of_run<pin_kind::source>(payer&, stability, p
                                                             k::error&) noexcept;
 template extent_list* extent_list::of_run<pin_kind::sink>(payer&, stability, page*, k::u64, k::u64, k::error&) noexcept;
 
+extent_list* extent_list::of_snapshot(payer& who, stability promise, page_snapshot& what, k::u64 offset,
+                                      k::u64 bytes) noexcept {
+    void* at = platform::allocate(sizeof(extent_list));
+    if (!at) return nullptr;
+    auto* list = new (at) extent_list(who, pin_kind::source, promise);
+    list->snapshot_ = &what;
+    list->bytes_ = bytes;
+    list->pages_ = (offset + bytes + platform::page_size - 1) / platform::page_size;
+    list->enter_in_books();
+    return list;
+}
+
 // Charges the payer and counts the list, once it is whole.
 inline void extent_list::enter_in_books() noexcept {
     payer_.charge(is_sink(kind_), pages_);
@@ -170,13 +182,13 @@ inline void extent_list::free_blocks() noexcept {
 
 void extent_list::destroy() noexcept {
     note(happening::released);
-    unpin_all();
+    snapshot_ ? snapshot_->last_slice_gone() : unpin_all();
     payer_.discharge(is_sink(kind_), pages_); // last: it may be the payer's end
     free_blocks();
 }
 
 bool extent_list::make_sole_sink() noexcept {
-    if (kind_ != pin_kind::source || !one_holder()) return false;
+    if (kind_ != pin_kind::source || snapshot_ || !one_holder()) return false;
     // Whoever else could add a hold would have to hold the page already.
     if (!visit_heads([](page* head) { return platform::pinned_alone(head, pin_kind::source); })) return false;
     if constexpr (k::debug_build)

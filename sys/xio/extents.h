@@ -83,6 +83,19 @@ struct position {
     }
 };
 
+// Pages that somebody holds as a whole and knows by index: what stands behind a source instead of a list of pins where
+// that would be long. The kernel's is a snapshot of a page tree (sys/vm/snapshot.h).
+class page_snapshot {
+  public:
+    // One of its pages. Any context.
+    virtual page* page_at(k::u64 index) const noexcept = 0;
+    // The last slice is gone. Any context that may let go of an xio.
+    virtual void last_slice_gone() noexcept = 0;
+
+  protected:
+    ~page_snapshot() = default;
+};
+
 class extent_list {
   public:
     extent_list(payer& who, pin_kind kind, stability promise) noexcept
@@ -94,13 +107,21 @@ class extent_list {
     template <pin_kind Kind> static extent_list* of_run(payer& who, stability promise, page* first, k::u64 offset,
                                                         k::u64 bytes, k::error& why) noexcept;
 
+    // A list in name only: the pages are the snapshot's, which is its from here on. Null: no memory, and it is not.
+    static extent_list* of_snapshot(payer& who, stability promise, page_snapshot& what, k::u64 offset,
+                                    k::u64 bytes) noexcept;
+
     void add_holder() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
     void drop_holder() noexcept {
         if (holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy();
     }
     bool one_holder() const noexcept { return holders_.load(std::memory_order_acquire) == 1; }
 
-    const extent_block* blocks() const { return reinterpret_cast<const extent_block*>(&first_); }
+    // Null: there are none, but a snapshot.
+    const extent_block* blocks() const {
+        return snapshot_ ? nullptr : reinterpret_cast<const extent_block*>(&first_);
+    }
+    page_snapshot* snapshot() const { return snapshot_; }
     k::u64 bytes() const { return bytes_; }
     payer& paid_by() const { return payer_; }
     k::u64 birth_ns() const { return birth_ns_; }
@@ -128,6 +149,7 @@ class extent_list {
     k::u64 birth_ns_;
     pin_kind kind_;
     stability stability_;
+    page_snapshot* snapshot_ = nullptr;
     inline_block first_;
 };
 

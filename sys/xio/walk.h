@@ -10,31 +10,54 @@ namespace xio {
 
 class walker {
   public:
-    explicit walker(const slice_base& slice) noexcept : at_(slice.start()), left_(slice.size()) {}
+    explicit walker(const slice_base& slice) noexcept : walker(slice, 0, slice.size()) {}
     // Starts `offset` bytes in, at most to the end.
-    walker(const slice_base& slice, k::u64 offset, k::u64 bytes) noexcept : at_(slice.start()), left_(bytes) {
-        if (offset && bytes) at_.advance(offset);
+    walker(const slice_base& slice, k::u64 offset, k::u64 bytes) noexcept
+        : at_(slice.start()), snapshot_(slice.snapshot()), left_(bytes) {
+        if (offset && bytes) move(offset);
+        if (snapshot_ && bytes) find_page();
     }
 
     k::u64 left() const { return left_; }
     // Bytes that lie together here.
-    k::u64 run() const { return std::min(at_.at().bytes - at_.offset, left_); }
+    k::u64 run() const {
+        if (snapshot_) [[unlikely]]
+            return std::min(platform::page_size - at_.offset % platform::page_size, left_);
+        return std::min(at_.at().bytes - at_.offset, left_);
+    }
     // Where they are.
     std::byte* address() const {
+        if (snapshot_) [[unlikely]]
+            return platform::direct(page_) + at_.offset % platform::page_size;
         const extent& e = at_.at();
         return platform::direct(e.first) + e.offset + at_.offset;
     }
     platform::physical_address physical() const {
+        if (snapshot_) [[unlikely]]
+            return platform::physical(page_) + at_.offset % platform::page_size;
         const extent& e = at_.at();
         return platform::physical(e.first) + e.offset + at_.offset;
     }
     void advance(k::u64 bytes) {
         left_ -= bytes;
-        if (left_) at_.advance(bytes);
+        if (!left_) return;
+        move(bytes);
+        if (snapshot_) [[unlikely]]
+            find_page();
     }
 
   private:
+    void move(k::u64 bytes) {
+        if (snapshot_) [[unlikely]]
+            at_.offset += bytes;
+        else
+            at_.advance(bytes);
+    }
+    void find_page() { page_ = snapshot_->page_at(at_.offset / platform::page_size); }
+
     position at_;
+    const page_snapshot* snapshot_;
+    page* page_ = nullptr; // of a snapshot: where this stands
     k::u64 left_;
 };
 

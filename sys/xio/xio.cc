@@ -79,12 +79,34 @@ k::result<source> source::copy_of(std::span<const std::byte> bytes, loan_terms t
     return from(builder);
 }
 
+k::result<source> source::over_snapshot(page_snapshot& what, k::u64 offset, k::u64 bytes, loan_terms terms) noexcept {
+    kassert(bytes && bytes <= max_bytes && offset < platform::page_size);
+    extent_list* list = extent_list::of_snapshot(terms.paid_by, terms.promise, what, offset, bytes);
+    if (!list) return k::error::nomem;
+    source whole(list);
+    whole.start_.offset = offset;
+    return whole;
+}
+
+namespace {
+
+void add_slice(list_builder& builder, const slice_base& slice) {
+    if (!slice.snapshot()) return builder.add(slice.start(), slice.size());
+    for (walker w(slice); w.left();) {
+        const k::u64 run = w.run();
+        builder.add(platform::page_of(w.address()), w.physical() % platform::page_size, run);
+        w.advance(run);
+    }
+}
+
+} // namespace
+
 k::result<source> source::append(const source& front, const source& back) noexcept {
     const source& terms = front.empty() ? back : front;
     if (terms.empty()) return source();
     list_builder builder(terms.list_->paid_by(), pin_kind::source, weaker(front.promise(), back.promise()));
-    builder.add(front.start_, front.bytes_);
-    builder.add(back.start_, back.bytes_);
+    add_slice(builder, front);
+    add_slice(builder, back);
     return from(builder);
 }
 

@@ -32,7 +32,8 @@ struct loan_terms {
     stability promise = stability::stable;
 };
 
-// How far the bytes are bound to a place: user addresses that nobody looked at yet (user_memory.h), or pinned pages.
+// How far the bytes are bound to a place: user addresses that nobody looked at yet (user_memory.h), or pages, pinned one
+// by one or held as a whole in a snapshot.
 // Slicing, cloning and moving bytes work on both. What needs pages asserts that it has them: the kernel binds a
 // range (sys/vm/loan.h) before it hands it to anybody else.
 enum class binding : k::u8 { range, pages };
@@ -53,6 +54,9 @@ class slice_base {
         kassert(!user_);
         return start_;
     }
+    // Whose pages these are, if they are held as a whole: the first byte is start().offset bytes behind the beginning of
+    // its first page. For walkers, and for who can do more with all of it. Null: a list, or a range.
+    page_snapshot* snapshot() const noexcept { return list_ ? list_->snapshot() : nullptr; }
     // Of a range: the first piece of user memory that is left in it, and whose memory it is. For binding.
     user_range front_range() const noexcept {
         const user_range& r = user_->ranges[start_.index];
@@ -116,7 +120,7 @@ class slice_base {
           bytes_(bytes) {
         if (list_) {
             list_->add_holder();
-            if (offset) start_.advance(offset);
+            if (offset) advance_start(offset);
         } else if (user_) {
             advance_in_ranges(offset);
         }
@@ -125,9 +129,15 @@ class slice_base {
     void trim_front(k::u64 bytes) noexcept {
         bytes_ -= bytes;
         if (bytes_)
-            user_ ? advance_in_ranges(bytes) : start_.advance(bytes);
+            user_ ? advance_in_ranges(bytes) : advance_start(bytes);
         else if (list_)
             std::exchange(list_, nullptr)->drop_holder(); // nothing is left to hold
+    }
+    void advance_start(k::u64 bytes) noexcept {
+        if (list_->snapshot())
+            start_.offset += bytes;
+        else
+            start_.advance(bytes);
     }
     void advance_in_ranges(k::u64 bytes) noexcept {
         const range_cursor at = cursor(bytes);
@@ -162,6 +172,8 @@ class source : public slice_base {
     static k::result<source> append(const source& front, const source& back) noexcept;
     // User memory, unbound. `user` and what it names outlive the source. The lengths' sum does not overflow.
     static source over_user(const user_ranges& user) noexcept { return source(user); }
+    // Bytes of a snapshot, `offset` into its first page; it is the source's from here on. ENOMEM: and it is not.
+    static k::result<source> over_snapshot(page_snapshot& what, k::u64 offset, k::u64 bytes, loan_terms terms) noexcept;
     // What a builder of source pins has collected.
     static k::result<source> from_builder(list_builder& builder) noexcept { return from(builder); }
 

@@ -178,7 +178,7 @@ class family {
     }
 
     void lend(member& m) {
-        const stretch s = pick();
+        const stretch s = pick_wide(); // the whole window is lent as a snapshot
         loan& l = loans_[random_.below(loans)];
         check_loan(l, true);
         xio::user_range range{address(s.first), s.count * page_size};
@@ -224,7 +224,7 @@ class family {
     }
 
     void deliver(member& m) {
-        const stretch s = pick();
+        const stretch s = pick_wide();
         loan& l = loans_[random_.below(loans)];
         if (!l.count || !all_mapped(m, s, true)) return;
         xio::user_range range{address(s.first), s.count * page_size};
