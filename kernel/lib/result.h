@@ -7,59 +7,86 @@
 #include "kernel/lib/errno.h"
 #include "kernel/lib/panic.h"
 
+#include <new>
 #include <type_traits>
 #include <utility>
 
 namespace k {
 
+namespace detail {
+
+// What a result holds.
+template <class T, bool Plain> struct outcome {
+    union {
+        T value;
+    };
+    k::error error{};
+    bool ok;
+
+    explicit outcome(T&& v) : value(std::move(v)), ok(true) {}
+    explicit outcome(k::error e) : error(e), ok(false) {}
+    outcome(outcome&& other) : error(other.error), ok(other.ok) {
+        if (ok) new (&value) T(std::move(other.value));
+    }
+    outcome& operator=(outcome&& other) {
+        if (this == &other) return *this;
+        this->~outcome();
+        new (this) outcome(std::move(other));
+        return *this;
+    }
+    ~outcome() {
+        if (ok) value.~T();
+    }
+};
+
+// A number or a pointer makes one that is as plain, and comes back in registers.
+template <class T> struct outcome<T, true> {
+    union {
+        T value;
+    };
+    k::error error{};
+    bool ok;
+
+    explicit outcome(T v) : value(v), ok(true) {}
+    explicit outcome(k::error e) : error(e), ok(false) {}
+};
+
+} // namespace detail
+
 template <class T> class [[nodiscard]] result {
   public:
     static_assert(!std::is_reference_v<T>, "a result holds values; return a pointer instead");
 
-    result(T value) : value_(std::move(value)), ok_(true) {}
-    result(k::error e) : error_(e), ok_(false) {}
-    result(result&& other) : error_(other.error_), ok_(other.ok_) {
-        if (ok_) new (&value_) T(std::move(other.value_));
-    }
+    result(T value) : is_(std::move(value)) {}
+    result(k::error e) : is_(e) {}
+    result(result&&) = default;
+    result& operator=(result&&) = default;
     result(const result&) = delete;
     result& operator=(const result&) = delete;
-    result& operator=(result&& other) {
-        if (this == &other) return *this;
-        this->~result();
-        new (this) result(std::move(other));
-        return *this;
-    }
-    ~result() {
-        if (ok_) value_.~T();
-    }
 
-    bool has_value() const { return ok_; }
-    explicit operator bool() const { return ok_; }
+    bool has_value() const { return is_.ok; }
+    explicit operator bool() const { return is_.ok; }
 
     T& value() & {
-        kassert(ok_);
-        return value_;
+        kassert(is_.ok);
+        return is_.value;
     }
     T&& value() && {
-        kassert(ok_);
-        return std::move(value_);
+        kassert(is_.ok);
+        return std::move(is_.value);
     }
     T& operator*() & { return value(); }
     T&& operator*() && { return std::move(*this).value(); }
     T* operator->() { return &value(); }
-    T value_or(T other) && { return ok_ ? std::move(value_) : std::move(other); }
+    T value_or(T other) && { return is_.ok ? std::move(is_.value) : std::move(other); }
 
     k::error error() const {
-        kassert(!ok_);
-        return error_;
+        kassert(!is_.ok);
+        return is_.error;
     }
 
   private:
-    union {
-        T value_;
-    };
-    k::error error_{};
-    bool ok_;
+    detail::outcome<T, std::is_trivially_copyable_v<T>> is_;
 };
 
 template <> class [[nodiscard]] result<void> {
