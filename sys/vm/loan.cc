@@ -134,6 +134,7 @@ class loan_builder {
         if (!backing) return pin_locked(*e, nullptr, first, end, offset, left);
         const k::u64 generation = space_.generation_;
         lwkt::token_hold backing_hold(backing->token_);
+        if (fills()) backing->fills_.fetch_or(object::sinks_lent, std::memory_order_relaxed);
         if (space_.generation_ != generation) return k::error::busy;
         return pin_locked(*e, backing.get(), first, end, offset, left);
     }

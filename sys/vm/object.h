@@ -135,6 +135,9 @@ class object final : public k::counted<object> {
     k::result<page_ref> fresh_page(k::u64 index) noexcept REQUIRES(token_);
     bool is_paged_in(k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
     k::status page_in_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
+    // Is every page there, and filled by nobody?
+    bool can_be_lent(k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
+    bool is_filled(k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
     k::status graft_locked(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept
         REQUIRES(token_);
     k::result<unsigned> pin_to_read(k::u64 index, std::span<page*> to) noexcept;
@@ -158,6 +161,9 @@ class object final : public k::counted<object> {
     pager* pager_;                     // immutable; null: zeroes
     page_budget* budget_;              // immutable; null: none
     std::atomic<k::u64> resident_ = 0; // pages in the tree of a shared one
+    // Writes under way, whose pages may be pinned to be filled; the top bit: sinks over pages of it were lent once.
+    static constexpr k::u32 sinks_lent = k::u32{1} << 31;
+    std::atomic<k::u32> fills_ = 0;
     object* twin_ = nullptr;           // while its space forks: what this private object became in the child
 
     lwkt::spinlock mappings_lock_;

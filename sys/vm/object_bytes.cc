@@ -26,6 +26,19 @@ template <hold Kind> struct pinned {
     std::span<page*> room(k::u64 pages) { return std::span(at).first(std::min<k::u64>(pages, batch)); }
 };
 
+// While pages may be pinned to be filled: from before the first pin to behind the last.
+class filling {
+  public:
+    explicit filling(std::atomic<k::u32>& count) noexcept : count_(count) {
+        count_.fetch_add(1, std::memory_order_relaxed);
+    }
+    ~filling() { count_.fetch_sub(1, std::memory_order_release); }
+    filling(const filling&) = delete;
+
+  private:
+    std::atomic<k::u32>& count_;
+};
+
 k::u64 pages_touched(k::u64 in_page, k::u64 bytes) {
     return (in_page + bytes + arch::page_size - 1) >> arch::page_shift;
 }
@@ -146,6 +159,7 @@ k::status object::put_filled(k::u64 index, page* p) noexcept {
 
 // Bytes of one page that is not written as a whole.
 xio::moved object::write_in_page(k::u64 offset, k::u64 bytes, const xio::source& from) noexcept {
+    const filling now(fills_);
     page* p;
     {
         lwkt::token_hold hold(token_);
@@ -164,6 +178,7 @@ xio::moved object::write(k::u64 offset, const xio::source& from) noexcept {
     const k::u64 size = pages() << arch::page_shift;
     const k::u64 wanted = offset < size ? std::min(from.size(), size - offset) : 0;
     if (wanted && offset % arch::page_size + wanted < arch::page_size) return write_in_page(offset, wanted, from);
+    const filling now(fills_);
     while (sum.bytes < wanted && sum.status) {
         k::u64 at = offset + sum.bytes;
         const k::u64 left = wanted - sum.bytes, pages = pages_touched(at % arch::page_size, left);

@@ -30,14 +30,24 @@ k::status object::page_in_locked(k::u64 first, k::u64 count) noexcept {
     return {};
 }
 
+bool object::is_filled(k::u64 first, k::u64 count) const noexcept {
+    if (!fills_.load(std::memory_order_relaxed)) [[likely]] // who fills has counted himself before he took the token
+        return false;
+    return !tree_.for_each(first, count, [](k::u64, const page* p) { return !p->holds.count(hold::sink_pin); });
+}
+
+bool object::can_be_lent(k::u64 first, k::u64 count) const noexcept {
+    return tree_.count(first, count) == count && !is_filled(first, count);
+}
+
 k::result<xio::source> object::lend(k::u64 offset, k::u64 bytes) noexcept {
     const k::u64 first = pages_in(offset), count = pages_in(offset + bytes + arch::page_size - 1) - first;
     lwkt::token_hold hold(token_);
     for (unsigned vain = 0; vain < attempts; vain++) {
         TRY(page_in_locked(first, count));
-        if (first + count > pages()) return k::error::again;
+        if (first + count > pages() || is_filled(first, count)) return k::error::again;
         write_protect_everywhere(first, count);
-        if (count >= least_snapshot && can_be_shared(tree_, first, count))
+        if (count >= least_snapshot && tree_.count(first, count) == count)
             return snapshot::take(tree_, first, count, offset % arch::page_size, bytes, xio::kernel_payer);
         xio::list_builder list(xio::kernel_payer, xio::pin_kind::source, xio::stability::stable);
         page* some[batch];
@@ -115,6 +125,7 @@ k::status object::share_pages(k::u64 first, object& from, k::u64 from_first, k::
         if (vain == attempts) return k::error::again;
     }
     if (first + count > pages() || from_first + count > from.pages() || first < paged_) return k::error::again;
+    if (from.is_filled(from_first, count)) return k::error::again;
     from.write_protect_everywhere(from_first, count);
     return graft_locked(first, count, from.tree_, from_first);
 }
@@ -171,7 +182,7 @@ k::u64 object::give_to(space& to, k::u64 at, k::u64 first, k::u64 count) noexcep
     count = std::min(count, pages_in(e->end - at));
     const k::u64 generation = to.generation_;
     lwkt::token_hold hold(token_);
-    if (to.generation_ != generation || first + count > pages() || !can_be_shared(tree_, first, count)) return 0;
+    if (to.generation_ != generation || first + count > pages() || !can_be_lent(first, count)) return 0;
     if (!e->habit.is_worth(count)) return 0;
     write_protect_everywhere(first, count);
     return to.replace_pages(*e, at, count, tree_, first) ? count : 0;

@@ -60,6 +60,34 @@ SELFTEST(vm_share, a_page_that_somebody_fills_is_not_shared) {
     EXPECT_EQ(l.in_file(1), 5u);
 }
 
+// The same of a file's pages: somebody fills one through a mapping.
+SELFTEST(vm_share, a_files_page_that_somebody_fills_is_not_shared) {
+    file_and_lender l;
+    auto other = vm::object::anonymous(count);
+    REQUIRE(l.file && other);
+    vm::map_request what{.bytes = lent_bytes, .how = vm::sharing::shared};
+    what.what = l.file.share();
+    const vm::user_address at = l.s->map(what).value_or(0);
+    REQUIRE(at);
+    const xio::user_range range{at + 3 * page_size, page_size};
+    const xio::user_ranges ranges{l.s.get(), {&range, 1}};
+    {
+        k::result<xio::sink> filled = [&] {
+            in_space here(*l.s);
+            return vm::bind_sink(*l.s, xio::sink::over_user(ranges));
+        }();
+        REQUIRE(filled);
+        EXPECT_EQ(l.file->give_to(*l.s, l.at, 0, count), 0u);
+        const auto lent = l.file->lend(0, lent_bytes);
+        EXPECT(!lent && lent.error() == k::error::again);
+        const k::status shared = (*other)->share_pages(0, *l.file, 0, count);
+        EXPECT(!shared && shared.error() == k::error::again);
+        EXPECT(l.file->lend(4 * page_size, page_size)); // others are nobody's business
+    }
+    EXPECT_EQ(l.file->give_to(*l.s, l.at, 0, count), count);
+    EXPECT((*other)->share_pages(0, *l.file, 0, count));
+}
+
 SELFTEST(vm_share, memory_that_cannot_change_hands_is_left_alone) {
     file_and_lender l;
     REQUIRE(l.file);
