@@ -46,6 +46,7 @@ enum event : std::uint32_t {
     event_timer = 1u << 1,   // clock::arm()'s deadline has passed
     event_console = 1u << 2, // console input is waiting
     event_resched = 1u << 3, // a thread that preempts became ready (set by the scheduler itself)
+    event_device = 1u << 4,  // interrupts of devices came: interrupts::take() says which
 };
 
 // The part of a CPU's state that its port and the kernel share. A port keeps its own data behind
@@ -57,6 +58,21 @@ struct cpu_local {
     std::uint32_t id;                   // dense, 0 is the boot CPU
     std::uint32_t critical;             // depth of critical sections; 0 lets events in
     std::atomic<std::uint32_t> pending; // latched events
+    std::atomic<std::uint64_t> devices; // latched interrupts of devices, a bit a number
+};
+
+// What a device writes to memory to interrupt a CPU (MSI).
+struct interrupt_message {
+    std::uint64_t address; // 0: no such message reaches the CPU
+    std::uint32_t data;
+};
+constexpr unsigned device_interrupts = 64; // that a CPU can tell apart
+
+// Where the configuration space of a PCI segment's buses lies in memory: 1 MiB a bus, that of `first_bus` at `base`.
+struct pci_window {
+    paddr base;
+    std::uint16_t segment;
+    std::uint8_t first_bus, last_bus;
 };
 
 // A run of physical memory, page aligned.
@@ -71,8 +87,8 @@ struct boot_module {
     std::span<const std::byte> bytes;
 };
 
-// What a kernel mapping allows. There is none that is both writable and executable.
-enum class access : std::uint8_t { read, read_write };
+// What a kernel mapping allows. There is none that is both writable and executable. `device` is read_write, uncached.
+enum class access : std::uint8_t { read, read_write, device };
 
 // How a machine ends.
 enum class exit_status : std::uint8_t { success, failure };
@@ -289,6 +305,30 @@ concept console_operations = requires(std::string_view text, std::span<char> buf
     { Console::read(buffer) } noexcept -> std::same_as<std::size_t>;
 };
 
+// Interrupts of devices, which come as messages. Who uses which number is the kernel's affair (kernel/lwkt/interrupt.h).
+template <class Interrupts>
+concept interrupt_operations = requires(unsigned cpu, unsigned number) {
+    // What a device is told to write so that a number, below device_interrupts, and event_device are latched on a CPU.
+    { Interrupts::message(cpu, number) } noexcept -> std::same_as<interrupt_message>;
+    // The numbers latched on this CPU since the last call, a bit each. Critical section.
+    { Interrupts::take() } noexcept -> std::same_as<std::uint64_t>;
+    // The same as if a device had written that message. Any context.
+    { Interrupts::raise(cpu, number) } noexcept -> std::same_as<void>;
+};
+
+// Where devices are. A machine without any has no windows and no ports.
+template <class Bus>
+concept bus_operations = requires(paddr pa, std::uint64_t bytes, std::uint16_t port, unsigned width,
+                                  std::uint32_t value) {
+    { Bus::pci_windows() } noexcept -> std::same_as<std::span<const pci_window>>;
+    // Could registers of a device lie there: an address that CPUs have, and nothing of it RAM?
+    { Bus::is_device_memory(pa, bytes) } noexcept -> std::same_as<bool>;
+    // I/O ports; width in bytes: 1, 2 or 4. Any context.
+    { Bus::has_ports() } noexcept -> std::same_as<bool>;
+    { Bus::read_port(port, width) } noexcept -> std::same_as<std::uint32_t>;
+    { Bus::write_port(port, width, value) } noexcept -> std::same_as<void>;
+};
+
 template <class Boot>
 concept boot_operations = requires {
     { Boot::command_line() } noexcept -> std::same_as<std::string_view>;
@@ -310,5 +350,7 @@ static_assert(arch::kernel_map_operations<arch::kernel_map>);
 static_assert(arch::user_map_operations<arch::user_map>);
 static_assert(arch::user_context_operations<arch::user_context>);
 static_assert(arch::console_operations<arch::console>);
+static_assert(arch::interrupt_operations<arch::interrupts>);
+static_assert(arch::bus_operations<arch::bus>);
 static_assert(arch::boot_operations<arch::boot>);
 static_assert(arch::stack_factor<arch::stack_size_factor>);

@@ -75,6 +75,12 @@ void cpu::send_ipi(unsigned id) noexcept {
     host::latch(host::cpu_states[id], event_ipi);
 }
 
+void interrupts::raise(unsigned cpu, unsigned number) noexcept {
+    host::cpu_state& whom = host::cpu_states[cpu];
+    whom.devices.fetch_or(std::uint64_t{1} << number, std::memory_order_release);
+    host::latch(whom, event_device);
+}
+
 void cpu::relax() noexcept {
     // There are more CPUs than cores: the one that is waited for may need this core.
     constexpr unsigned rounds_between_yields = 32;

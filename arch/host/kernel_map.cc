@@ -43,7 +43,7 @@ std::size_t kernel_map::size() noexcept {
 
 void kernel_map::map(vaddr va, paddr pa, access may) noexcept {
     if (frame_at(va) != 0) cpu::die("kernel_map: a page is mapped over another");
-    int protection = PROT_READ | (may == access::read_write ? PROT_WRITE : 0);
+    int protection = PROT_READ | (may == access::read ? 0 : PROT_WRITE);
     void* p = mmap(at(va), page_size, protection, MAP_SHARED | MAP_FIXED, host::memory_file, static_cast<off_t>(pa));
     if (p == MAP_FAILED) cpu::die("Linux refuses another mapping (see vm.max_map_count)");
     memory::unpoison(at(va), page_size);

@@ -58,6 +58,14 @@ std::uint64_t memory::frame_limit() noexcept {
     return (ram[1].base + ram[1].size) >> page_shift;
 }
 
+bool bus::is_device_memory(paddr pa, std::uint64_t bytes) noexcept {
+    constexpr std::uint64_t limit = std::uint64_t{1} << 46;
+    if (bytes == 0 || bytes > limit || pa > limit - bytes) return false;
+    for (const region& r : ram)
+        if (pa < r.base + r.size && r.base < pa + bytes) return false;
+    return true;
+}
+
 void* memory::map_page_array(std::size_t element_bytes) {
     std::byte* array = reserve_addresses(frame_limit() * element_bytes, 0);
     for (const region& r : ram) {

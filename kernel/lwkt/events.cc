@@ -1,7 +1,8 @@
-// What an interrupt left behind, done on the CPU that it came to: IPI functions, due callouts, console input,
+// What an interrupt left behind, done on the CPU that it came to: IPI functions, drivers, due callouts, console input,
 // and then, with all of that done, perhaps another thread.
 #include "kernel/lwkt/events.h"
 
+#include "kernel/lwkt/interrupt.h"
 #include "kernel/lwkt/ipiq.h"
 #include "kernel/lwkt/scheduler_priv.h"
 #include "kernel/time/callout.h"
@@ -16,6 +17,7 @@ std::atomic<void (*)()> console_handler;
 void run_events() {
     const k::u32 events = arch::cpu::local().pending.exchange(0, std::memory_order_acquire);
     if (events & arch::event_ipi) serve_incoming();
+    if (events & arch::event_device) run_interrupt_handlers();
     if (events & arch::event_timer) ktime::run_due_callouts();
     if (events & arch::event_console)
         if (auto* handler = console_handler.load(std::memory_order_relaxed)) handler();

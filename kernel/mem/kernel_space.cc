@@ -154,6 +154,39 @@ window::~window() {
     local_arena().release(range_);
 }
 
+k::result<register_window> register_window::create(arch::paddr pa, std::size_t bytes) {
+    constexpr std::size_t most = 16 << 20;
+    if (!bytes || bytes > most) return k::error::inval;
+    const std::size_t in_page = pa % arch::page_size;
+    const std::size_t pages = (in_page + bytes + arch::page_size - 1) >> arch::page_shift;
+    va_range* range;
+    {
+        lwkt::spin_guard guard(shared().lock);
+        range = shared().arena.allocate(pages);
+    }
+    if (!range) return k::error::nomem;
+    if (!kernel_map::reserve(range->base, pages)) {
+        release_shared(range);
+        return k::error::nomem;
+    }
+    for (std::size_t i = 0; i < pages; i++)
+        kernel_map::map(range->base + (i << arch::page_shift), pa - in_page + (i << arch::page_shift),
+                        arch::access::device);
+    return register_window(range, in_page, bytes);
+}
+
+register_window::~register_window() {
+    if (!range_) return;
+    kernel_map::unmap(range_->base, range_->pages);
+    lwkt::call_everywhere_else(
+        [](void* at) {
+            const auto* range = static_cast<const va_range*>(at);
+            kernel_map::flush(range->base, range->pages);
+        },
+        range_);
+    release_shared(range_);
+}
+
 bool initialise_kernel_space() {
     kernel_map::set_table_source(allocate_table);
     const std::size_t share = share_pages();

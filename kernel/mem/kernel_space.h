@@ -83,6 +83,39 @@ class window {
     unsigned cpu_ = arch::cpu::id();
 };
 
+// A device's registers, uncached, for any CPU. The caller knows that they are there (arch::bus::is_device_memory) and
+// that nobody else has them.
+class register_window {
+  public:
+    register_window() = default;
+    register_window(register_window&& other) noexcept
+        : range_(std::exchange(other.range_, nullptr)), in_page_(other.in_page_), bytes_(other.bytes_) {}
+    register_window& operator=(register_window&& other) noexcept {
+        std::swap(range_, other.range_);
+        std::swap(in_page_, other.in_page_);
+        std::swap(bytes_, other.bytes_);
+        return *this;
+    }
+    ~register_window(); // thread context, as of a stack
+
+    // ENOMEM; EINVAL: nothing, or more than 16 MiB. Thread context.
+    static k::result<register_window> create(arch::paddr pa, std::size_t bytes);
+
+    explicit operator bool() const { return range_ != nullptr; }
+    std::size_t size() const { return bytes_; }
+    // A register. It lies inside; whoever asks for one at an offset that a device named has checked that.
+    template <class T> volatile T& at(std::size_t offset) const {
+        kassert(offset <= bytes_ && sizeof(T) <= bytes_ - offset && offset % alignof(T) == 0);
+        return *reinterpret_cast<volatile T*>(range_->base + in_page_ + offset);
+    }
+
+  private:
+    register_window(va_range* range, std::size_t in_page, std::size_t bytes)
+        : range_(range), in_page_(in_page), bytes_(bytes) {}
+    va_range* range_ = nullptr;
+    std::size_t in_page_ = 0, bytes_ = 0;
+};
+
 // Divides kernel virtual space between the arenas. Boot CPU, after the pages. False: no memory.
 bool initialise_kernel_space();
 

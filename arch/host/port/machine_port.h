@@ -174,6 +174,23 @@ struct console {
     static std::size_t read(std::span<char> buffer) noexcept;
 };
 
+// Devices are other parts of the kernel here (tests), which raise() their interrupts; they have no messages to write.
+struct interrupts {
+    static interrupt_message message(unsigned cpu, unsigned number) noexcept {
+        return {0xfee0'0000 | cpu << 12, number};
+    }
+    static std::uint64_t take() noexcept { return host::this_cpu()->devices.exchange(0, std::memory_order_acquire); }
+    static void raise(unsigned cpu, unsigned number) noexcept;
+};
+
+struct bus {
+    static std::span<const pci_window> pci_windows() noexcept { return {}; }
+    static bool is_device_memory(paddr pa, std::uint64_t bytes) noexcept;
+    static bool has_ports() noexcept { return false; }
+    static std::uint32_t read_port(std::uint16_t, unsigned) noexcept { return ~std::uint32_t{0}; }
+    static void write_port(std::uint16_t, unsigned, std::uint32_t) noexcept {}
+};
+
 struct boot {
     static std::string_view command_line() noexcept;
     static std::span<const boot_module> modules() noexcept { return {}; }

@@ -148,6 +148,23 @@ void read_hpet(bytes table) {
     if (field<u8>(table, 40) == 0) acpi.hpet_address = field<u64>(table, 44);
 }
 
+void read_mcfg(bytes table) {
+    constexpr std::size_t first = 44, size = 16;
+    for (std::size_t at = first; at + size <= table.size(); at += size) {
+        const pci_window found{field<u64>(table, at), field<u16>(table, at + 8), field<u8>(table, at + 10),
+                               field<u8>(table, at + 11)};
+        const u64 bytes = (u64{found.last_bus} - found.first_bus + 1) << 20;
+        // The window's place is that of bus 0, wherever its first bus is.
+        const paddr base = found.base + (u64{found.first_bus} << 20);
+        if (found.first_bus > found.last_bus || base < found.base || !bus::is_device_memory(base, bytes)) {
+            k::log("acpi: PCI window at {:x} makes no sense, ignored\n", found.base);
+            continue;
+        }
+        if (acpi.pci_window_count == acpi.pci_windows.size()) return;
+        acpi.pci_windows[acpi.pci_window_count++] = {base, found.segment, found.first_bus, found.last_bus};
+    }
+}
+
 void read_table(paddr pa) {
     const bytes table = open_table(pa, {});
     if (table.empty()) return;
@@ -155,6 +172,7 @@ void read_table(paddr pa) {
     if (name == "APIC") read_madt(table);
     if (name == "FACP") read_fadt(table);
     if (name == "HPET") read_hpet(table);
+    if (name == "MCFG") read_mcfg(table);
 }
 
 void read_root() {

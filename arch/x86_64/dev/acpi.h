@@ -32,6 +32,8 @@ struct acpi_tables {
     unsigned ioapic_count;
     std::array<isa_route, 16> isa;
 
+    std::array<pci_window, 8> pci_windows; // of MCFG
+    unsigned pci_window_count;
     paddr hpet_address;    // 0: none
     u16 pm_timer_port;     // 0: none
     bool pm_timer_32_bits; // else 24

@@ -41,8 +41,8 @@ void kernel_map::map(vaddr va, paddr pa, access may) noexcept {
     kassert(in_kernel_map(va, 1) && k::is_aligned<u64>(pa, page_size));
     table_entry* entry = find_entry(va);
     kassert(entry && !(*entry & pte::present));
-    std::atomic_ref(*entry).store(leaf(pa, may == access::read_write ? flags_data : flags_read),
-                                  std::memory_order_release);
+    constexpr u64 flags[] = {flags_read, flags_data, flags_device};
+    std::atomic_ref(*entry).store(leaf(pa, flags[static_cast<unsigned>(may)]), std::memory_order_release);
 }
 
 paddr kernel_map::physical(vaddr va) noexcept {

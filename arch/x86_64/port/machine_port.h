@@ -240,6 +240,22 @@ class console {
     static std::size_t read(std::span<char> buffer) noexcept;
 };
 
+class interrupts {
+  public:
+    static interrupt_message message(unsigned cpu, unsigned number) noexcept;
+    static std::uint64_t take() noexcept;
+    static void raise(unsigned cpu, unsigned number) noexcept;
+};
+
+class bus {
+  public:
+    static std::span<const pci_window> pci_windows() noexcept;
+    static bool is_device_memory(paddr pa, std::uint64_t bytes) noexcept;
+    static bool has_ports() noexcept { return true; }
+    static std::uint32_t read_port(std::uint16_t port, unsigned width) noexcept;
+    static void write_port(std::uint16_t port, unsigned width, std::uint32_t value) noexcept;
+};
+
 class boot {
   public:
     static std::string_view command_line() noexcept;
