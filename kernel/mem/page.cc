@@ -34,6 +34,15 @@ class buddy_allocator {
         return take_locked(order);
     }
 
+    // A block all of which lies at or below an address. The upper halves of what it is cut from go back.
+    page* take_below(unsigned order, arch::paddr highest) {
+        lwkt::spin_guard guard(lock_);
+        for (unsigned have = order; have <= max_order; have++)
+            for (page& head : free_[have])
+                if (physical(&head) + (arch::page_size << order) - 1 <= highest) return cut_locked(head, have, order);
+        return nullptr;
+    }
+
     unsigned take_pages(std::span<page*> out) {
         lwkt::spin_guard guard(lock_);
         unsigned taken = 0;
@@ -83,8 +92,11 @@ class buddy_allocator {
         while (have <= max_order && free_[have].empty())
             have++;
         if (have > max_order) return nullptr;
-        page& head = free_[have].front();
-        free_[have].pop_front();
+        return cut_locked(free_[have].front(), have, order);
+    }
+
+    page* cut_locked(page& head, unsigned have, unsigned order) REQUIRES(lock_) {
+        free_[have].erase(free_[have].iterator_to(head));
         head.free_head = false;
         while (have > order) { // the upper halves go back
             have--;
@@ -190,6 +202,17 @@ void start_page(page* p, page_use use) {
     return p;
 }
 
+void start_block(page* head, unsigned order, page_use use) {
+    const std::size_t pages = std::size_t{1} << order;
+    for (std::size_t i = 0; i < pages; i++) {
+        head[i].set_place(order, i);
+        head[i].use = use;
+    }
+    head->holds.start(hold::reference);
+    lwkt::critical section;
+    caches.local().in_use[static_cast<unsigned>(use)] += static_cast<k::i64>(pages);
+}
+
 } // namespace
 
 page* allocate_page(page_use use, fill content) noexcept {
@@ -214,18 +237,21 @@ page* allocate_block(unsigned order, page_use use, fill content) noexcept {
         head = buddy().take(order);
         if (!head) return nullptr;
     }
-    const std::size_t pages = std::size_t{1} << order;
-    for (std::size_t i = 0; i < pages; i++) {
-        head[i].set_place(order, i);
-        head[i].use = use;
-    }
-    head->holds.start(hold::reference);
-    {
-        lwkt::critical section;
-        caches.local().in_use[static_cast<unsigned>(use)] += static_cast<k::i64>(pages);
-    }
-    for (std::size_t i = 0; content == fill::zeroed && i < pages; i++)
+    start_block(head, order, use);
+    for (std::size_t i = 0; content == fill::zeroed && i < std::size_t{1} << order; i++)
         arch::memory::zero_page(direct(head + i));
+    return head;
+}
+
+page* allocate_below(arch::paddr highest, unsigned order, page_use use) noexcept {
+    if (order > max_order || mem::fault_injection::should_fail()) return nullptr;
+    page* head = buddy().take_below(order, highest);
+    if (!head) {
+        drain_page_cache();
+        head = buddy().take_below(order, highest);
+        if (!head) return nullptr;
+    }
+    start_block(head, order, use);
     return head;
 }
 

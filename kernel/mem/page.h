@@ -131,6 +131,9 @@ inline page* head_of(page* p) noexcept {
 page* allocate_page(page_use use, fill content) noexcept;
 page* allocate_block(unsigned order, page_use use, fill content) noexcept;
 
+// The same with every byte at or below `highest`, contents undefined; slow where memory reaches higher.
+page* allocate_below(arch::paddr highest, unsigned order, page_use use) noexcept;
+
 // Gives back a block whose counts are all zero. Only for whoever dropped the last hold.
 void free_block(page* head) noexcept;
 

@@ -19,9 +19,9 @@ ledger read_ledger() noexcept {
 }
 
 std::string_view name_of(reason r) {
-    constexpr std::string_view names[reasons] = {"asked",         "kernel read", "kernel write", "pins full",
-                                                 "copy on write", "page in",     "file read",    "file write",
-                                                 "too small",     "over limit",  "not lendable", "loan ended"};
+    constexpr std::string_view names[reasons] = {
+        "asked",      "kernel read", "kernel write", "pins full",    "copy on write", "page in", "file read",
+        "file write", "too small",   "over limit",   "not lendable", "loan ended",    "bounced"};
     return names[static_cast<unsigned>(r)];
 }
 

@@ -22,8 +22,9 @@ enum class reason : k::u8 {
     over_limit,    // the payer has lent too much already
     not_lendable,  // the pages could not be kept as they are: odd, shared or being filled
     loan_ended,    // a loan lasted too long
+    bounced,       // a device cannot reach the pages, or not as they lie
 };
-constexpr unsigned reasons = 12;
+constexpr unsigned reasons = 13;
 
 // What else happens to xio, for the books.
 enum class happening : k::u8 {
