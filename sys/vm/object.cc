@@ -156,8 +156,10 @@ k::result<found_page> object::page_locked(k::u64 index) noexcept {
     for (;;) {
         if (index >= pages()) return k::error::io;
         if (const found_page found = tree_.find(index); found.p) return found;
+        const k::u64 times = times_forgotten();
         page_ref fresh = TRY(fresh_page(index));
-        const bool wanted = index < pages() && !tree_.find(index).p; // or somebody was quicker while the pager worked
+        // Or somebody was quicker while the pager worked, or what it found is old.
+        const bool wanted = index < pages() && !tree_.find(index).p && times == times_forgotten();
         k::status put;
         if (wanted && (put = tree_.insert(index, fresh))) {
             resident_.fetch_add(1, std::memory_order_relaxed);
@@ -206,11 +208,40 @@ k::status object::punch(k::u64 first, k::u64 count) noexcept {
     return erase_locked(first, count);
 }
 
+void object::forget(k::u64 first, k::u64 count) noexcept {
+    lwkt::token_hold hold(token_);
+    forgotten_.fetch_add(1, std::memory_order_release);
+    if (first < paged_) (void)erase_locked(first, std::min(count, paged_ - first));
+}
+
+void object::supply(k::u64 first, std::span<page_ref> ahead, k::u64 times) noexcept {
+    lwkt::token_hold hold(token_);
+    for (std::size_t i = 0; i < ahead.size() && times == times_forgotten(); i++) {
+        if (first + i >= paged_ || tree_.find(first + i).p || (budget_ && !budget_->take(1))) continue;
+        if (tree_.insert(first + i, ahead[i]))
+            resident_.fetch_add(1, std::memory_order_relaxed);
+        else if (budget_)
+            budget_->give_back(1);
+    }
+}
+
 k::status object::fill(k::u64 first, k::u64 count) noexcept {
     lwkt::token_hold hold(token_);
     for (k::u64 index = first; index < first + count; index++)
         TRY(page_locked(index));
     return {};
+}
+
+k::u64 object::next_in_memory(k::u64 from, k::u64 end, bool there) noexcept {
+    lwkt::token_hold hold(token_, lwkt::sharing::shared);
+    k::u64 next = from, found = end;
+    tree_.for_each(from, end - std::min(from, end), [&](k::u64 index, page*) {
+        if (there) found = index;
+        if (there || index != next) return false;
+        next++;
+        return true;
+    });
+    return there ? found : std::min(next, end);
 }
 
 k::u64 object::next_resident(k::u64 from, bool there) noexcept {

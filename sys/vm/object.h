@@ -109,6 +109,15 @@ class object final : public k::counted<object> {
     // Shows `count` pages of another object from `first` on too, until either side is written to: whole branches of the
     // tree where both lie alike in it. ENOMEM, ENOSPC, EAGAIN: copy instead. Thread context.
     k::status share_pages(k::u64 first, object& from, k::u64 from_first, k::u64 count) noexcept;
+    // The first place in [from, end) that has (or has not) a page now, whatever the pager could bring; `end` if none.
+    k::u64 next_in_memory(k::u64 from, k::u64 end, bool there) noexcept;
+    // Takes pages out that the pager can bring back. Thread context.
+    void forget(k::u64 first, k::u64 count) noexcept;
+    // How often that happened: what was read before, for places that were empty then, may be old now.
+    k::u64 times_forgotten() const noexcept { return forgotten_.load(std::memory_order_acquire); }
+    // Enters pages that a pager has read ahead where there are none, unless something was forgotten since `times` was
+    // read. They are the caller's no more. Thread context.
+    void supply(k::u64 first, std::span<page_ref> ahead, k::u64 times) noexcept;
     k::u64 resident_pages() const noexcept { return resident_.load(std::memory_order_relaxed); }
 
     // For an object that the kernel keeps: calls change(bytes) with a page, in a critical section. It is written in
@@ -164,7 +173,8 @@ class object final : public k::counted<object> {
     // Writes under way, whose pages may be pinned to be filled; the top bit: sinks over pages of it were lent once.
     static constexpr k::u32 sinks_lent = k::u32{1} << 31;
     std::atomic<k::u32> fills_ = 0;
-    object* twin_ = nullptr;           // while its space forks: what this private object became in the child
+    std::atomic<k::u64> forgotten_ = 0;
+    object* twin_ = nullptr; // while its space forks: what this private object became in the child
 
     lwkt::spinlock mappings_lock_;
     mapping_list mappings_ GUARDED_BY(mappings_lock_); // entries that show pages of a shared object
