@@ -1,0 +1,9 @@
+#pragma once
+
+#include "drivers/pci/bus.h"
+
+namespace edu {
+
+extern const pci::driver driver;
+
+} // namespace edu
