@@ -29,6 +29,7 @@ enum open_flag : k::u32 {
     open_truncate = 01000,
     open_append = 02000,
     open_nonblock = 04000,
+    open_data_sync = 010000,
     open_async = 020000,
     open_direct = 040000,
     open_directory = 0200000, // so are these
@@ -36,6 +37,7 @@ enum open_flag : k::u32 {
     open_no_access_time = 01000000,
     open_cloexec = 02000000, // of the descriptor, not of the file
     open_path = 010000000,   // names a file, opens nothing
+    open_sync = 04010000,    // includes open_data_sync
 };
 
 // struct stat of the x86-64 ABI.
@@ -87,6 +89,8 @@ class file : public k::counted<file> {
     virtual k::result<k::u64> seek(k::i64 offset, int whence) noexcept {
         return (void)offset, (void)whence, k::error::spipe;
     }
+    // What was written before is where it will be found after the power went. EIO. Files that are only in memory are.
+    virtual k::status sync() noexcept { return {}; }
     virtual k::status truncate(k::u64 bytes) noexcept { return (void)bytes, k::error::inval; }
     // `argument` is a user address or a number, as `request` says.
     virtual k::result<k::u64> ioctl(k::u32 request, k::u64 argument) noexcept {

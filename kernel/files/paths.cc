@@ -1,5 +1,6 @@
 #include "kernel/files/paths.h"
 
+#include "kernel/files/block_file.h"
 #include "kernel/files/caller.h"
 #include "kernel/files/devices.h"
 #include "kernel/files/fifo.h"
@@ -12,7 +13,7 @@ namespace files {
 
 namespace {
 
-constexpr k::u32 kept_flags = open_access_mode | open_append | open_nonblock | open_async | open_direct |
+constexpr k::u32 kept_flags = open_access_mode | open_append | open_nonblock | open_async | open_direct | open_sync |
                               open_no_access_time | open_path | open_no_terminal;
 
 bool for_writing(k::u32 flags) noexcept {
@@ -53,6 +54,11 @@ k::result<file_ref> open_node(vfs::found what, k::u32 flags) noexcept {
     case node_type::directory: return open_stored(std::move(what), kept & ~k::u32{open_no_terminal});
     case node_type::character: {
         file_ref opened = TRY(open_device(what.node->device, kept));
+        opened->set_origin(std::move(what));
+        return opened;
+    }
+    case node_type::block: {
+        file_ref opened = TRY(open_block_device(what.node->device, kept & ~k::u32{open_no_terminal}));
         opened->set_origin(std::move(what));
         return opened;
     }

@@ -16,4 +16,9 @@ constexpr k::u32 request_get_termios = 0x5401, request_set_termios = 0x5402, req
                  request_pty_number = 0x80045430, request_pty_lock = 0x40045431, request_pty_is_locked = 0x80045439,
                  request_pty_signal = 0x40045436, request_pty_peer = 0x5441;
 
+// Of block devices.
+constexpr k::u32 request_block_is_read_only = 0x125e, request_block_sectors = 0x1260, request_block_flush = 0x1261,
+                 request_block_unit = 0x1268, request_block_discard = 0x1277, request_block_physical_unit = 0x127b,
+                 request_block_bytes = 0x80081272;
+
 } // namespace files

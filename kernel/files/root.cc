@@ -1,5 +1,6 @@
 #include "kernel/files/root.h"
 
+#include "drivers/block/registry.h"
 #include "kernel/files/devices.h"
 #include "kernel/files/file_systems.h"
 #include "kernel/lib/log.h"
@@ -112,6 +113,15 @@ k::status make_devices() noexcept {
         text.put(d.name);
         TRY(unless_there(
             make_at(text.view(), {.type = node_type::character, .mode = d.permissions, .device = d.number()})));
+    }
+    for (unsigned n = 0;; n++) {
+        const block::device_ref d = block::nth_device(n);
+        if (!d) break;
+        char path[32];
+        k::buffer_sink text(path);
+        k::format_to(text, "dev/{}", d->name());
+        TRY(unless_there(make_at(
+            text.view(), {.type = node_type::block, .mode = 0660, .device = device_number(d->major(), d->minor())})));
     }
     for (const link& l : links)
         TRY(unless_there(make_at(l.path, {.type = node_type::link, .mode = 0777}, l.text)));

@@ -1,6 +1,7 @@
 #include "kernel/main/main.h"
 
 #include "arch/machine.h"
+#include "drivers/drivers.h"
 #include "kernel/bench/bench.h"
 #include "kernel/files/root.h"
 #include "kernel/files/stored_file.h"
@@ -103,6 +104,7 @@ void kernel_main(void*) {
     if (!lwkt::start_freeing_retired()) k::panic("no memory for the thread that frees");
     const bool has_files = files::has_boot_archive();
     proc::start_load_average();
+    drivers::start();
     if (!files::start_sockets()) k::panic("no memory for sockets");
     if (!files::make_root() || !files::make_place_for_memory_files()) k::panic("no memory for the first files");
     set_user_options(line);

@@ -1,6 +1,7 @@
 #include "kernel/proc/init.h"
 
 #include "arch/machine.h"
+#include "drivers/block/registry.h"
 #include "kernel/files/console.h"
 #include "kernel/files/root.h"
 #include "kernel/lib/log.h"
@@ -50,6 +51,7 @@ k::status open_console_files(thread& t) {
 }
 
 [[noreturn]] void power_off(bool good) {
+    (void)block::write_all_back();
     arch::cpu::power_off(good ? arch::exit_status::success : arch::exit_status::failure);
     __builtin_unreachable();
 }

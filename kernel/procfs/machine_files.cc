@@ -100,6 +100,8 @@ constexpr file_row top_rows[] = {
     {"uptime", 0444, make_uptime},
     {"loadavg", 0444, make_load},
     {"stat", 0444, make_machine_stat},
+    {"diskstats", 0444, make_disk_statistics},
+    {"partitions", 0444, make_partitions},
     {"version", 0444, make_version},
     {"filesystems", 0444, make_file_systems},
     {"cmdline", 0444, make_boot_line},

@@ -12,4 +12,8 @@ k::status make_uptime(const task&, k::text_sink& to);
 k::status make_load(const task&, k::text_sink& to);
 k::status make_machine_stat(const task&, k::text_sink& to);
 
+// machine_disks.cc: its block devices.
+k::status make_partitions(const task&, k::text_sink& to);
+k::status make_disk_statistics(const task&, k::text_sink& to);
+
 } // namespace procfs

@@ -1,4 +1,5 @@
 // Reading and writing: each call makes an xio of user addresses and hands it to the file.
+#include "drivers/block/registry.h"
 #include "kernel/files/requests.h"
 #include "kernel/files/stored_file.h"
 #include "kernel/proc/signal_abi.h"
@@ -137,14 +138,16 @@ k::result<k::u64> sys_ftruncate(fd of, k::i64 bytes) {
     return 0;
 }
 
-// Nothing here is kept in a place where it would be late.
 k::result<k::u64> sys_fsync(fd of) {
     file_use f = TRY(files::callers_file(of.number));
     if (!f->origin() || f->kind() == files::file_kind::terminal) return k::error::inval;
+    TRY(f->sync());
     return 0;
 }
 
+// What fails is told to who calls fsync.
 k::result<k::u64> sys_sync() {
+    (void)block::write_all_back();
     return 0;
 }
 
