@@ -25,6 +25,17 @@ firmware = "/usr/share/ovmf/OVMF.fd"
 gdb_port = 1234
 
 
+disk_drivers = ("virtio",)  # those that this kernel has
+planned_disk_drivers = ("nvme", "ahci")
+
+
+@dataclasses.dataclass
+class disk:
+    path: str
+    errors: tuple = ()  # blkdebug's rules, each a {option: value}
+    read_only: bool = False
+
+
 @dataclasses.dataclass
 class options:
     smp: int = 4
@@ -36,6 +47,25 @@ class options:
     acpi: bool = True
     cpu: str = "max"
     flavour: str = "x86_64"
+    disks: tuple = ()
+    disk_driver: str = "virtio"
+    devices: tuple = ()  # more of them, by QEMU's names
+    throttle: str = ""  # more options for each disk, such as throttling.iops-total=50
+
+
+def disk_options(how):
+    """The disks as QEMU wants them; the first is vda."""
+    devices = {"virtio": "virtio-blk-pci"}
+    for number, one in enumerate(how.disks):
+        path = str(one.path).replace(",", ",,")
+        file = f"file.driver=file,file.filename={path}"
+        if one.errors:
+            rules = [f"file.inject-error.{i}.{name}={value}" for i, rule in enumerate(one.errors) for name, value in rule.items()]
+            file = ",".join(["file.driver=blkdebug", "file.image.driver=file", f"file.image.filename={path}", *rules])
+        format = "qcow2" if path.endswith(".qcow2") else "raw"
+        read_only = ",readonly=on" if one.read_only else ""
+        yield from ["-drive", f"if=none,id=disk{number},driver={format},{file}{read_only}{how.throttle and ',' + how.throttle}",
+                    "-device", f"{devices[how.disk_driver]},drive=disk{number}"]
 
 
 def accelerator(how):
@@ -54,6 +84,8 @@ def qemu_command(how, what, serial):
         "-cpu", how.cpu, "-m", how.mem, "-smp", str(how.smp), *accelerator(how),
         "-display", "none", "-no-reboot", *serial,
         "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+        *disk_options(how), *(["-boot", "d"] if how.disks else []),
+        *(word for one in how.devices for word in ("-device", one)),
         *(["-bios", firmware] if how.uefi else []),
         *(["-S", "-gdb", f"tcp:127.0.0.1:{gdb_port}"] if how.gdb else []),
         *what,

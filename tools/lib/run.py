@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import subprocess
 import sys
 import termios
@@ -72,6 +73,12 @@ def parse_arguments():
                         help=f"stop the machine after S seconds ({default_timeout} with --selftest and --exec, {user_test_timeout} with --usertest)")
     parser.add_argument("--log", metavar="FILE", help="write the serial line to FILE (the kernel's log, instead of stderr)")
     parser.add_argument("--debug", action="store_true", help="the debug flavour: slower, checks more")
+    parser.add_argument("--disk", action="append", default=[], metavar="IMG",
+                        help="a disk with the contents of IMG, raw or *.qcow2: /dev/vda, the next /dev/vdb, ...")
+    parser.add_argument("--disk-driver", choices=[*machine.disk_drivers, *machine.planned_disk_drivers], default="virtio",
+                        help="what the disks are plugged into (virtio)")
+    parser.add_argument("--root", metavar="IMG|DIR", help="not built yet: there is no disk file system")
+    parser.add_argument("--iommu", action="store_true", help="not built yet")
     args = parser.parse_args()
     # "--selftest GLOB" would silently mean something else for an option with an optional value, so only = is taken.
     for name, value, default in [("selftest", args.selftest, ""), ("usertest", args.usertest, "*")]:
@@ -79,6 +86,15 @@ def parse_arguments():
             parser.error(f"write --{name}={value}")
         if value and len(value.split()) != 1:
             parser.error("a GLOB is one word")
+    if args.root:
+        parser.error("--root: this kernel has no disk file system yet; /dev/vda can be read and written as it is")
+    if args.iommu:
+        parser.error("--iommu: this kernel does not drive an IOMMU yet")
+    if args.disk_driver not in machine.disk_drivers:
+        parser.error(f"--disk-driver {args.disk_driver}: this kernel has no such driver yet, only {', '.join(machine.disk_drivers)}")
+    for path in args.disk:
+        if not os.path.exists(path):
+            parser.error(f"--disk {path}: there is no such file; make one with: truncate -s 64M {path}")
     if args.icount and args.smp not in (None, 1):
         parser.error("--icount works with one CPU only")
     if args.icount and args.kvm:
@@ -90,7 +106,8 @@ def parse_arguments():
 
 def machine_options(args):
     return machine.options(smp=args.smp, mem=args.mem, uefi=args.uefi, gdb=args.gdb, icount=args.icount, kvm=args.kvm,
-                           flavour="x86_64-debug" if args.debug else "x86_64")
+                           flavour="x86_64-debug" if args.debug else "x86_64", disk_driver=args.disk_driver,
+                           disks=tuple(machine.disk(path) for path in args.disk))
 
 
 def say_how_to_debug(how):

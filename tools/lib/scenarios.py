@@ -6,11 +6,14 @@ The table of scenarios is in test_runner.py. A scenario gets a `context` and the
 import dataclasses
 import difflib
 import fnmatch
+import hashlib
 import os
 import random
 import re
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -149,7 +152,7 @@ def self_tests(it, **how):
     return everything
 
 
-def user_tests(it, programs="*", seconds=0, long_seconds=0, **how):
+def user_tests(it, programs="*", seconds=0, long_seconds=0, options="", **how):
     """The programs of tests/user, under init; with --long five times over, or for longer."""
     if it.tests:
         part, _, rest = it.tests.partition(".")
@@ -157,7 +160,7 @@ def user_tests(it, programs="*", seconds=0, long_seconds=0, **how):
             return []
         programs = rest.split(".")[0] or "*"
     seconds = long_seconds if it.long else seconds
-    option = f"usertest={programs}" + (f" fuzz_seconds={seconds}" if seconds else "")
+    option = f"usertest={programs} {options}".strip() + (f" fuzz_seconds={seconds}" if seconds else "")
     rounds = 5 if it.long and not seconds else 1
     everything = []
     for number in range(1, rounds + 1):
@@ -214,6 +217,116 @@ def run_tool(it, *arguments, part=""):
     said = machine.plain(log.read_text(errors="replace")) + done.stderr.decode(errors="replace")
     it.log(part).write_bytes(done.stdout + b"\n" + done.stderr)
     return done.returncode, done.stdout.decode(errors="replace"), said
+
+
+# Disks.
+
+mebibyte = 1 << 20
+disk_bytes = 24 * mebibyte
+copied_reasons = ["file read", "file write", "bounced", "too small", "over limit", "not lendable"]
+disk_script = """
+cat /proc/partitions
+echo A `md5sum </dev/vda`
+echo B `dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | md5sum`
+echo C `dd if=/dev/vda1 bs=7k 2>/dev/null | md5sum`
+dd if=/dev/vda of=/dev/vdb bs=96k count=128 conv=fsync 2>/dev/null || echo FAILED
+cat /proc/xio >/tmp/before
+dd if=/dev/vda of=/dev/vdb bs=1M skip=12 seek=12 count=8 iflag=direct oflag=direct 2>/dev/null || echo FAILED
+cat /proc/xio >/tmp/after
+for f in before after; do echo LEDGER; cat /tmp/$f; done; echo END
+dd if=/dev/vda of=/dev/vdb bs=1M skip=20 seek=20 2>/dev/null || echo FAILED
+cat /proc/diskstats
+"""
+
+
+def random_image(path, seed, partition=None):
+    """A disk of random bytes; `partition` (first sector, sectors) is in its table."""
+    content = bytearray(random.Random(seed).randbytes(disk_bytes))
+    content[446:512] = bytes(66)
+    if partition:
+        content[446:462] = struct.pack("<8B2I", 0, 0, 0, 0, 0x83, 0, 0, 0, *partition)
+        content[510:512] = b"\x55\xaa"
+    path.write_bytes(content)
+    return bytes(content)
+
+
+def ledger_rows(text):
+    """{reason: bytes copied} of what /proc/xio prints."""
+    return {found[1]: int(found[2]) for found in re.finditer(r"^ *([a-z][a-z -]*?) +(\d+)\b", text, re.MULTILINE)}
+
+
+def disks(it, smp):
+    """Whole disks are read and copied in the guest, through the cache and past it; the bytes are those on the host."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        first, second = Path(folder) / "first.img", Path(folder) / "second.img"
+        partition = (2048, 8 * mebibyte // 512)
+        content = random_image(first, 5, partition)
+        second.write_bytes(bytes(disk_bytes))
+        status, output, said = run_tool(it, "--smp", str(smp), "--disk", str(first), "--disk", str(second), "--exec", disk_script)
+        copied, untouched = second.read_bytes() == content, first.read_bytes() == content
+    sums = {found[1]: found[2] for found in re.finditer(r"^([ABC]) ([0-9a-f]{32})", output, re.MULTILINE)}
+    whole = hashlib.md5(content).hexdigest()
+    part = hashlib.md5(content[2048 * 512 : 2048 * 512 + 8 * mebibyte]).hexdigest()
+    ledgers = [ledger_rows(text) for text in output.partition("END")[0].split("LEDGER")[1:]]
+    grown = [f"{name}: {ledgers[1].get(name, 0) - ledgers[0].get(name, 0)}" for name in copied_reasons
+             if len(ledgers) != 2 or ledgers[1].get(name, 0) - ledgers[0].get(name, 0) > mebibyte // 4]
+    tail = [f"status {status}", *last_lines(output, 30), *last_lines(said)]
+    return [
+        check("disk.is_there_with_its_partition", re.search(r"254 +1 +8192 vda1", output), *tail),
+        check("disk.read_through_the_cache", sums.get("A") == whole, *tail),
+        check("disk.read_past_the_cache", sums.get("B") == whole, *tail),
+        check("disk.partition_is_read", sums.get("C") == part, *tail),
+        check("disk.copies_arrive", status == 0 and copied and "FAILED" not in output, *tail),
+        check("disk.what_is_read_stays", untouched, *tail),
+        check("disk.direct_transfers_copy_nothing", ledgers and not grown, *grown, *tail),
+        check("disk.statistics_are_kept", re.search(r"254 +0 vda +[1-9]\d* 0 [1-9]\d{4}", output), *tail),
+    ]
+
+
+def disk_errors(it):
+    """What the disk cannot read or write is EIO in the guest, and the rest goes on."""
+    script = """
+dd if=/dev/vda of=/tmp/x bs=4k skip=100 count=1 iflag=direct; echo direct $?
+dd if=/dev/vda of=/tmp/x bs=4k skip=100 count=1; echo cached $?
+dd if=/dev/vda of=/tmp/x bs=4k skip=101 count=1 iflag=direct && echo next good
+dd if=/dev/zero of=/dev/vda bs=4k seek=200 count=1 oflag=direct; echo write $?
+dd if=/dev/zero of=/dev/vda bs=4k seek=200 count=1 conv=fsync; echo fsync $?
+dd if=/dev/zero of=/dev/vda bs=4k seek=300 count=1 oflag=direct && echo other good
+"""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        image = Path(folder) / "bad.img"
+        random_image(image, 6)
+        rules = ({"event": "read_aio", "iotype": "read", "errno": 5, "sector": 803},
+                 {"event": "write_aio", "iotype": "write", "errno": 5, "sector": 1600})
+        how = machine.options(smp=2, disks=(machine.disk(image, errors=rules),))
+        ran = boot_once(it, how, "", command_timeout, {"initrd": userland.initrd(), "exec": script.encode()})
+        end = image.read_bytes()[300 * 4096 : 301 * 4096]
+    status, output = frames.split(ran.bytes())[:2]
+    text = output.decode(errors="replace")
+    tail = [f"status {status}", *last_lines(text, 20), *last_lines(ran.text())]
+    expected = ["direct 1", "cached 1", "next good", "write 1", "fsync 1", "other good"]
+    return [*(check(f"disk_errors.{line.replace(' ', '_')}", line in text.splitlines(), *tail) for line in expected),
+            check("disk_errors.the_rest_arrives", end == bytes(4096), *tail),
+            check("disk_errors.machine_goes_on", ran.status == machine.status_passed, *tail)]
+
+
+def disk_tests(it, smp):
+    """The programs' test of disks, with a disk that they may write to."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        image = Path(folder) / "scratch.img"
+        image.write_bytes(bytes(disk_bytes))
+        return user_tests(it, programs="disk", options="disk_test=1" + (" stall_rounds=2000" if it.long else ""), smp=smp,
+                          disks=(machine.disk(image),))
+
+
+def bouncing(it):
+    """QEMU's edu device reaches 256 MiB of 512: what lies higher bounces."""
+    how = machine.options(smp=2, devices=("edu",))
+    ran = boot_once(it, how, "selftest=edu.*", command_timeout)
+    results, wrong = tap.judge(ran.status, ran.text(), ran.errors(), command_timeout)
+    tail = last_lines(ran.text())
+    return [*results, check("edu.ends", not wrong, wrong, *tail),
+            check("edu.was_there_and_bounced", "edu: bounced 5096 bytes as it should" in ran.text(), *tail)]
 
 
 def answers(it, arguments, command, expect):
