@@ -2,12 +2,13 @@
 
 #include "drivers/block/registry.h"
 #include "drivers/edu/driver.h"
+#include "drivers/nvme/driver.h"
 #include "drivers/virtio_blk/driver.h"
 
 namespace drivers {
 
 namespace {
-constexpr const pci::driver* all[] = {&virtio_blk::driver, &edu::driver};
+constexpr const pci::driver* all[] = {&virtio_blk::driver, &nvme::driver, &edu::driver};
 }
 
 void start() noexcept {

@@ -1,5 +1,7 @@
 #include "drivers/block/cache.h"
 
+#include "sys/vm/loan.h"
+
 #include <algorithm>
 #include <cstring>
 
@@ -84,6 +86,16 @@ void cache::read_ahead(k::u64 offset, k::u64 bytes) noexcept {
     }
 }
 
+// Whole pages to user memory without copying, where that pays. No bytes: not these.
+xio::moved cache::deliver(k::u64 offset, xio::sink& to) noexcept {
+    if (to.size() < vm::thresholds().deliver || to.binding() != xio::binding::range) return {};
+    const xio::user_range front = to.front_range();
+    if ((offset | front.base | to.size()) % page || front.bytes < to.size()) return {};
+    auto lent = pages_->lend(offset, to.size());
+    if (!lent) return {};
+    return vm::deliver(static_cast<vm::space&>(to.memory()), to, *lent);
+}
+
 xio::moved cache::read(k::u64 offset, xio::sink& to) noexcept {
     if (offset >= device_.bytes()) return {};
     const k::u64 bytes = std::min(to.size(), device_.bytes() - offset);
@@ -95,7 +107,8 @@ xio::moved cache::read(k::u64 offset, xio::sink& to) noexcept {
         const k::u64 now = std::min(step - (offset + sum.bytes) % step, bytes - sum.bytes);
         read_ahead(offset + sum.bytes, now);
         auto piece = part->slice(sum.bytes, now);
-        const xio::moved m = pages_->read(offset + sum.bytes, *piece);
+        xio::moved m = deliver(offset + sum.bytes, *piece);
+        if (m.status && !m.bytes) m = pages_->read(offset + sum.bytes, *piece);
         sum.bytes += m.bytes;
         sum.status = m.status;
     }
@@ -104,6 +117,13 @@ xio::moved cache::read(k::u64 offset, xio::sink& to) noexcept {
 }
 
 // --- Writing
+
+// Takes whole pages of a stable source as they are. How many bytes.
+k::u64 cache::adopt(k::u64 offset, const xio::source& from) noexcept {
+    if (from.binding() != xio::binding::pages || offset % page || from.size() < page) return 0;
+    auto whole = from.slice(0, k::align_down(from.size(), page));
+    return pages_->adopt(offset, *whole);
+}
 
 xio::moved cache::write(k::u64 offset, const xio::source& from) noexcept {
     if (offset >= device_.bytes()) return {0, k::error::nospc};
@@ -116,7 +136,12 @@ xio::moved cache::write(k::u64 offset, const xio::source& from) noexcept {
     {
         lwkt::sleep_hold hold(writers_);
         if (auto room = dirty_.reserve(first, count); !room) return {0, room};
-        m = pages_->write(offset, *part);
+        const k::u64 taken = adopt(offset, *part);
+        m = {taken, {}};
+        if (taken < bytes) {
+            const xio::moved rest = pages_->write(offset + taken, *part->slice(taken, bytes - taken));
+            m = {taken + rest.bytes, rest.status};
+        }
         // After the bytes: a write-back that runs meanwhile has the old ones, or finds the pages dirty again.
         dirty_.set(first, page_span(offset, m.bytes));
     }

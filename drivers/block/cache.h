@@ -46,6 +46,8 @@ class cache final : vm::pager {
 
     k::u64 page_count() const noexcept { return (device_.bytes() + arch::page_size - 1) >> arch::page_shift; }
     k::u64 bytes_of_pages(k::u64 first, k::u64 count) const noexcept;
+    xio::moved deliver(k::u64 offset, xio::sink& to) noexcept;
+    k::u64 adopt(k::u64 offset, const xio::source& from) noexcept;
     void read_ahead(k::u64 offset, k::u64 bytes) noexcept;
     void fill(k::u64 first, unsigned count) noexcept;
     k::status write_back(k::u64 first, k::u64 count) noexcept;

@@ -49,6 +49,7 @@ class block_file final : public file {
     }
     xio::moved read_direct(k::u64 offset, xio::sink& to) noexcept;
     xio::moved write_direct(k::u64 offset, const xio::source& from) noexcept;
+    xio::moved write_cached(k::u64 offset, const xio::source& from) noexcept;
     k::status discard(k::u64 argument) noexcept;
 
     const block::device_ref device_;
@@ -73,7 +74,7 @@ k::result<k::u64> block_file::write_at(xio::source& from, k::u64 offset) noexcep
         const xio::source part = TRY(from.slice(0, std::min(from.size(), device_->bytes() - offset)));
         m = write_direct(offset, part);
     } else {
-        m = device_->cache().write(offset, from);
+        m = write_cached(offset, from);
         if (m.bytes && (flags() & open_data_sync)) TRY(sync());
     }
     return m.as_result();
@@ -121,6 +122,18 @@ xio::moved block_file::write_direct(k::u64 offset, const xio::source& from) noex
         sum.status = m.status;
     }
     return sum;
+}
+
+// Whole pages are lent, and the cache takes them as they are.
+xio::moved block_file::write_cached(k::u64 offset, const xio::source& from) noexcept {
+    const bool on_pages = from.binding() == xio::binding::range &&
+                          (offset | from.front_range().base) % arch::page_size == 0 &&
+                          from.front_range().bytes == from.size();
+    if (on_pages && vm::worth_lending(static_cast<vm::space&>(from.memory()), from.size())) {
+        auto bound = bind(from);
+        if (bound) return device_->cache().write(offset, *bound);
+    }
+    return device_->cache().write(offset, from);
 }
 
 k::result<k::u64> block_file::seek(k::i64 offset, int from) noexcept {
