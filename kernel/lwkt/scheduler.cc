@@ -150,6 +150,21 @@ void wake(thread& t) noexcept {
         home, [](void* woken) { wake_local(*static_cast<thread*>(woken)); }, &t);
 }
 
+void wake_next(thread& t) noexcept {
+    critical section;
+    if (t.home.load(std::memory_order_relaxed) != arch::cpu::id()) return wake(t);
+    scheduler& s = local_scheduler();
+    kassert(t.state == thread_state::blocked);
+    t.state = thread_state::ready;
+    if (t.user) t.level = enter_turn(*t.user);
+    s.push_front(t);
+    const thread& running = self();
+    if (t.level >= interrupt_priority && t.level > running.level)
+        arch::cpu::local().pending.fetch_or(arch::event_resched, std::memory_order_relaxed);
+    else if (running.user && t.level >= user_priority && !s.turn.armed())
+        s.turn.arm(ktime::after(slice_ns)); // in case that the caller does not sleep after all
+}
+
 void block() noexcept {
     thread& t = self();
     token_hold* tokens = t.tokens;

@@ -60,6 +60,11 @@ void wait_queue::wake_one() noexcept {
     if (thread* t = pop()) wake(*t);
 }
 
+void wait_queue::wake_one_next() noexcept {
+    critical section;
+    if (thread* t = pop()) wake_next(*t);
+}
+
 void wait_queue::wake_all() noexcept {
     critical section;
     list woken;

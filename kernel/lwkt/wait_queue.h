@@ -35,6 +35,8 @@ class wait_queue {
     // from an IPI function.
     void wake_one() noexcept;
     void wake_all() noexcept;
+    // wake_one() by a thread that will sleep at once, and hands the CPU over (wake_next() of thread.h).
+    void wake_one_next() noexcept;
 
   private:
     friend class completion;
