@@ -1,0 +1,286 @@
+#include "sys/caps/client.h"
+
+#include "sys/caps/names_priv.h"
+#include "sys/caps/service.h"
+
+namespace caps {
+
+client::client(service_ref of) noexcept : service_(std::move(of)) {}
+
+client::~client() = default;
+
+void client::last_holder_left() noexcept {
+    close();
+    mem::destroy(this);
+}
+
+// --- Connecting
+
+k::result<service_ref> client::find(const wish& w, const waiting& how) noexcept {
+    return the_names().find(w, how);
+}
+
+k::result<client_ref> client::connect(const wish& w, const waiting& how) noexcept {
+    client_ref made(mem::make<client>(TRY(find(w, how))));
+    if (!made) return k::error::nomem;
+    TRY(made->open(w, how));
+    return made;
+}
+
+k::status client::open(const wish& w, const waiting& how) noexcept {
+    {
+        lwkt::spin_guard guard(service_->lock_);
+        if (service_->closed_) return k::error::connreset;
+        service_->clients_.push_back(*this);
+        is_listed_ = true;
+    }
+    if (!service_->asks_) return {};
+    message_ref question = TRY(message::create());
+    question->from.set(w.pid, w.uid, w.gid, w.groups);
+    question->asks_to_connect_ = true;
+    const k::status asked = service_->submit(*question, nullptr, how, true);
+    if (!asked) return asked.error() == k::error::notconn ? k::error::connreset : asked.error();
+    TRY(wait_for(question, how));
+    if (!question->result()) return k::error::connrefused;
+    return {};
+}
+
+// --- Calls
+
+// Until the reply to a message that was put without an owner is there.
+k::status client::wait_for(message_ref& m, const waiting& how) noexcept {
+    bool done = false, interrupted = false;
+    m->done_.wait(
+        [&] {
+            return (done = m->at_stage() == stage::replied) || (interrupted = how.interrupted && how.interrupted());
+        },
+        how.deadline);
+    if (!done) [[unlikely]]
+        TRY(service_->abandon(m, interrupted ? k::error::intr : k::error::timedout));
+    m->stage_.store(stage::idle, std::memory_order_relaxed);
+    if (m->receipt_) [[unlikely]] {
+        lwkt::spin_guard guard(service_->lock_);
+        service_->tell_receipt(*m);
+    }
+    return m->answered_ ? k::status() : m->result();
+}
+
+k::status client::call(message_ref& m, const waiting& how) noexcept {
+    if (service_->begin_ && service_->begin_(*service_, *m)) {
+        m->answered_ = true;
+        return {};
+    }
+    TRY(service_->submit(*m, nullptr, how, how.deadline != at_once));
+    // A deadline at once is about room in the queue: who calls, waits for the reply.
+    return wait_for(m, {how.deadline == at_once ? ktime::forever : how.deadline, how.interrupted});
+}
+
+k::result<message_id> client::put(message_ref m, const waiting& how) noexcept {
+    TRY(service_->submit(*m, this, how, false));
+    return m->client_id_;
+}
+
+// --- Replies
+
+// True if get() has an answer.
+bool client::try_get(message_id which, message_ref& out, k::status& failed) noexcept {
+    lwkt::spin_guard guard(service_->lock_);
+    message* m;
+    if (which) {
+        m = outstanding_.find(which);
+        if (!m || m->at_stage() == stage::fetching) {
+            failed = k::error::inval;
+            return true;
+        }
+        if (m->at_stage() != stage::replied) return false;
+    } else {
+        if (replies_.empty()) {
+            if (outstanding_.count() && !closed_) return false;
+            failed = k::error::notconn;
+            return service_->closed_ || closed_;
+        }
+        m = &replies_.front();
+    }
+    replies_.erase(replies_.iterator_to(*m));
+    m->stage_.store(stage::fetching, std::memory_order_relaxed);
+    out = message_ref::to(*m);
+    failed = {};
+    return true;
+}
+
+k::result<message_ref> client::get(message_id which, const waiting& how) noexcept {
+    message_ref out;
+    k::status failed;
+    bool done = false, interrupted = false;
+    if (how.deadline == at_once)
+        done = try_get(which, out, failed);
+    else
+        arrivals_.wait(
+            [&] {
+                return (done = try_get(which, out, failed)) || (interrupted = how.interrupted && how.interrupted());
+            },
+            how.deadline);
+    if (done) {
+        if (!failed) return failed.error();
+        return out;
+    }
+    if (interrupted) return k::error::intr;
+    return how.deadline == at_once ? k::error::again : k::error::timedout;
+}
+
+void client::put_back(message_ref m) noexcept {
+    {
+        lwkt::spin_guard guard(service_->lock_);
+        if (outstanding_.find(m->client_id_) != m.get()) { // disposed of meanwhile
+            m->stage_.store(stage::idle, std::memory_order_relaxed);
+            return;
+        }
+        m->stage_.store(stage::replied, std::memory_order_relaxed);
+        replies_.push_front(*m);
+    }
+    arrivals_.wake_all();
+    changed(change::reply);
+}
+
+void client::done(message& m) noexcept {
+    message_ref held;
+    bool wakes;
+    {
+        lwkt::spin_guard guard(service_->lock_);
+        if (outstanding_.find(m.client_id_) == &m) held = outstanding_.take(m.client_id_);
+        m.stage_.store(stage::idle, std::memory_order_relaxed);
+        service_->tell_receipt(m);
+        wakes = service_->senders_waiting_;
+    }
+    if (wakes) service_->room_.wake_all();
+    changed(change::room);
+}
+
+client::readiness client::ready() noexcept {
+    lwkt::spin_guard guard(service_->lock_);
+    const bool room = service_->has_room_locked(this);
+    // A full queue becomes less full without this client doing anything.
+    if (!room && !outstanding_.is_full() && !closed_ && !std::exchange(is_hungry_, true))
+        service_->hungry_.push_back(*this);
+    return {!replies_.empty(), room, service_->closed_};
+}
+
+// --- Taking requests back, under the service's lock, which the analysis does not know from here
+
+void client::flag_locked(message& m) noexcept NO_THREAD_SAFETY_ANALYSIS {
+    if (m.aborting_.exchange(true, std::memory_order_relaxed)) return; // it was told
+    // Without memory the server sees it in the message, or when it replies.
+    if (auto* n = mem::make<notice>(arrival_kind::aborted, m.server_id_)) service_->tell(n);
+}
+
+void client::drop_locked(message& m, message_ref& gone) noexcept NO_THREAD_SAFETY_ANALYSIS {
+    switch (m.at_stage()) {
+    case stage::queued:
+        service_->unqueue(m);
+        m.stage_.store(stage::idle, std::memory_order_relaxed);
+        break;
+    case stage::taken:
+    case stage::replying:
+        m.unwanted_ = true;
+        flag_locked(m);
+        break;
+    case stage::replied:
+        replies_.erase(replies_.iterator_to(m));
+        m.stage_.store(stage::idle, std::memory_order_relaxed);
+        service_->tell_receipt(m);
+        break;
+    case stage::fetching: // done() will see to it
+    case stage::idle: break;
+    }
+    m.owner_ = nullptr;
+    gone = outstanding_.take(m.client_id_);
+}
+
+k::status client::dispose(message_id which) noexcept {
+    message_ref gone;
+    bool wakes_servers, wakes_senders;
+    {
+        lwkt::spin_guard guard(service_->lock_);
+        message* m = outstanding_.find(which);
+        if (!m || m->at_stage() == stage::fetching) return k::error::inval;
+        drop_locked(*m, gone);
+        wakes_servers = service_->servers_waiting_ && service_->first_notice_;
+        wakes_senders = service_->senders_waiting_;
+    }
+    if (wakes_servers) service_->arrivals_.wake_one();
+    if (wakes_senders) service_->room_.wake_all();
+    changed(change::room);
+    return {};
+}
+
+k::result<abort_outcome> client::abort_now(message_id which, bool hard, message_ref& gone) noexcept {
+    service::aftermath then;
+    abort_outcome outcome;
+    {
+        lwkt::spin_guard guard(service_->lock_);
+        message* m = outstanding_.find(which);
+        if (!m) return k::error::inval;
+        switch (m->at_stage()) {
+        case stage::queued:
+            outcome = abort_outcome::removed;
+            then.wakes_senders = service_->senders_waiting_;
+            if (hard) {
+                drop_locked(*m, gone);
+            } else {
+                message_ref held = message_ref::to(*m);
+                service_->unqueue(*m);
+                service_->return_locked(std::move(held), k::error::canceled, then);
+            }
+            break;
+        case stage::taken:
+        case stage::replying:
+            if (hard && m->has_sinks_) {
+                flag_locked(*m);
+                outcome = abort_outcome::flagged;
+            } else if (hard) {
+                drop_locked(*m, gone);
+                outcome = abort_outcome::ended;
+            } else {
+                flag_locked(*m);
+                outcome = abort_outcome::flagged;
+            }
+            then.wakes_servers = service_->servers_waiting_ && service_->first_notice_;
+            break;
+        default: outcome = abort_outcome::replied;
+        }
+    }
+    service_->settle(then);
+    return outcome;
+}
+
+k::result<abort_outcome> client::abort(message_id which, bool hard, const waiting& how) noexcept {
+    message_ref gone;
+    const abort_outcome outcome = TRY(abort_now(which, hard, gone));
+    if (!hard || outcome != abort_outcome::flagged) return outcome;
+    // The server may be filling a sink: over only when it has replied.
+    message_ref m = TRY(get(which, {how.deadline == at_once ? ktime::forever : how.deadline, how.interrupted}));
+    done(*m);
+    return abort_outcome::ended;
+}
+
+void client::close() noexcept {
+    bool wakes_servers = false;
+    for (k::u32 from = 0;;) {
+        message_ref gone;
+        lwkt::spin_guard guard(service_->lock_);
+        closed_ = true;
+        message* m = outstanding_.next(from, [](const message&) { return true; });
+        if (!m) {
+            if (std::exchange(is_listed_, false)) service_->clients_.erase(service_->clients_.iterator_to(*this));
+            if (std::exchange(is_hungry_, false)) service_->hungry_.erase(service_->hungry_.iterator_to(*this));
+            wakes_servers = service_->servers_waiting_ && service_->first_notice_;
+            break;
+        }
+        drop_locked(*m, gone);
+    }
+    if (wakes_servers) service_->arrivals_.wake_one();
+    service_->room_.wake_all();
+    arrivals_.wake_all();
+}
+
+} // namespace caps

@@ -1,0 +1,385 @@
+#include "sys/caps/service.h"
+
+#include "sys/caps/client.h"
+#include "sys/caps/names_priv.h"
+
+namespace caps {
+
+namespace {
+constexpr k::u32 most_taken = 4096; // requests that a service has taken and not replied to
+}
+
+k::result<service_ref> service::create(const terms& t) noexcept {
+    service_ref made(mem::make<service>(t));
+    if (!made) return k::error::nomem;
+    TRY(made->open());
+    return made;
+}
+
+service::service(const terms& t) noexcept
+    : name_bytes_(static_cast<k::u8>(is_good_name(t.name) ? t.name.size() : 0)), admits_(t.admits),
+      exclusive_(t.exclusive), asks_(t.asks), uid_(t.uid), gid_(t.gid), most_queued_(t.most_queued), begin_(t.begin),
+      owner_(t.owner), taken_(most_taken) {
+    std::copy_n(t.name.begin(), name_bytes_, name_);
+}
+
+service::~service() {
+    while (notice* n = first_notice_) {
+        first_notice_ = n->next;
+        mem::destroy(n);
+    }
+}
+
+void service::last_holder_left() noexcept {
+    close();
+    mem::destroy(this);
+}
+
+k::status service::open() noexcept {
+    if (!name_bytes_) return k::error::inval;
+    return the_names().add(*this);
+}
+
+// --- What came
+
+message_ref service::pop() noexcept {
+    message& m = queue_.front();
+    queue_.pop_front();
+    return message_ref(&m);
+}
+
+void service::unqueue(message& m) noexcept {
+    queue_.erase(queue_.iterator_to(m));
+    (void)message_ref(&m); // the queue's
+}
+
+// True if get() has an answer: something that came, or why nothing will. `counted`: this thread is among those that a
+// put has to wake.
+bool service::try_get(stage as, arrival& out, k::status& failed, bool& counted) noexcept {
+    bool room = false, hungry = false;
+    {
+        lwkt::spin_guard guard(lock_);
+        if (closed_) [[unlikely]] {
+            failed = k::error::notconn;
+        } else if (notice* n = first_notice_) [[unlikely]] {
+            first_notice_ = n->next;
+            if (!first_notice_) last_notice_ = nullptr;
+            out = {n->kind, n->id, message_ref()};
+            mem::destroy(n);
+        } else if (!queue_.empty()) {
+            if (failed = taken_.make_room(); !failed) return true;
+            out.what = pop();
+            message& m = *out.what;
+            m.stage_.store(as, std::memory_order_relaxed);
+            out.id = m.server_id_ = taken_.put(out.what.share());
+            out.kind = m.asks_to_connect_ ? arrival_kind::connection : arrival_kind::request;
+            room = senders_waiting_;
+            hungry = !hungry_.empty() && queue_.size() <= most_queued_ / 2;
+        } else {
+            servers_waiting_ += !std::exchange(counted, true);
+            return false;
+        }
+        servers_waiting_ -= std::exchange(counted, false);
+    }
+    if (room) [[unlikely]]
+        room_.wake_all();
+    if (hungry) [[unlikely]]
+        tell_of_room();
+    return true;
+}
+
+void service::tell_of_room() noexcept {
+    for (;;) {
+        k::ref<client> one;
+        {
+            lwkt::spin_guard guard(lock_);
+            if (hungry_.empty()) return;
+            client& c = hungry_.front();
+            hungry_.pop_front();
+            c.is_hungry_ = false;
+            one = k::ref<client>::to_living(c);
+        }
+        if (one) one->changed(change::room);
+    }
+}
+
+k::result<arrival> service::get_as(stage as, const waiting& how) noexcept {
+    arrival out;
+    k::status failed;
+    bool counted = false, done = false, interrupted = false;
+    if (how.deadline == at_once) {
+        done = try_get(as, out, failed, counted);
+    } else {
+        arrivals_.wait(
+            [&] {
+                return (done = try_get(as, out, failed, counted)) ||
+                       (interrupted = how.interrupted && how.interrupted());
+            },
+            how.deadline);
+    }
+    if (done) [[likely]] {
+        if (!failed) return failed.error();
+        return out;
+    }
+    {
+        lwkt::spin_guard guard(lock_);
+        servers_waiting_ -= counted;
+    }
+    if (interrupted) return k::error::intr;
+    return how.deadline == at_once ? k::error::again : k::error::timedout;
+}
+
+void service::put_back(arrival a) noexcept {
+    aftermath then;
+    {
+        lwkt::spin_guard guard(lock_);
+        message& m = *a.what;
+        if (taken_.find(a.id) != &m) return; // it has come back meanwhile
+        message_ref held = taken_.take(a.id);
+        if (m.unwanted_ || closed_) {
+            return_locked(std::move(held), k::error::connreset, then);
+        } else {
+            m.stage_.store(stage::queued, std::memory_order_relaxed);
+            queue_.push_front(*held.release());
+            then.wakes_servers = servers_waiting_;
+        }
+    }
+    settle(then);
+}
+
+bool service::has_arrivals() noexcept {
+    lwkt::spin_guard guard(lock_);
+    return first_notice_ || !queue_.empty();
+}
+
+bool service::is_closed() noexcept {
+    lwkt::spin_guard guard(lock_);
+    return closed_;
+}
+
+void service::tell(notice* n) noexcept {
+    if (closed_) return mem::destroy(n);
+    n->next = nullptr;
+    (last_notice_ ? last_notice_->next : first_notice_) = n;
+    last_notice_ = n;
+}
+
+// --- Replies
+
+k::result<message_ref> service::begin_reply(message_id id) noexcept {
+    lwkt::spin_guard guard(lock_);
+    message* m = taken_.find(id);
+    if (!m || m->at_stage() != stage::taken) return k::error::inval;
+    m->stage_.store(stage::replying, std::memory_order_relaxed);
+    return message_ref::to(*m);
+}
+
+void service::cancel_reply(message& m) noexcept {
+    aftermath then;
+    {
+        lwkt::spin_guard guard(lock_);
+        m.stage_.store(stage::taken, std::memory_order_relaxed);
+        if (closed_) return_locked(taken_.take(m.server_id_), k::error::connreset, then); // close() left it to us
+    }
+    settle(then);
+}
+
+k::status service::reply(message_ref m, k::status result, bool receipt, bool waits) noexcept {
+    if (receipt) {
+        m->receipt_ = mem::make<notice>(arrival_kind::fetched, m->server_id_);
+        if (!m->receipt_) return k::error::nomem;
+    }
+    aftermath then;
+    bool unwanted;
+    {
+        lwkt::spin_guard guard(lock_);
+        message_ref held = taken_.take(m->server_id_);
+        unwanted = m->unwanted_;
+        return_locked(std::move(held), std::move(result), then, true);
+        // Who sleeps at once may hand its CPU over; with more to do it will not sleep.
+        waits = waits && queue_.empty() && !first_notice_;
+    }
+    settle(then, waits);
+    if (unwanted) {
+        m->clear();
+        return k::error::canceled;
+    }
+    return {};
+}
+
+k::status service::reply(arrival& a, k::status result) noexcept {
+    (void)TRY(begin_reply(a.id));
+    return reply(std::move(a.what), result);
+}
+
+// Gives a message back that stands in no list any more, and says whom that concerns.
+void service::return_locked(message_ref m, k::status result, aftermath& then, bool answered) noexcept {
+    m->result_ = std::move(result);
+    m->answered_ = answered;
+    if (m->unwanted_) {
+        m->stage_.store(stage::idle, std::memory_order_relaxed);
+        tell_receipt(*m);
+        then.answered = std::move(m); // to be let go of without the lock
+        return;
+    }
+    if (client* c = m->owner_) {
+        c->replies_.push_back(*m);
+        then.informed = k::ref<client>::to_living(*c);
+    }
+    m->stage_.store(stage::replied, std::memory_order_release);
+    then.answered = std::move(m);
+}
+
+void service::settle(aftermath& what, bool waits) noexcept {
+    if (what.wakes_servers) arrivals_.wake_one();
+    if (what.wakes_senders) room_.wake_all();
+    if (what.informed) {
+        what.informed->arrivals_.wake_all();
+        what.informed->changed(change::reply);
+    } else if (what.answered) {
+        waits ? what.answered->done_.wake_one_next() : what.answered->done_.wake_one();
+    }
+}
+
+// The client has taken a reply, or never will.
+void service::tell_receipt(message& m) noexcept {
+    if (notice* n = std::exchange(m.receipt_, nullptr)) [[unlikely]]
+        tell(n);
+}
+
+// --- The end
+
+// One of those that nobody will reply to any more. False: there are none.
+bool service::return_next(aftermath& then, k::u32& from) noexcept {
+    lwkt::spin_guard guard(lock_);
+    if (!queue_.empty()) {
+        return_locked(pop(), k::error::connreset, then);
+        return true;
+    }
+    // What is being replied to right now goes its own way.
+    message* m = taken_.next(from, [](const message& m) { return m.at_stage() == stage::taken; });
+    if (!m) return false;
+    return_locked(taken_.take(m->server_id_), k::error::connreset, then);
+    return true;
+}
+
+void service::close() noexcept {
+    {
+        lwkt::spin_guard guard(lock_);
+        if (std::exchange(closed_, true)) return;
+    }
+    the_names().remove(*this);
+    for (k::u32 from = 0;;) {
+        aftermath then;
+        if (!return_next(then, from)) break;
+        settle(then);
+    }
+    arrivals_.wake_all();
+    room_.wake_all();
+    changed(change::closed);
+    for (;;) {
+        k::ref<client> one;
+        {
+            lwkt::spin_guard guard(lock_);
+            if (clients_.empty()) break;
+            client& c = clients_.front();
+            clients_.pop_front();
+            c.is_listed_ = false;
+            one = k::ref<client>::to_living(c);
+        }
+        if (!one) continue;
+        one->arrivals_.wake_all();
+        one->changed(change::closed);
+    }
+}
+
+// --- What clients do
+
+bool service::has_room_locked(const client* owner) const noexcept {
+    return queue_.size() < most_queued_ && !(owner && owner->outstanding_.is_full());
+}
+
+k::status service::try_submit(message& m, client* owner, bool& wake) noexcept {
+    lwkt::spin_guard guard(lock_);
+    if (closed_ || (owner && owner->closed_)) return k::error::notconn;
+    if (!has_room_locked(owner)) return k::error::again;
+    if (owner) {
+        TRY(owner->outstanding_.make_room());
+        m.client_id_ = owner->outstanding_.put(message_ref::to(m));
+    }
+    m.owner_ = owner;
+    m.unwanted_ = m.answered_ = m.has_sinks_ = false;
+    for (unsigned i = 0; i < m.items_; i++)
+        m.has_sinks_ |= m.table_[i].what == right::fill;
+    m.aborting_.store(false, std::memory_order_relaxed);
+    m.stage_.store(stage::queued, std::memory_order_relaxed);
+    queue_.push_back(*message_ref::to(m).release());
+    wake = servers_waiting_;
+    return {};
+}
+
+k::status service::submit(message& m, client* owner, const waiting& how, bool waits) noexcept {
+    kassert(m.at_stage() == stage::idle);
+    for (;;) {
+        bool wake = false;
+        const k::status put = try_submit(m, owner, wake);
+        if (put) [[likely]] {
+            if (wake) waits ? arrivals_.wake_one_next() : arrivals_.wake_one();
+            changed(change::request);
+            return {};
+        }
+        if (put.error() != k::error::again || how.deadline == at_once) return put;
+        bool good = false, interrupted = false, counted = false;
+        room_.wait(
+            [&] {
+                lwkt::spin_guard guard(lock_);
+                senders_waiting_ += !std::exchange(counted, true);
+                return (good = closed_ || has_room_locked(owner)) ||
+                       (interrupted = how.interrupted && how.interrupted());
+            },
+            how.deadline);
+        {
+            lwkt::spin_guard guard(lock_);
+            senders_waiting_--;
+        }
+        if (good) continue;
+        return interrupted ? k::error::intr : k::error::timedout;
+    }
+}
+
+// A thread in call() waits no longer. If the reply came meanwhile, that is the outcome; if nobody took the request, it
+// is as if it had not been put; else it is the server's, and the reply goes nowhere.
+k::status service::abandon(message_ref& m, k::error why) noexcept {
+    notice* n = mem::make<notice>(arrival_kind::aborted, message_id{0}); // without memory it is told when it replies
+    bool wakes = false, lost = false;
+    k::status outcome = why;
+    {
+        lwkt::spin_guard guard(lock_);
+        switch (m->at_stage()) {
+        case stage::idle:
+        case stage::fetching: break;
+        case stage::replied: outcome = {}; break;
+        case stage::queued:
+            unqueue(*m);
+            m->stage_.store(stage::idle, std::memory_order_relaxed);
+            break;
+        case stage::taken:
+        case stage::replying:
+            lost = m->unwanted_ = true;
+            m->aborting_.store(true, std::memory_order_relaxed);
+            if (n) {
+                n->id = m->server_id_;
+                tell(std::exchange(n, nullptr));
+                wakes = servers_waiting_;
+            }
+            if (why == k::error::intr) outcome = k::error::canceled;
+            break;
+        }
+    }
+    mem::destroy(n);
+    if (wakes) arrivals_.wake_one();
+    if (lost) m.reset();
+    return outcome;
+}
+
+} // namespace caps

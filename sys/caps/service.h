@@ -1,0 +1,146 @@
+// caps::service: a name, a queue of requests, and a table of those that were taken and not yet replied to.
+#pragma once
+
+#include "kernel/lwkt/spinlock.h"
+#include "sys/caps/client.h"
+
+#include <boost/intrusive/set.hpp>
+
+namespace caps {
+
+enum class arrival_kind : k::u8 {
+    request,    // to be replied to
+    connection, // to be replied to: somebody wants to be a client
+    aborted,    // of a request that was taken: the client wants it back, or is gone; the reply is still due
+    fetched,    // the client has the reply (or will never fetch it) that asked for a receipt
+};
+
+struct arrival {
+    arrival_kind kind = arrival_kind::request;
+    message_id id = 0;
+    message_ref what; // empty in the last two
+};
+
+// Something told to a server besides requests.
+struct notice {
+    notice(arrival_kind what, message_id of) noexcept : kind(what), id(of) {}
+    arrival_kind kind;
+    message_id id;
+    notice* next = nullptr;
+};
+
+class service : public k::counted<service> {
+  public:
+    // A service of the kernel's. EINVAL: the name; EEXIST; ENOMEM.
+    static k::result<k::ref<service>> create(const terms& t) noexcept;
+    void last_holder_left() noexcept;
+
+    // --- For the server: thread context, any CPU, any number of threads.
+    // The next thing that came, taken from the queue. ENOTCONN: it was closed; and as in `waiting`.
+    k::result<arrival> get(const waiting& how = {}) noexcept { return get_as(stage::taken, how); }
+    // The same, and until cancel_reply() nobody can reply to it: whoever makes up its name neither.
+    k::result<arrival> get_claimed(const waiting& how = {}) noexcept { return get_as(stage::replying, how); }
+    // Puts a request that get() or get_claimed() gave back at the front, as if it had not been taken.
+    void put_back(arrival what) noexcept;
+    // Claims the right to reply to a request: from then on nobody else can, and the message's contents are the
+    // caller's to write. Whatever the request carried and the server did not take over goes with clear(). EINVAL: there
+    // is no such request (any more).
+    k::result<message_ref> begin_reply(message_id id) noexcept;
+    // Gives the claim up.
+    void cancel_reply(message& m) noexcept;
+    // Replies, and with `receipt` wants to hear when the client has fetched it. ECANCELED: nobody wanted it any more,
+    // and its contents are gone. ENOMEM (only with `receipt`): the claim stays. `waits`: the caller will sleep at once.
+    k::status reply(message_ref m, k::status result, bool receipt = false, bool waits = false) noexcept;
+    // All in one for threads of the kernel's that got `a`; the message's contents are the reply.
+    k::status reply(arrival& a, k::status result = {}) noexcept;
+
+    // Ends it: see caps.h. Its name is free. Once or more often; thread context.
+    void close() noexcept;
+
+    // --- Any context.
+    std::string_view name() const noexcept { return {name_, name_bytes_}; }
+    k::u32 uid() const noexcept { return uid_; }
+    k::u32 gid() const noexcept { return gid_; }
+    void* owner() const noexcept { return owner_; }
+    // What get() would do now: can it, would it fail?
+    bool has_arrivals() noexcept;
+    bool is_closed() noexcept;
+
+    explicit service(const terms& t) noexcept;
+    virtual ~service();
+    // Makes it known. For create() and whoever derives from it. As create().
+    k::status open() noexcept;
+
+  protected:
+    // After something changed, under no lock; in the context of whoever changed it (thread, perhaps critical).
+    virtual void changed(change) noexcept {}
+
+  private:
+    friend class client;
+    friend class name_table; // names_priv.h
+    using queue =
+        boost::intrusive::list<message, boost::intrusive::member_hook<message, lwkt::list_hook, &message::server_link_>,
+                               boost::intrusive::constant_time_size<true>>;
+
+    // For clients.
+    k::status submit(message& m, client* owner, const waiting& how, bool waits) noexcept;
+    k::status try_submit(message& m, client* owner, bool& wake) noexcept;
+    bool has_room_locked(const client* owner) const noexcept REQUIRES(lock_);
+    k::status abandon(message_ref& m, k::error why) noexcept;
+    void tell_receipt(message& m) noexcept REQUIRES(lock_);
+
+    k::result<arrival> get_as(stage as, const waiting& how) noexcept;
+    bool try_get(stage as, arrival& out, k::status& failed, bool& counted) noexcept;
+    void tell_of_room() noexcept;
+    // What a change of the queue or of a message makes necessary, once the lock was let go.
+    struct aftermath {
+        message_ref answered; // a thread waits in call()
+        k::ref<client> informed;
+        bool wakes_senders = false;
+        bool wakes_servers = false;
+    };
+    void settle(aftermath& what, bool waits = false) noexcept;
+    void return_locked(message_ref m, k::status result, aftermath& then, bool answered = false) noexcept
+        REQUIRES(lock_);
+    bool return_next(aftermath& then, k::u32& from) noexcept;
+    void tell(notice* n) noexcept REQUIRES(lock_);
+    message_ref pop() noexcept REQUIRES(lock_);
+    void unqueue(message& m) noexcept REQUIRES(lock_);
+
+    // Immutable.
+    char name_[longest_name + 1];
+    k::u8 name_bytes_ = 0;
+    const k::u8 admits_;
+    const bool exclusive_, asks_;
+    const k::u32 uid_, gid_, most_queued_;
+    const begin_function begin_;
+    void* const owner_;
+
+    // The name table's.
+    boost::intrusive::set_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>> name_link_;
+    bool named_ = false;
+
+    lwkt::spinlock lock_;
+    queue queue_ GUARDED_BY(lock_);
+    id_table taken_ GUARDED_BY(lock_);
+    notice* first_notice_ GUARDED_BY(lock_) = nullptr;
+    notice* last_notice_ GUARDED_BY(lock_) = nullptr;
+    bool closed_ GUARDED_BY(lock_) = false;
+    k::u32 servers_waiting_ GUARDED_BY(lock_) = 0;
+    k::u32 senders_waiting_ GUARDED_BY(lock_) = 0;
+    boost::intrusive::list<client, boost::intrusive::member_hook<client, lwkt::list_hook, &client::service_link_>,
+                           boost::intrusive::constant_time_size<false>>
+        clients_ GUARDED_BY(lock_);
+    // Those that saw a full queue, to be told when it no longer is.
+    boost::intrusive::list<client, boost::intrusive::member_hook<client, lwkt::list_hook, &client::hungry_link_>,
+                           boost::intrusive::constant_time_size<false>>
+        hungry_ GUARDED_BY(lock_);
+    lwkt::wait_queue arrivals_, room_;
+};
+
+using service_ref = k::ref<service>;
+
+// Boot, once, before anything here is used.
+void initialise() noexcept;
+
+} // namespace caps

@@ -1,0 +1,330 @@
+// How messages end: limits, aborts, deaths on either side, and ids that are good once.
+#include "tests/support/page_set.h"
+#include "tests/sys/caps/server.h"
+
+using namespace caps_test;
+using caps::abort_outcome;
+
+namespace {
+
+// A service that nobody serves but the test, with one client.
+struct pair {
+    explicit pair(k::u32 most_queued = 1024)
+        : s(make_service("pair", most_queued)), c(s ? connect_to("pair") : client_ref()) {}
+    explicit operator bool() const { return bool(c); }
+    caps::message_id put(k::u32 number = 0) {
+        message_ref m = fresh_message(number);
+        if (!m) return 0;
+        auto id = c->put(std::move(m), no_wait);
+        return id ? *id : 0;
+    }
+    // The number in the next request, which stays taken as `last`.
+    k::u32 take() {
+        auto a = s->get(no_wait);
+        if (!a) return ~0u;
+        last = std::move(*a);
+        return last.what ? number_in(*last.what) : ~0u;
+    }
+
+    service_ref s;
+    client_ref c;
+    arrival last;
+};
+
+} // namespace
+
+SELFTEST(caps, requests_come_in_order_and_replies_in_the_order_of_replying) {
+    pair p;
+    REQUIRE(p);
+    const auto first = p.put(1), second = p.put(2);
+    EXPECT(first && second && first != second);
+    EXPECT(is(p.c->get(0, no_wait), error::again));
+    EXPECT_EQ(p.take(), 1u);
+    arrival one = std::move(p.last);
+    EXPECT_EQ(p.take(), 2u);
+    EXPECT(p.s->reply(p.last));
+    EXPECT(p.s->reply(one));
+    auto reply = p.c->get(0, no_wait);
+    REQUIRE(reply);
+    EXPECT_EQ((*reply)->client_id(), second);
+    p.c->done(**reply);
+    EXPECT(is(p.c->get(second, no_wait), error::inval));
+    reply = p.c->get(first, no_wait);
+    REQUIRE(reply);
+    EXPECT((*reply)->answered() && number_in(**reply) == 1);
+    p.c->done(**reply);
+}
+
+SELFTEST(caps, a_request_is_replied_to_exactly_once_and_by_nobody_else) {
+    pair p;
+    REQUIRE(p);
+    service_ref other = make_service("other");
+    REQUIRE(other && p.put(1) && p.put(2));
+    EXPECT_EQ(p.take(), 1u);
+    const caps::message_id id = p.last.id;
+    EXPECT(is(other->begin_reply(id), error::inval)); // another service's
+    for (caps::message_id forged : {caps::message_id{0}, id + 1, id ^ 1u << 16, ~caps::message_id{0}, id << 8})
+        EXPECT(is(p.s->begin_reply(forged), error::inval));
+    auto claimed = p.s->begin_reply(id);
+    REQUIRE(claimed);
+    EXPECT(is(p.s->begin_reply(id), error::inval)); // somebody is at it
+    p.s->cancel_reply(**claimed);
+    claimed = p.s->begin_reply(id);
+    REQUIRE(claimed);
+    EXPECT(p.s->reply(std::move(*claimed), {}));
+    EXPECT(is(p.s->begin_reply(id), error::inval)); // used up
+    EXPECT_EQ(p.take(), 2u);
+    EXPECT(p.last.id != id); // the place is the same, the name is not
+    EXPECT(is(p.s->begin_reply(id), error::inval));
+    EXPECT(p.s->reply(p.last));
+}
+
+SELFTEST(caps, what_was_got_can_be_put_back_at_either_side) {
+    pair p;
+    REQUIRE(p && p.put(1) && p.put(2));
+    EXPECT_EQ(p.take(), 1u);
+    const auto id = p.last.id;
+    p.s->put_back(std::move(p.last));
+    EXPECT(is(p.s->begin_reply(id), error::inval));
+    EXPECT_EQ(p.take(), 1u);
+    EXPECT(p.s->reply(p.last));
+    auto reply = p.c->get(0, no_wait);
+    REQUIRE(reply);
+    const auto name = (*reply)->client_id();
+    EXPECT(is(p.c->dispose(name), error::inval)); // somebody is at it
+    p.c->put_back(std::move(*reply));
+    reply = p.c->get(name, no_wait);
+    REQUIRE(reply);
+    p.c->done(**reply);
+}
+
+SELFTEST(caps, a_request_that_is_being_received_is_nobody_elses) {
+    pair p;
+    REQUIRE(p && p.put(1) && p.put(2));
+    auto a = p.s->get_claimed(no_wait);
+    REQUIRE(a);
+    EXPECT(is(p.s->begin_reply(a->id), error::inval));
+    message_ref held = a->what.share();
+    const auto id = a->id;
+    p.s->cancel_reply(*held);
+    EXPECT(p.s->begin_reply(id));
+    a = p.s->get_claimed(no_wait);
+    REQUIRE(a);
+    p.s->close(); // leaves it to whoever has it
+    EXPECT_EQ(p.c->ready().reply, false);
+    p.s->cancel_reply(*a->what);
+    EXPECT_EQ(p.c->ready().reply, true);
+    p.s->cancel_reply(*held);
+}
+
+SELFTEST(caps, a_full_queue_holds_senders_back) {
+    pair p(2);
+    REQUIRE(p && p.put(1) && p.put(2));
+    message_ref m = fresh_message(3);
+    REQUIRE(m);
+    EXPECT(is(p.c->put(m.share(), no_wait), error::again));
+    EXPECT(is(p.c->call(m, no_wait), error::again));
+    EXPECT(is(p.c->put(m.share(), {.deadline = ktime::after(ktime::millisecond)}), error::timedout));
+    EXPECT(!p.c->ready().room);
+    std::atomic<bool> sent = false;
+    auto send = [&](unsigned) {
+        EXPECT(p.c->put(m.share()));
+        sent = true;
+    };
+    lwkt_test::crew other;
+    REQUIRE(other.start(arch::cpu::count() - 1, send));
+    lwkt::sleep_for(2 * ktime::millisecond);
+    EXPECT(!sent);
+    EXPECT_EQ(p.take(), 1u);
+    EXPECT(p.s->reply(p.last));
+    other.join();
+    EXPECT_EQ(p.take(), 2u);
+    EXPECT_EQ(p.take(), 3u);
+}
+
+SELFTEST(caps, a_client_has_so_many_requests_on_the_way_and_no_more) {
+    pair p;
+    REQUIRE(p);
+    for (unsigned i = 0; i < caps::most_outstanding; i++)
+        REQUIRE(p.put(i));
+    EXPECT(is(p.c->put(fresh_message(), no_wait), error::again));
+    EXPECT_EQ(p.take(), 0u);
+    EXPECT(p.s->reply(p.last));
+    EXPECT(is(p.c->put(fresh_message(), no_wait), error::again)); // until the reply was fetched
+    auto reply = p.c->get(0, no_wait);
+    REQUIRE(reply);
+    p.c->done(**reply);
+    EXPECT(p.put());
+    client_ref other = connect_to("pair");
+    REQUIRE(other);
+    EXPECT(other->put(fresh_message(), no_wait)); // others have their own
+}
+
+SELFTEST(caps, requests_of_a_service_that_died_come_back) {
+    pair p;
+    REQUIRE(p && p.put(1) && p.put(2));
+    EXPECT_EQ(p.take(), 1u);
+    auto call = [&](unsigned) {
+        message_ref m = fresh_message(3);
+        if (m) EXPECT(is(p.c->call(m), error::connreset));
+    };
+    lwkt_test::crew caller;
+    REQUIRE(caller.start(arch::cpu::count() - 1, call));
+    lwkt::sleep_for(ktime::millisecond);
+    p.s->close();
+    caller.join();
+    for (int i = 0; i < 2; i++) {
+        auto reply = p.c->get(0, no_wait);
+        REQUIRE(reply);
+        EXPECT(!(*reply)->answered() && is((*reply)->result(), error::connreset));
+        p.c->done(**reply);
+    }
+    EXPECT(is(p.s->reply(p.last), error::inval));
+    EXPECT(is(p.c->get(0), error::notconn));
+    EXPECT(is(p.c->put(fresh_message()), error::notconn));
+    EXPECT(is(p.s->get(), error::notconn));
+    EXPECT(p.c->ready().closed);
+}
+
+SELFTEST(caps, messages_of_a_client_that_died_are_disposed_of) {
+    const k::u64 pages_before = support::test_pages_in_use();
+    pair p;
+    REQUIRE(p);
+    {
+        support::page_set<4> pages;
+        REQUIRE(pages.allocate());
+        for (k::u32 i = 0; i < 3; i++) {
+            message_ref m = fresh_message(i);
+            auto lent = xio::source::over_pages(pages.span(), 0, 4 * arch::page_size);
+            REQUIRE(m && lent && m->add(std::move(*lent)));
+            REQUIRE(p.c->put(std::move(m), no_wait));
+        }
+    }
+    EXPECT_EQ(p.take(), 0u);
+    arrival first = std::move(p.last);
+    EXPECT_EQ(p.take(), 1u);
+    EXPECT(p.s->reply(p.last)); // a reply that is never fetched
+    p.last = {};
+    p.c.reset();
+    auto told = p.s->get(no_wait);
+    REQUIRE(told);
+    EXPECT(told->kind == arrival_kind::aborted && told->id == first.id);
+    EXPECT(first.what->abort_requested());
+    EXPECT(is(p.s->get(no_wait), error::again)); // the third went with its client
+    EXPECT(is(p.s->reply(first), error::canceled));
+    first = {};
+    EXPECT_EQ(support::test_pages_in_use(), pages_before);
+}
+
+SELFTEST(caps, a_request_can_be_aborted_before_it_was_taken_and_after) {
+    pair p;
+    REQUIRE(p);
+    auto id = p.put(1);
+    auto outcome = p.c->abort(id, false);
+    EXPECT(outcome && *outcome == abort_outcome::removed);
+    EXPECT(is(p.s->get(no_wait), error::again));
+    auto reply = p.c->get(id, no_wait);
+    REQUIRE(reply);
+    EXPECT(!(*reply)->answered() && is((*reply)->result(), error::canceled));
+    p.c->done(**reply);
+    EXPECT(is(p.c->abort(id, false), error::inval));
+
+    id = p.put(2);
+    EXPECT_EQ(p.take(), 2u);
+    arrival taken = std::move(p.last);
+    outcome = p.c->abort(id, false);
+    EXPECT(outcome && *outcome == abort_outcome::flagged);
+    auto told = p.s->get(no_wait);
+    EXPECT(told && told->kind == arrival_kind::aborted && told->id == taken.id);
+    outcome = p.c->abort(id, false); // it is told once
+    EXPECT(outcome && is(p.s->get(no_wait), error::again));
+    EXPECT(p.s->reply(taken)); // which is its business
+    outcome = p.c->abort(id, false);
+    EXPECT(outcome && *outcome == abort_outcome::replied);
+    reply = p.c->get(id, no_wait);
+    REQUIRE(reply);
+    EXPECT((*reply)->answered());
+    p.c->done(**reply);
+}
+
+SELFTEST(caps, a_hard_abort_ends_a_request_at_once) {
+    pair p;
+    REQUIRE(p);
+    auto id = p.put(1);
+    auto outcome = p.c->abort(id, true);
+    EXPECT(outcome && *outcome == abort_outcome::removed);
+    EXPECT(is(p.s->get(no_wait), error::again));
+    EXPECT(is(p.c->get(id, no_wait), error::inval));
+    id = p.put(2);
+    EXPECT_EQ(p.take(), 2u);
+    arrival taken = std::move(p.last);
+    outcome = p.c->abort(id, true);
+    EXPECT(outcome && *outcome == abort_outcome::ended);
+    EXPECT(is(p.c->get(id, no_wait), error::inval));
+    EXPECT(is(p.s->reply(taken), error::canceled));
+}
+
+SELFTEST(caps, a_hard_abort_waits_for_who_may_be_filling_a_sink) {
+    pair p;
+    support::page_set<1> pages;
+    message_ref m = fresh_message();
+    REQUIRE(p && pages.allocate() && m);
+    auto sink = xio::sink::over_pages(pages.span(), 0, arch::page_size);
+    REQUIRE(sink && m->add(std::move(*sink)));
+    auto id = p.c->put(std::move(m), no_wait);
+    REQUIRE(id);
+    EXPECT_EQ(p.take(), 0u);
+    std::atomic<bool> replied = false;
+    auto fill = [&](unsigned) {
+        lwkt::sleep_for(2 * ktime::millisecond);
+        EXPECT(p.last.what->at(0).sink.zero(0, arch::page_size));
+        p.last.what->clear();
+        replied = true;
+        EXPECT(p.s->reply(p.last));
+    };
+    lwkt_test::crew server;
+    REQUIRE(server.start(arch::cpu::count() - 1, fill));
+    auto outcome = p.c->abort(*id, true);
+    EXPECT(outcome && *outcome == abort_outcome::ended && replied);
+    server.join();
+}
+
+SELFTEST(caps, a_call_that_takes_too_long_ends) {
+    pair p;
+    message_ref m = fresh_message(1);
+    REQUIRE(p && m);
+    const auto soon = [] { return caps::waiting{.deadline = ktime::after(ktime::millisecond)}; };
+    EXPECT(is(p.c->call(m, soon()), error::timedout) && m); // nobody took it
+    EXPECT(is(p.s->get(no_wait), error::again));
+    EXPECT(is(p.c->call(m, {.interrupted = [] { return true; }}), error::intr) && m);
+    auto serve = [&](unsigned) {
+        auto a = p.s->get();
+        REQUIRE(a);
+        lwkt::sleep_for(5 * ktime::millisecond);
+        EXPECT(is(p.s->reply(*a), error::canceled));
+    };
+    lwkt_test::crew server;
+    REQUIRE(server.start(arch::cpu::count() - 1, serve));
+    lwkt::sleep_for(ktime::millisecond);
+    EXPECT(is(p.c->call(m, {.deadline = ktime::after(2 * ktime::millisecond)}), error::timedout) && !m);
+    server.join();
+}
+
+SELFTEST(caps, a_server_hears_that_its_reply_was_fetched) {
+    pair p;
+    REQUIRE(p && p.put(1) && p.put(2));
+    for (k::u32 number : {1u, 2u}) {
+        EXPECT_EQ(p.take(), number);
+        auto claimed = p.s->begin_reply(p.last.id);
+        REQUIRE(claimed && p.s->reply(std::move(*claimed), {}, true));
+    }
+    EXPECT(is(p.s->get(no_wait), error::again));
+    auto reply = p.c->get(0, no_wait);
+    REQUIRE(reply);
+    p.c->done(**reply);
+    auto told = p.s->get(no_wait);
+    EXPECT(told && told->kind == arrival_kind::fetched && told->id);
+    p.c.reset(); // it will never fetch the other one
+    told = p.s->get(no_wait);
+    EXPECT(told && told->kind == arrival_kind::fetched && told->id == p.last.id);
+}
