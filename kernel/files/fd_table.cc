@@ -41,7 +41,7 @@ k::result<k::ref<fd_table>> fd_table::clone() noexcept {
         chunk& to = *copy->chunk_of(first);
         for (k::u64 left = from->used; left; left &= left - 1) {
             const auto slot = static_cast<k::u32>(std::countr_zero(left));
-            to.slots[slot] = file_ref::to(*from->slots[slot]).release();
+            to.slots[slot] = file_ref::to(from->slots[slot]->in_child()).release();
         }
         to.used = from->used;
         to.close_on_exec = from->close_on_exec;

@@ -46,7 +46,8 @@ class fd_table final : public k::counted<fd_table> {
 
     // An empty table. ENOMEM.
     static k::result<k::ref<fd_table>> create() noexcept;
-    // Another table that refers to the same files, each one held once more. ENOMEM.
+    // Another table that refers to the same files (or what stands for them in a child), each one held once more.
+    // ENOMEM.
     k::result<k::ref<fd_table>> clone() noexcept;
     void last_holder_left() noexcept; // closes everything. Thread context
 

@@ -65,7 +65,11 @@ enum class file_kind : k::u8 {
     event,
     xio,
     watches,
-    socket
+    socket,
+    room,
+    caps_service,
+    caps_client,
+    caps_left, // what stands for one of the last two in a child
 };
 
 class file : public k::counted<file> {
@@ -104,6 +108,9 @@ class file : public k::counted<file> {
     virtual k::u32 ready() noexcept { return poll_can_read | poll_can_write; }
     // Where watchers of ready() stand; null: it never changes.
     virtual pollable* watched() noexcept { return nullptr; }
+
+    // What stands for it in a child that fork() makes.
+    virtual file& in_child() noexcept { return *this; }
 
     // The node that it was opened by, and how that was called; empty: by no name.
     const vfs::found& origin() const noexcept { return origin_; }

@@ -3,6 +3,7 @@
 #include "arch/machine.h"
 #include "drivers/drivers.h"
 #include "kernel/bench/bench.h"
+#include "kernel/files/caps_file.h"
 #include "kernel/files/root.h"
 #include "kernel/files/stored_file.h"
 #include "kernel/files/unix_socket.h"
@@ -100,6 +101,7 @@ void kernel_main(void*) {
     choose_seed(line);
     vm::start_reaper();
     vm::calibrate_loans();
+    if (!files::start_caps()) k::panic("no memory for services");
     syscalls::initialise();
     if (!lwkt::start_freeing_retired()) k::panic("no memory for the thread that frees");
     const bool has_files = files::has_boot_archive();

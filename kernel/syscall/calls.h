@@ -21,6 +21,7 @@ extern const std::span<const entry> event_calls;                      // files t
 extern const std::span<const entry> path_calls;                       // opening, looking
 extern const std::span<const entry> edit_calls;                       // making, renaming, removing; attributes
 extern const std::span<const entry> xio_calls;                        // our own: an xio as a descriptor
+extern const std::span<const entry> caps_calls;                       // our own: services and messages
 extern const std::span<const entry> mount_calls;                      // mount, umount, pivot_root
 extern const std::span<const entry> socket_calls;                     // making and connecting sockets
 extern const std::span<const entry> message_calls;                    // sending and receiving

@@ -247,6 +247,8 @@ template <class Slice> k::status add_all(loan_builder& builder, const Slice& ran
 } // namespace
 
 k::result<xio::source> copied(space& from, const xio::source& range, xio::reason why) noexcept {
+    // Users may not take the kernel's last pages.
+    if (!user_pages_left(pages_in(k::align_up<k::u64>(range.size(), arch::page_size)))) return k::error::nomem;
     auto room = TRY(xio::sink::fresh(range.size(), {.paid_by = from.payer()}));
     const xio::moved m = xio::copy_some(range, room, why);
     if (!m.status) return m.status.error();
@@ -261,10 +263,13 @@ k::result<xio::source> lent(space& from, const xio::source& range, xio::stabilit
     return xio::source::from_builder(builder.list());
 }
 
-k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise) noexcept {
+k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise,
+                                   k::u64 lend_from) noexcept {
     if (range.binding() == xio::binding::pages) return range.clone();
     const bool stable = promise == xio::stability::stable;
-    if (stable ? !worth_lending(from, range.size()) : range.size() < table.blocked)
+    if (lend_from ? range.size() < lend_from
+        : stable  ? !worth_lending(from, range.size())
+                  : range.size() < table.blocked)
         return copied(from, range, xio::reason::too_small);
     if (from.payer().source_pages() + pages_in(range.size()) > table.pages_a_space)
         return copied(from, range, xio::reason::over_limit);
@@ -350,9 +355,10 @@ k::u64 give_pages(space& to, user_address first, k::u64 bytes, const xio::source
     return delivery(to, from).give(first, bytes, offset);
 }
 
-xio::moved deliver(space& to, xio::sink& range, const xio::source& from) noexcept {
+xio::moved deliver(space& to, xio::sink& range, const xio::source& from, k::u64 give_from) noexcept {
     const k::u64 wanted = std::min(range.size(), from.size());
-    if (range.binding() == xio::binding::pages || wanted < table.deliver || from.promise() != xio::stability::stable)
+    if (!give_from) give_from = table.deliver;
+    if (range.binding() == xio::binding::pages || wanted < give_from || from.promise() != xio::stability::stable)
         return xio::copy_some(from, range, xio::reason::kernel_read);
     xio::moved sum;
     while (sum.bytes < wanted) {

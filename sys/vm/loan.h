@@ -15,16 +15,18 @@ namespace vm {
 
 // The source's bytes, bound to pages. `promise` is what the consumer needs: blocked (the caller sleeps until the
 // consumer has let go, and each byte is read once), stable (nobody changes them), live (shared on purpose). All of the
-// range, or EFAULT, ENOMEM.
-k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise) noexcept;
+// range, or EFAULT, ENOMEM. From `lend_from` bytes on nothing is copied for being small; 0: where lending pays.
+k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise,
+                                   k::u64 lend_from = 0) noexcept;
 
 // The sink's pages, each faulted in for writing and sole. EFAULT, ENOMEM; EAGAIN: this memory cannot be pinned so
 // (fill a fresh sink and copy).
 k::result<xio::sink> bind_sink(space& to, const xio::sink& range) noexcept;
 
 // Moves bytes from pages into user memory: whole aligned pages of private memory take the source's own pages where
-// that is worth it, everything else is copied. As many bytes as both have, until one is bad.
-xio::moved deliver(space& to, xio::sink& range, const xio::source& from) noexcept;
+// that is worth it, or from `give_from` bytes on if that is not 0; everything else is copied. As many bytes as both
+// have, until one is bad.
+xio::moved deliver(space& to, xio::sink& range, const xio::source& from, k::u64 give_from = 0) noexcept;
 
 // From how many bytes on a loan is cheaper than a copy.
 struct loan_thresholds {

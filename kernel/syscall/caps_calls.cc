@@ -1,0 +1,508 @@
+// Calls of our own: services and messages that carry xio (docs/caps.md; user/caps.h has them for programs).
+//
+// What a message carries becomes descriptors, mappings or bytes in place at its receiver before it counts as received:
+// if any of that fails, it is as if it had not been got.
+#include "kernel/files/caps_file.h"
+#include "kernel/files/room_file.h"
+#include "kernel/files/stored_file.h"
+#include "kernel/files/xio_file.h"
+#include "kernel/syscall/calls.h"
+#include "kernel/syscall/file_arguments.h"
+#include "sys/vm/loan.h"
+
+namespace syscalls {
+
+namespace {
+
+using caps::message, caps::message_ref, caps::message_id;
+using vm::user_pointer;
+
+// --- What programs see (user/caps.h)
+
+enum end_flag : k::u64 {
+    end_access = 7, // caps::access
+    end_exclusive = 8,
+    end_asks = 0x10,
+    end_inherited = 0x20,
+    end_waits = 0x40,
+    end_file = files::open_nonblock | files::open_cloexec,
+};
+enum message_flag : k::u64 {
+    dont_wait = 1,
+    peek = 2,
+    map_sources = 4,
+    receipt = 8,
+    close_on_exec = files::open_cloexec,
+};
+constexpr k::u64 abort_hard = 1;
+
+enum class item_kind : k::u32 {
+    memory,     // sent: bytes at an address, as they are now
+    descriptor, // sent: of an xio, a room or a file, from `at` on; received: an xio
+    room,       // sent: so many bytes at an address may be filled by the reply; received: a room to be filled
+    share,      // sent and received: a room that both sides see
+    mapped,     // received: an xio that was mapped
+    filled,     // received: bytes that were put where the request had room for them
+};
+constexpr k::u32 share_writable = 1; // item_record::flags
+
+struct item_record {
+    item_kind kind;
+    int fd;
+    k::u64 at, bytes;
+    k::u32 fills; // of a reply: the number of the request's item that it is for; no_item: for none
+    k::u32 flags;
+};
+static_assert(sizeof(item_record) == 32);
+constexpr k::u32 no_item = ~k::u32{0};
+
+enum class message_kind : k::u32 { request, connection, aborted, fetched, reply, returned };
+
+struct message_head {
+    message_id id;
+    xio::user_address text, items, sender; // 0: none
+    k::u64 timeout_ns;                     // 0: none
+    int result;                            // an error number
+    message_kind kind;
+    k::u32 text_bytes, text_room;
+    k::u32 item_count, item_room;
+};
+static_assert(sizeof(message_head) == 64);
+
+struct sender_record {
+    int pid;
+    k::u32 uid, gid, group_count, groups[caps::most_groups];
+};
+static_assert(sizeof(sender_record) == 80);
+
+vm::space& own_space() noexcept {
+    return static_cast<vm::space&>(callers_memory());
+}
+
+caps::waiting wait_as(const files::file& f, k::u64 flags, k::u64 timeout_ns) noexcept {
+    const ktime::ns deadline = (flags & dont_wait) || f.nonblocking() ? caps::at_once
+                               : timeout_ns                           ? ktime::after(timeout_ns)
+                                                                      : ktime::forever;
+    return {deadline, proc::interrupted};
+}
+
+// --- Sending
+
+// Where the rooms of a request are in the caller's memory, by the number of the item.
+struct rooms {
+    xio::user_range at[caps::most_items] = {};
+};
+
+bool is_length(k::u64 bytes) {
+    return bytes && bytes <= files::most_xio_bytes;
+}
+
+k::result<xio::source> bytes_of_file(files::file& f, k::u64 offset, k::u64 bytes) {
+    if (f.kind() == files::file_kind::room) {
+        if (offset) return k::error::inval;
+        return files::take_from_room(f, bytes);
+    }
+    if (!f.readable()) return k::error::badf;
+    auto lent =
+        f.kind() == files::file_kind::xio ? files::xio_of(f, offset, bytes) : files::lend_from(f, offset, bytes);
+    if (!lent && lent.error() == k::error::again) return k::error::opnotsupp; // a file without pages
+    xio::source got = TRY(std::move(lent));
+    if (got.empty()) return k::error::inval;
+    return got;
+}
+
+// Room in the caller's memory, or one that it was given and passes on.
+k::status add_room(message& m, const item_record& r, xio::user_range& at) {
+    if (r.fd < 0) {
+        at = {r.at, r.bytes};
+        return m.add_room(r.bytes);
+    }
+    const files::room_view room = TRY(files::room_of(*TRY(files::callers_file(r.fd))));
+    if (!room.writable) return k::error::badf;
+    if (r.bytes > room.bytes) return k::error::inval;
+    return m.add_room(r.bytes, room.memory.share());
+}
+
+k::status add_shared(message& m, const item_record& r) {
+    files::room_view room = TRY(files::room_of(*TRY(files::callers_file(r.fd))));
+    const bool writable = r.flags & share_writable;
+    if (writable && !room.writable) return k::error::badf;
+    return m.add_shared(std::move(room.memory), room.bytes, writable);
+}
+
+// `where`: of a request; null: of a reply, which offers no room.
+k::status add_item(message& m, const item_record& r, rooms* where) {
+    const auto fills = static_cast<k::u8>(where || r.fills >= caps::most_items ? caps::item::for_nothing : r.fills);
+    if (r.kind == item_kind::share) return add_shared(m, r);
+    if (!is_length(r.bytes)) return k::error::inval;
+    switch (r.kind) {
+    case item_kind::memory: {
+        const one_range range({r.at}, r.bytes);
+        return m.add(TRY(vm::bind_source(own_space(), range.source(), xio::stability::stable, arch::page_size + 1)),
+                     fills);
+    }
+    case item_kind::descriptor: return m.add(TRY(bytes_of_file(*TRY(files::callers_file(r.fd)), r.at, r.bytes)), fills);
+    case item_kind::room:
+        if (!where) return k::error::inval;
+        return add_room(m, r, where->at[m.items()]);
+    default: return k::error::inval;
+    }
+}
+
+k::status load(message& m, const message_head& h, rooms* where) {
+    if (h.text_bytes > caps::most_inline) return k::error::msgsize;
+    if (h.item_count > caps::most_items) return k::error::toobig;
+    if (callers_memory().copy_in(m.room().data(), h.text, h.text_bytes) != h.text_bytes) return k::error::fault;
+    m.set_bytes(h.text_bytes);
+    for (k::u32 i = 0; i < h.item_count; i++)
+        TRY(add_item(m, TRY((user_pointer<const item_record>(h.items) + i).read(callers_memory())), where));
+    proc::process& p = proc::current_process();
+    const proc::credentials who = p.who.read();
+    m.from.set(p.pid, who.user.effective, who.group.effective,
+               who.more_groups ? who.more_groups->groups() : std::span<const k::u32>());
+    return {};
+}
+
+// --- Receiving
+
+// What a receiver was given, taken back unless that was all good.
+class unloading {
+  public:
+    explicit unloading(k::u64 flags) noexcept : flags_(flags) {}
+    ~unloading() {
+        if (good_) return;
+        for (unsigned i = 0; i < count_; i++)
+            take_back(records_[i]);
+    }
+    unloading(const unloading&) = delete;
+
+    // `where`: the request's rooms, of which those in the reply's items are filled; null: none.
+    k::status unload(message& m, message_head& h, const rooms* where) noexcept {
+        const bool fits = m.text().size() <= h.text_room && m.items() <= h.item_room;
+        const auto text_bytes = static_cast<k::u32>(m.text().size());
+        if (!fits) {
+            h.text_bytes = text_bytes;
+            h.item_count = m.items();
+            return k::error::msgsize;
+        }
+        for (unsigned i = 0; i < m.items(); i++)
+            records_[count_++] = TRY(give(m, i, where));
+        const auto copy_out = [](xio::user_address to, const void* from, k::u64 bytes) -> k::status {
+            if (bytes && callers_memory().copy_out(to, from, bytes) != bytes) return k::error::fault;
+            return {};
+        };
+        TRY(copy_out(h.text, m.text().data(), text_bytes));
+        TRY(copy_out(h.items, records_, count_ * sizeof(item_record)));
+        if (h.sender) TRY(tell_sender(h.sender, m.from));
+        h.text_bytes = text_bytes;
+        h.item_count = count_;
+        return {};
+    }
+    void keep() noexcept { good_ = true; }
+
+  private:
+    k::result<item_record> give(message& m, unsigned index, const rooms* where) noexcept {
+        caps::item& it = m.at(index);
+        item_record out{item_kind::descriptor, -1, 0, it.bytes, it.fills < caps::most_items ? it.fills : no_item, 0};
+        switch (it.what) {
+        case caps::right::read: {
+            xio::source bytes = TRY(m.source(index));
+            if (where && it.fills < caps::most_items && where->at[it.fills].bytes) {
+                out.kind = item_kind::filled;
+                out.at = where->at[it.fills].base;
+                out.bytes = TRY(fill(where->at[it.fills], bytes));
+            } else if (flags_ & map_sources) {
+                out.kind = item_kind::mapped;
+                out.at = TRY(map(bytes));
+            } else {
+                out.fd = TRY(give_file(TRY(files::make_xio_file(std::move(bytes)))));
+            }
+            return out;
+        }
+        case caps::right::fill: return k::error::opnotsupp; // of kernel threads among themselves
+        case caps::right::room:
+            out.kind = item_kind::room;
+            if (!it.memory) it.memory = TRY(files::memory_for_room(it.bytes));
+            out.fd = TRY(give_file(TRY(files::make_room_file(it.bytes, it.memory.share()))));
+            return out;
+        case caps::right::share:
+            out.kind = item_kind::share;
+            out.flags = it.writable ? share_writable : 0;
+            out.fd = TRY(give_file(TRY(files::make_room_file(it.bytes, it.memory.share(), it.writable))));
+            return out;
+        }
+        return k::error::inval;
+    }
+    k::result<int> give_file(files::file_ref f) noexcept {
+        return files::give_to_caller(std::move(f), flags_ & close_on_exec);
+    }
+    // Whole aligned pages become the caller's own.
+    static k::result<k::u64> fill(const xio::user_range& at, const xio::source& bytes) noexcept {
+        const one_range range({at.base}, at.bytes);
+        xio::sink sink = range.sink();
+        const xio::moved m = vm::deliver(own_space(), sink, bytes, arch::page_size);
+        if (!m.status) return m.status.error();
+        return m.bytes;
+    }
+    static k::result<k::u64> map(const xio::source& bytes) noexcept {
+        files::shown_bytes shown = TRY(files::show_in_place(bytes));
+        vm::map_request what{
+            .bytes = shown.offset + bytes.size(), .access = arch::user_read, .what = std::move(shown.object)};
+        return TRY(own_space().map(what)) + shown.offset;
+    }
+    static k::status tell_sender(xio::user_address at, const caps::identity& from) noexcept {
+        sender_record out{from.pid, from.uid, from.gid, from.group_count, {}};
+        std::copy_n(from.groups, std::min(from.group_count, caps::most_groups), out.groups);
+        return user_pointer<sender_record>(at).write(callers_memory(), out);
+    }
+    static void take_back(const item_record& given) noexcept {
+        if (given.fd >= 0) (void)files::callers_table().close(given.fd);
+        if (given.kind == item_kind::mapped) {
+            const k::u64 base = k::align_down<k::u64>(given.at, arch::page_size);
+            (void)own_space().unmap(base, k::align_up<k::u64>(given.at + given.bytes - base, arch::page_size));
+        }
+    }
+
+    k::u64 flags_;
+    unsigned count_ = 0;
+    bool good_ = false;
+    item_record records_[caps::most_items];
+};
+
+using head_pointer = user_pointer<message_head>;
+
+// Something that came to a service. Nobody can reply to it before the caller has all of it. Returns 0.
+k::result<k::u64> receive_arrival(caps::service& s, const caps::waiting& how, head_pointer to, message_head& h,
+                                  k::u64 flags) {
+    caps::arrival a = TRY(s.get_claimed(how));
+    h.id = a.id;
+    h.result = 0;
+    h.kind = static_cast<message_kind>(a.kind);
+    if (!a.what) {
+        h.text_bytes = h.item_count = 0;
+        TRY(to.write(callers_memory(), h));
+        return 0;
+    }
+    unloading receiver(flags);
+    const auto receive = [&]() -> k::status {
+        TRY(receiver.unload(*a.what, h, nullptr));
+        return to.write(callers_memory(), h);
+    };
+    const k::status got = receive();
+    if (!got) {
+        if (got.error() == k::error::msgsize) (void)to.write(callers_memory(), h); // how much room it wants
+        s.put_back(std::move(a));
+        return got.error();
+    }
+    if (flags & peek) {
+        s.put_back(std::move(a));
+        return 0;
+    }
+    receiver.keep();
+    a.what->clear(); // the caller holds what it brought
+    s.cancel_reply(*a.what);
+    return 0;
+}
+
+k::status finish_reply(message& m, message_head& h, head_pointer to, const rooms* where, k::u64 flags) {
+    h.id = m.client_id();
+    h.kind = m.answered() ? message_kind::reply : message_kind::returned;
+    h.result = m.result() ? 0 : static_cast<int>(m.result().error());
+    if (!m.answered()) { // what it asked comes back as it was, and is of no interest
+        h.text_bytes = h.item_count = 0;
+        return to.write(callers_memory(), h);
+    }
+    unloading receiver(flags);
+    TRY(receiver.unload(m, h, where));
+    TRY(to.write(callers_memory(), h));
+    if (!(flags & peek)) receiver.keep();
+    return {};
+}
+
+k::result<k::u64> receive_reply(caps::client& c, const caps::waiting& how, head_pointer to, message_head& h,
+                                k::u64 flags) {
+    message_ref m = TRY(c.get(h.id, how));
+    const k::status got = finish_reply(*m, h, to, nullptr, flags);
+    if (got && !(flags & peek)) {
+        c.done(*m);
+        files::give_back_message(c, std::move(m));
+        return 0;
+    }
+    if (!got && got.error() == k::error::msgsize) (void)to.write(callers_memory(), h);
+    c.put_back(std::move(m));
+    if (!got) return got.error();
+    return 0;
+}
+
+// --- Ends
+
+constexpr k::u64 longest_name_argument = caps::longest_name + 1;
+
+k::result<std::string_view> read_name(user_text at, char (&buffer)[longest_name_argument]) {
+    auto name = vm::read_user_text(callers_memory(), at.at, buffer);
+    if (!name && name.error() == k::error::nametoolong) return k::error::inval;
+    return name;
+}
+
+k::u32 file_flags(bits flags) {
+    return static_cast<k::u32>(flags.value & files::open_nonblock);
+}
+
+k::result<k::u64> give(files::file_ref what, bits flags) {
+    return static_cast<k::u64>(TRY(files::give_to_caller(std::move(what), flags.value & files::open_cloexec)));
+}
+
+k::result<k::u64> sys_caps_service(user_text name, bits flags) {
+    constexpr k::u64 known = end_access | end_exclusive | end_asks | end_inherited | end_file;
+    if (flags.value & ~known || !(flags.value & end_access)) return k::error::inval;
+    char text[longest_name_argument];
+    const proc::credentials who = proc::current_process().who.read();
+    const caps::terms t{.name = TRY(read_name(name, text)),
+                        .uid = who.user.effective,
+                        .gid = who.group.effective,
+                        .admits = static_cast<k::u8>(flags.value & end_access),
+                        .exclusive = (flags.value & end_exclusive) != 0,
+                        .asks = (flags.value & end_asks) != 0};
+    return give(TRY(files::make_caps_service(t, file_flags(flags), flags.value & end_inherited)), flags);
+}
+
+k::result<k::u64> sys_caps_connect(user_text name, bits flags, k::u64 timeout_ns) {
+    constexpr k::u64 known = end_access | end_inherited | end_waits | end_file;
+    if (flags.value & ~known) return k::error::inval;
+    char text[longest_name_argument];
+    proc::process& p = proc::current_process();
+    const proc::credentials who = p.who.read();
+    const auto seeks = static_cast<k::u8>(flags.value & end_access);
+    const caps::wish w{.name = TRY(read_name(name, text)),
+                       .seeks = seeks ? seeks : k::u8{end_access},
+                       .waits = (flags.value & end_waits) != 0,
+                       .pid = p.pid,
+                       .uid = who.user.effective,
+                       .gid = who.group.effective,
+                       .groups = who.more_groups ? who.more_groups->groups() : std::span<const k::u32>()};
+    const caps::waiting how{timeout_ns ? ktime::after(timeout_ns) : ktime::forever, proc::interrupted};
+    return give(TRY(files::make_caps_client(w, how, file_flags(flags), flags.value & end_inherited)), flags);
+}
+
+k::result<k::u64> sys_caps_room(k::u64 bytes, bits flags) {
+    if (flags.value & ~close_on_exec || !bytes || bytes > files::most_room_bytes) return k::error::inval;
+    return give(TRY(files::make_room_file(bytes)), flags);
+}
+
+// --- Messages
+
+k::result<k::u64> sys_caps_put(fd to, head_pointer request, bits flags) {
+    if (flags.value & ~k::u64{dont_wait}) return k::error::inval;
+    file_use f = TRY(files::callers_file(to.number));
+    caps::client& c = *TRY(files::caps_client_of(*f));
+    message_head h = TRY(request.read(callers_memory()));
+    message_ref m = TRY(files::message_for(c));
+    rooms where;
+    TRY(load(*m, h, &where));
+    const message_id id = TRY(c.put(std::move(m), wait_as(*f, flags.value, h.timeout_ns)));
+    TRY(user_pointer<message_id>(request.address()).write(callers_memory(), id));
+    return 0;
+}
+
+k::result<k::u64> sys_caps_get(fd from, head_pointer to, bits flags) {
+    if (flags.value & ~(dont_wait | peek | map_sources | close_on_exec)) return k::error::inval;
+    file_use f = TRY(files::callers_file(from.number));
+    message_head h = TRY(to.read(callers_memory()));
+    const caps::waiting how = wait_as(*f, flags.value, h.timeout_ns);
+    if (f->kind() == files::file_kind::caps_client)
+        return receive_reply(*TRY(files::caps_client_of(*f)), how, to, h, flags.value);
+    return receive_arrival(*TRY(files::caps_service_of(*f)), how, to, h, flags.value);
+}
+
+k::result<k::u64> sys_caps_call(fd to, head_pointer request, head_pointer reply, bits flags) {
+    if (flags.value & ~(dont_wait | map_sources | close_on_exec)) return k::error::inval;
+    file_use f = TRY(files::callers_file(to.number));
+    caps::client& c = *TRY(files::caps_client_of(*f));
+    message_head h = TRY(request.read(callers_memory()));
+    message_ref m = TRY(files::message_for(c));
+    rooms where;
+    TRY(load(*m, h, &where));
+    const caps::waiting how = wait_as(*f, flags.value, h.timeout_ns);
+    if (reply.address() != request.address()) h = TRY(reply.read(callers_memory()));
+    TRY(c.call(m, how));
+    TRY(finish_reply(*m, h, reply, &where, flags.value));
+    files::give_back_message(c, std::move(m));
+    return 0;
+}
+
+// Replies to what h.id names. `waits`: the caller will sleep at once.
+k::status reply_with(caps::service& s, const message_head& h, k::u64 flags, bool waits) {
+    message_ref m = TRY(s.begin_reply(h.id));
+    m->clear(); // what the request carried and nobody took
+    const auto write = [&]() -> k::status {
+        if (h.result < 0 || h.result > 4095) return k::error::inval;
+        return load(*m, h, nullptr);
+    };
+    if (const k::status good = write(); !good) {
+        m->clear();
+        s.cancel_reply(*m);
+        return good;
+    }
+    message& here = *m;
+    const k::status result = h.result ? k::status(static_cast<k::error>(h.result)) : k::status();
+    const k::status sent = s.reply(std::move(m), result ? k::status() : result.error(), flags & receipt, waits);
+    if (!sent && sent.error() == k::error::nomem) s.cancel_reply(here);
+    return sent ? k::status() : sent.error();
+}
+
+k::result<k::u64> sys_caps_reply(fd to, user_pointer<const message_head> reply, bits flags) {
+    if (flags.value & ~k::u64{receipt}) return k::error::inval;
+    file_use f = TRY(files::callers_file(to.number));
+    TRY(reply_with(*TRY(files::caps_service_of(*f)), TRY(reply.read(callers_memory())), flags.value, false));
+    return 0;
+}
+
+k::result<k::u64> sys_caps_reply_wait(fd at, head_pointer reply, head_pointer next, bits flags) {
+    if (flags.value & ~(dont_wait | map_sources | receipt | close_on_exec)) return k::error::inval;
+    file_use f = TRY(files::callers_file(at.number));
+    caps::service& s = *TRY(files::caps_service_of(*f));
+    message_head h = TRY(reply.read(callers_memory()));
+    const message_id id = h.id;
+    if (id) {
+        const k::status sent = reply_with(s, h, flags.value, !(flags.value & dont_wait));
+        if (!sent && sent.error() != k::error::canceled) return sent.error(); // nobody wanted it: that was told
+    }
+    if (next.address() != reply.address()) h = TRY(next.read(callers_memory()));
+    auto got = receive_arrival(s, wait_as(*f, flags.value, h.timeout_ns), next, h, flags.value);
+    // The reply is out: who begins anew must not send it again.
+    if (!got && id) TRY(user_pointer<message_id>(reply.address()).write(callers_memory(), 0));
+    return got;
+}
+
+k::result<k::u64> sys_caps_abort(fd of, message_id which, bits flags) {
+    if (flags.value & ~abort_hard) return k::error::inval;
+    file_use f = TRY(files::callers_file(of.number));
+    caps::client& c = *TRY(files::caps_client_of(*f));
+    return static_cast<k::u64>(TRY(c.abort(which, flags.value & abort_hard, {.interrupted = proc::interrupted})));
+}
+
+k::result<k::u64> sys_caps_dispose(fd of, message_id which) {
+    file_use f = TRY(files::callers_file(of.number));
+    caps::client& c = *TRY(files::caps_client_of(*f));
+    TRY(c.dispose(which));
+    return 0;
+}
+
+constexpr entry entries[] = {
+    call<sys_caps_service>(own_calls + 2, "caps_service"),
+    call<sys_caps_connect>(own_calls + 3, "caps_connect", restarts),
+    call<sys_caps_put>(own_calls + 4, "caps_put", restarts),
+    call<sys_caps_get>(own_calls + 5, "caps_get", restarts),
+    call<sys_caps_reply>(own_calls + 6, "caps_reply"),
+    call<sys_caps_call>(own_calls + 7, "caps_call", restarts, "ECANCELED: a signal came after the server had taken it"),
+    call<sys_caps_reply_wait>(own_calls + 8, "caps_reply_wait", restarts),
+    call<sys_caps_abort>(own_calls + 9, "caps_abort", restarts),
+    call<sys_caps_dispose>(own_calls + 10, "caps_dispose"),
+    call<sys_caps_room>(own_calls + 11, "caps_room"),
+};
+
+} // namespace
+
+constinit const std::span<const entry> caps_calls = entries;
+
+} // namespace syscalls
