@@ -323,5 +323,6 @@ int main(int count, char** arguments) {
     measure("signal handler round trip", signals, 500, 0);
     measure("sched_yield, a switch between two processes", yields, 1000, 0);
     measure_files();
+    measure_messages();
     return 0;
 }

@@ -24,4 +24,5 @@ char* memory(size_t bytes); // fresh, by mmap
 void reap(pid_t child);     // which must have ended well
 pid_t start(void);          // fork
 
-void measure_files(void); // files.c
+void measure_files(void);    // files.c
+void measure_messages(void); // caps.c

@@ -1,0 +1,177 @@
+// Messages: by CAPS where the kernel has it, through a pair of unix sockets elsewhere. The other process reads one word
+// of each page of what it gets and sends as much back, of which we read one word a page.
+#include "user/bench/bench.h"
+#include "user/caps.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+enum how { copied, retouched, pooled };
+enum { longest = mib };
+
+static int has_caps(void) { return caps_room(0, 0) == 0 || errno != ENOSYS; }
+
+static unsigned sum_of(const char* at, size_t bytes) {
+    unsigned sum = 0;
+    for (size_t i = 0; i < bytes; i += page)
+        sum += *(const volatile unsigned*)(at + i);
+    return sum;
+}
+
+static void touch(char* at, size_t bytes, int with) {
+    for (size_t i = 0; i < bytes; i += page)
+        at[i] = with;
+}
+
+// What goes and comes over one connection.
+struct letter {
+    struct caps_message m;
+    struct caps_item items[CAPS_MOST_ITEMS];
+    char text[64];
+};
+
+static void begin_letter(struct letter* l, const char* bytes, long count) {
+    l->m = (struct caps_message){.id = l->m.id, .text = l->text, .items = l->items, .text_bytes = 64, .text_room = 64,
+                                 .item_room = CAPS_MOST_ITEMS};
+    if (!count) return;
+    l->m.item_count = 1;
+    l->items[0] = (struct caps_item){.kind = CAPS_MEMORY, .fd = -1, .at = (uintptr_t)bytes, .bytes = count, .fills = CAPS_NOTHING};
+}
+
+static unsigned read_and_let_go(struct letter* l) {
+    unsigned sum = 0;
+    for (unsigned i = 0; i < l->m.item_count; i++) {
+        sum += sum_of((char*)l->items[i].at, l->items[i].bytes);
+        caps_unmap(&l->items[i]);
+    }
+    return sum;
+}
+
+static char* pool_of(int fd) {
+    char* at = mmap(NULL, 2 * longest, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) die("pool");
+    return at;
+}
+
+static void serve(long bytes, enum how how) {
+    static struct letter l;
+    const int service = caps_service("bench", CAPS_WORLD | CAPS_EXCLUSIVE);
+    if (service < 0) die("caps_service");
+    char *answer = memory(longest), *pool = NULL;
+    touch(answer, longest, 1);
+    for (begin_letter(&l, NULL, 0);;) {
+        if (caps_reply_wait(service, &l.m, &l.m, CAPS_MAP) < 0) die("caps_reply_wait");
+        if (l.m.kind != CAPS_REQUEST) {
+            l.m.id = 0;
+            begin_letter(&l, NULL, 0);
+            continue;
+        }
+        if (l.m.item_count && l.items[0].kind == CAPS_SHARE) {
+            pool = pool_of(l.items[0].fd);
+            begin_letter(&l, NULL, 0);
+            continue;
+        }
+        if (how == pooled) {
+            sum_of(pool, bytes); // the second half holds the answer
+            begin_letter(&l, NULL, 0);
+            continue;
+        }
+        read_and_let_go(&l);
+        if (how == retouched) touch(answer, bytes, 2);
+        begin_letter(&l, answer, bytes > 64 ? bytes : 0);
+    }
+}
+
+static long long caps_round_trips(int turns, long bytes, enum how how) {
+    static struct letter l;
+    const pid_t child = start();
+    if (child == 0) serve(bytes, how);
+    const int client = caps_connect("bench", CAPS_WAIT, 0);
+    if (client < 0) die("caps_connect");
+    char* buffer = memory(longest);
+    touch(buffer, longest, 3);
+    l.m.id = 0;
+    if (how == pooled) {
+        begin_letter(&l, NULL, 0);
+        l.m.item_count = 1;
+        l.items[0] = (struct caps_item){.kind = CAPS_SHARE, .fd = caps_room(2 * longest, 0), .flags = CAPS_WRITABLE};
+        buffer = pool_of(l.items[0].fd);
+        touch(buffer, 2 * longest, 3);
+        if (caps_call(client, &l.m, &l.m, 0) < 0) die("caps_call");
+    }
+    const long long begun = now_ns();
+    for (int turn = 0; turn < turns; turn++) {
+        if (how == retouched) touch(buffer, bytes, turn);
+        begin_letter(&l, buffer, how == pooled || bytes <= 64 ? 0 : bytes);
+        if (caps_call(client, &l.m, &l.m, CAPS_MAP) < 0) die("caps_call");
+        if (how == pooled)
+            sum_of(buffer + longest, bytes);
+        else
+            read_and_let_go(&l);
+    }
+    const long long took = now_ns() - begun;
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    close(client);
+    munmap(buffer, longest);
+    return took;
+}
+
+static void move(ssize_t (*how)(int, void*, size_t, int), int socket, char* buffer, long bytes) {
+    for (long done = 0; done < bytes;) {
+        const ssize_t count = how(socket, buffer + done, bytes - done, 0);
+        if (count <= 0) die("socket");
+        done += count;
+    }
+}
+
+static ssize_t put(int socket, void* from, size_t bytes, int flags) { return send(socket, from, bytes, flags); }
+
+static long long socket_round_trips(int turns, long bytes, enum how how) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0) die("socketpair");
+    char* buffer = memory(longest);
+    const pid_t child = start();
+    if (child == 0)
+        for (touch(buffer, longest, 1);;) {
+            move(recv, ends[1], buffer, bytes);
+            sum_of(buffer, bytes);
+            move(put, ends[1], buffer, bytes);
+        }
+    touch(buffer, longest, 3);
+    const long long begun = now_ns();
+    for (int turn = 0; turn < turns; turn++) {
+        if (how == retouched) touch(buffer, bytes, turn);
+        move(put, ends[0], buffer, bytes);
+        move(recv, ends[0], buffer, bytes);
+        sum_of(buffer, bytes);
+    }
+    const long long took = now_ns() - begun;
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    close(ends[0]), close(ends[1]);
+    munmap(buffer, longest);
+    return took;
+}
+
+static long long round_trips(int turns, long bytes, enum how how) {
+    return (has_caps() ? caps_round_trips : socket_round_trips)(turns, bytes, how);
+}
+static long long plain(int turns, long bytes) { return round_trips(turns, bytes, copied); }
+static long long rewritten(int turns, long bytes) { return round_trips(turns, bytes, retouched); }
+static long long by_pool(int turns, long bytes) { return round_trips(turns, bytes, pooled); }
+
+void measure_messages(void) {
+    measure("message round trip, bytes each way: 64", plain, 500, 64);
+    measure("message round trip, bytes each way: 65536", plain, 100, 65536);
+    measure("message round trip, bytes each way: 1048576", plain, 20, mib);
+    measure("message round trip, bytes each way: 65536, rewritten", rewritten, 100, 65536);
+    measure("message round trip, bytes each way: 1048576, rewritten", rewritten, 20, mib);
+    measure("message round trip, bytes each way: 65536, in a pool", by_pool, 100, 65536);
+    measure("message round trip, bytes each way: 1048576, in a pool", by_pool, 20, mib);
+}
