@@ -186,6 +186,7 @@ std::size_t serial_console::read(std::span<char> buffer) {
 
 void serial_console::interrupt() {
     guard g(*this);
+    if (ending_) return; // it was on its way when flush() began
     // Off and on again: whatever is still to be told then makes a new edge, so that none can be missed.
     out8(uart_interrupts, 0);
     drain_input();
@@ -197,8 +198,13 @@ void serial_console::interrupt() {
     if (!input_.empty()) this_cpu().pending.fetch_or(event_console, std::memory_order_relaxed);
 }
 
+// Whoever works at the rings on another CPU comes to his end first, unless that CPU was stopped meanwhile.
 void serial_console::flush() {
+    const bool enabled = cpu::interrupts_disable();
+    for (unsigned i = 0; i < patience && !ending_ && busy_.exchange(true, std::memory_order_acquire); i++)
+        cpu::relax();
     ending_ = true;
+    cpu::interrupts_restore(enabled);
     if (kind_ != device::uart) return;
     out8(uart_interrupts, 0);
     while (!output_.empty() && kind_ == device::uart)
