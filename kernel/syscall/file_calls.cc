@@ -151,6 +151,17 @@ k::result<k::u64> sys_sync() {
     return 0;
 }
 
+k::result<k::u64> sys_sync_file_range(fd of, k::i64 offset, k::i64 bytes, bits flags) {
+    constexpr k::u64 known_flags = 1 | 2 | 4; // wait before, write, wait after
+    file_use f = TRY(files::callers_file(of.number));
+    k::i64 end;
+    if (flags.value & ~known_flags || offset < 0 || bytes < 0 || __builtin_add_overflow(offset, bytes, &end))
+        return k::error::inval;
+    const bool of_a_place = f->kind() == files::file_kind::stored || f->kind() == files::file_kind::directory;
+    if (f->flags() & files::open_path) return k::error::badf;
+    return of_a_place ? k::result<k::u64>(0) : k::error::spipe;
+}
+
 k::result<k::u64> sys_fadvise64(fd of, k::i64, k::i64 bytes, int advice) {
     file_use f = TRY(files::callers_file(of.number));
     if (f->kind() == files::file_kind::pipe_end) return k::error::spipe;
@@ -184,6 +195,7 @@ constexpr entry entries[] = {
     call<sys_ftruncate>(77, "ftruncate"),
     call<sys_sync>(162, "sync"),
     call<sys_fadvise64>(221, "fadvise64", ends, "takes no advice"),
+    call<sys_sync_file_range>(277, "sync_file_range"),
     call<sys_fallocate>(285, "fallocate", ends, "no collapsing, inserting or unsharing"),
     call<sys_preadv>(295, "preadv", restarts),
     call<sys_pwritev>(296, "pwritev", restarts),

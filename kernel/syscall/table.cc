@@ -19,6 +19,7 @@ const std::span<const entry>* const parts[] = {
     &file_calls,    &descriptor_calls, &pipe_calls,   &poll_calls,    &event_calls,         &path_calls,
     &edit_calls,    &mount_calls,      &xio_calls,    &signal_calls,  &time_calls,          &futex_calls,
     &lock_calls,    &watch_calls,      &socket_calls, &message_calls, &socket_option_calls, &caps_calls,
+    &attribute_calls,
 };
 
 } // namespace

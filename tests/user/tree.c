@@ -10,6 +10,7 @@
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 
 static char base[64];
 
@@ -751,6 +752,55 @@ static void many_processes_in_one_directory(void) {
     }
 }
 
+// Whether or not a file system keeps extended attributes, what it is given is looked at first.
+static void extended_attributes(void) {
+    begin();
+    make_file("f", "", 0644);
+    CHECK(symlink("nowhere", "l") == 0);
+    const int fd = open("f", O_RDWR), by_path = open("f", O_PATH);
+    char name[300], value[16];
+    memset(name, 'n', sizeof name);
+    memcpy(name, "user.", 5);
+    name[sizeof name - 1] = 0;
+    CHECK(setxattr("f", "user.x", "v", 1, 0) == 0 || errno == EOPNOTSUPP);
+    CHECK(getxattr("f", "user.y", value, sizeof value) == -1 && (errno == ENODATA || errno == EOPNOTSUPP));
+    CHECK(fremovexattr(fd, "user.y") == -1 && (errno == ENODATA || errno == EOPNOTSUPP));
+    CHECK(listxattr("f", NULL, 0) >= 0 && llistxattr("l", NULL, 0) >= 0 && flistxattr(fd, NULL, 0) >= 0);
+    CHECK_ERROR(setxattr("f", "user.x", "v", 1, 8), EINVAL);
+    CHECK_ERROR(setxattr("f", "", "v", 1, 0), ERANGE);
+    CHECK_ERROR(setxattr("f", name, "v", 1, 0), ERANGE);
+    CHECK_ERROR(setxattr("f", "user.x", "v", 65537, 0), E2BIG);
+    CHECK_ERROR(setxattr("f", (char*)1, "v", 1, 0), EFAULT);
+    CHECK_ERROR(setxattr((char*)1, "user.x", "v", 1, 0), EFAULT);
+    CHECK_ERROR(getxattr("missing", "user.x", value, sizeof value), ENOENT);
+    CHECK_ERROR(getxattr("l", "user.x", value, sizeof value), ENOENT);
+    CHECK_ERROR(getxattr("f", name, value, sizeof value), ERANGE);
+    CHECK_ERROR(removexattr("f/g", "user.x"), ENOTDIR);
+    CHECK_ERROR(fgetxattr(by_path, "user.x", value, sizeof value), EBADF);
+    CHECK_ERROR(flistxattr(-1, NULL, 0), EBADF);
+    CHECK(chmod(base, 0700) == 0);
+    IN_CHILD(somebody) {
+        become(1000);
+        CHECK_ERROR(listxattr("f", NULL, 0), EACCES);
+    }
+    CHECK_EQ(EXIT_STATUS(somebody), 0);
+}
+
+static void a_range_is_kept(void) {
+    begin();
+    make_file("f", "text", 0644);
+    const int fd = open("f", O_RDWR);
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    CHECK(sync_file_range(fd, 0, 0, 7) == 0 && sync_file_range(fd, 1 << 20, 100, SYNC_FILE_RANGE_WRITE) == 0);
+    CHECK_ERROR(sync_file_range(fd, 0, 0, 8), EINVAL);
+    CHECK_ERROR(sync_file_range(fd, -1, 0, 0), EINVAL);
+    CHECK_ERROR(sync_file_range(fd, 1, INT64_MAX, 0), EINVAL);
+    CHECK_ERROR(sync_file_range(ends[0], 0, 0, 0), ESPIPE);
+    CHECK_ERROR(sync_file_range(open("f", O_PATH), 0, 0, 0), EBADF);
+    CHECK_ERROR(sync_file_range(-1, 0, 0, 0), EBADF);
+}
+
 int main(int count, char** arguments) {
     static const struct tap_test tests[] = {
         T(bad_paths),
@@ -776,6 +826,8 @@ int main(int count, char** arguments) {
         T(bind_and_read_only),
         T(the_root_is_exchanged),
         T(many_processes_in_one_directory),
+        T(extended_attributes),
+        T(a_range_is_kept),
     };
     if (count > 1 && !strcmp(arguments[1], "--be-set-user")) return be_set_user();
     if (count > 1 && !strcmp(arguments[1], "--be-program")) return be_program();
