@@ -13,7 +13,7 @@ namespace {
 std::atomic<scheduler*> schedulers[arch::max_cpus]; // set once, when the CPU starts
 
 void charge(user_part& user, k::u64 cycles) {
-    user.run_cycles.store(user.run_cycles.load(std::memory_order_relaxed) + cycles, std::memory_order_relaxed);
+    user.run_cycles.store(user.run_cycles.load(std::memory_order_relaxed) + cycles, std::memory_order_release);
     user.slice_cycles += cycles;
 }
 
@@ -50,8 +50,12 @@ void switch_away() noexcept {
     to.state = thread_state::running;
     if (&to == &from) return;
     const k::u64 now = arch::clock::cycles();
-    if (from.user) charge(*from.user, now - s.switched_at);
-    s.switched_at = now;
+    if (from.user) {
+        s.running_user.store(scheduler::changing(), std::memory_order_relaxed);
+        charge(*from.user, now - s.switched_at.load(std::memory_order_relaxed));
+    }
+    s.switched_at.store(now, std::memory_order_release);
+    s.running_user.store(to.user, std::memory_order_release);
     s.idling.store(&to == s.idle, std::memory_order_relaxed);
     arch::cpu_local& cpu = arch::cpu::local();
     from.critical_depth = cpu.critical;
@@ -128,12 +132,40 @@ priority enter_turn(user_part& user) noexcept {
 
 k::u64 slice_used() noexcept {
     critical section;
-    return self().user->slice_cycles + arch::clock::cycles() - local_scheduler().switched_at;
+    return self().user->slice_cycles + arch::clock::cycles() -
+           local_scheduler().switched_at.load(std::memory_order_relaxed);
 }
 
-k::u64 running_since() noexcept {
+void set_user(user_part* user) noexcept {
     critical section;
-    return local_scheduler().switched_at;
+    self().user = user;
+    local_scheduler().running_user.store(user, std::memory_order_release);
+}
+
+void settle() noexcept {
+    critical section;
+    scheduler& s = local_scheduler();
+    user_part& user = *self().user;
+    const k::u64 now = arch::clock::cycles();
+    s.running_user.store(scheduler::changing(), std::memory_order_relaxed);
+    charge(user, now - s.switched_at.load(std::memory_order_relaxed));
+    s.switched_at.store(now, std::memory_order_release);
+    s.running_user.store(&user, std::memory_order_release);
+}
+
+// It is asked without a lock: what was read counts if the same thread has run, since the same moment, all the while.
+k::u64 cycles_of(const user_part& of, const std::atomic<unsigned>& home) noexcept {
+    for (;;) {
+        const unsigned cpu = home.load(std::memory_order_acquire);
+        const scheduler& s = *scheduler_of(cpu);
+        const user_part* const runs = s.running_user.load(std::memory_order_acquire);
+        const k::u64 since = s.switched_at.load(std::memory_order_acquire);
+        const k::u64 before = of.run_cycles.load(std::memory_order_acquire), now = arch::clock::cycles();
+        if (runs != scheduler::changing() && s.running_user.load(std::memory_order_acquire) == runs &&
+            s.switched_at.load(std::memory_order_relaxed) == since && home.load(std::memory_order_relaxed) == cpu)
+            return before + (runs == &of && now > since ? now - since : 0);
+        arch::cpu::relax();
+    }
 }
 
 k::u32 load_of(unsigned cpu) noexcept {

@@ -24,7 +24,11 @@ struct scheduler {
     thread* departed = nullptr;
     departure departed_how = departure::none;
     unsigned departed_to = 0;
-    k::u64 switched_at = 0; // cycles, when the running thread got the CPU
+    // Cycles, when the running thread got the CPU; and which one that is of those that others ask about (user_part, or
+    // null). Others read them, and `changing` tells that they and what is charged are not of one moment: cycles_of().
+    std::atomic<k::u64> switched_at = 0;
+    std::atomic<const user_part*> running_user = nullptr;
+    static const user_part* changing() noexcept { return reinterpret_cast<const user_part*>(1); }
     scheduler_counters counters{};
     // Read by others, for a guess.
     std::atomic<k::u32> ready_count = 0;

@@ -41,7 +41,8 @@ enum class thread_state : k::u8 { ready, running, blocked, dead };
 // and looks at `attention` before it goes back; that is how it is asked, by any CPU, to do something.
 struct user_part {
     std::atomic<k::u32> attention = 0; // attention_turn is the scheduler's bit; the others are kernel/proc's
-    // Cycles of arch::clock that it has had the CPU, up to the last switch; and how often it slept. Its CPU writes.
+    // Cycles of arch::clock that it has had the CPU, up to the last switch (cycles_of() adds what came since); and how
+    // often it slept. Its CPU writes.
     std::atomic<k::u64> run_cycles = 0, sleeps = 0;
     // What it has used of its slice. Who sleeps before the slice is over goes on with the rest, before those who
     // compute; when it is used up, everybody else has a turn first. The thread's CPU writes.
@@ -70,7 +71,7 @@ struct thread {
 
     // Owned by the thread itself.
     token_hold* tokens; // innermost first
-    user_part* user;    // null: a kernel thread. Set and cleared in a critical section; its CPU reads it
+    user_part* user;    // null: a kernel thread. Set by set_user(); its CPU reads it
 
     // Guarded by the wait queue's lock while it stands in one.
     list_hook wait_link;
@@ -151,8 +152,12 @@ k::u64 slice_used() noexcept;
 // who wait, with a new one.
 priority enter_turn(user_part& user) noexcept;
 
-// Since when the running thread has had the CPU, in cycles of arch::clock.
-k::u64 running_since() noexcept;
+// The running thread lives in user mode from now on; null: no more.
+void set_user(user_part* user) noexcept;
+// For how many cycles of arch::clock a user thread has had a CPU, up to now. `home` is where it is; it may say so a
+// little before the thread gets there, if that calls settle() first. Any context.
+void settle() noexcept;
+k::u64 cycles_of(const user_part& of, const std::atomic<unsigned>& home) noexcept;
 
 // How busy a CPU is: threads that run there or are ready to. ~0 for a CPU that is not running. Any context; a guess.
 k::u32 load_of(unsigned cpu) noexcept;

@@ -246,7 +246,7 @@ void leave() noexcept {
     {
         lwkt::critical section;
         lwkt::self().context.set_user(nullptr, nullptr);
-        lwkt::self().user = nullptr;
+        lwkt::set_user(nullptr);
         t.kernel = nullptr;
     }
     k::ref<thread>(&t).reset();

@@ -77,10 +77,9 @@ k::u64 to_ns(k::u64 cycles) {
 } // namespace
 
 cpu_time cpu_time_of(const thread& t) noexcept {
-    const k::u64 user = t.user_cycles.load(std::memory_order_relaxed);
-    k::u64 all = t.run_cycles.load(std::memory_order_relaxed);
-    if (static_cast<const lwkt::user_part*>(&t) == lwkt::self().user)
-        all += arch::clock::cycles() - lwkt::running_since();
+    const k::i64 counted = t.user_cycles.load(std::memory_order_relaxed);
+    const k::u64 user = static_cast<k::u64>(counted) + (counted < 0 ? arch::clock::cycles() : 0);
+    const k::u64 all = lwkt::cycles_of(t, t.home);
     return {to_ns(user), all > user ? to_ns(all - user) : 0};
 }
 

@@ -87,7 +87,9 @@ class thread final : public k::counted<thread>, public lwkt::user_part {
     // --- Atomic: others read, or write `affinity`.
     std::atomic<unsigned> home = 0;            // the CPU it belongs to
     std::atomic<k::u32> affinity = ~k::u32{0}; // CPUs that it may run on, a bit each
-    std::atomic<k::u64> user_cycles = 0;       // of arch::clock; the rest of run_cycles was in the kernel
+    // Cycles of arch::clock in user mode; the rest of what it has had of CPUs was in the kernel. While it is in user
+    // mode, less the clock's reading when it went there, which makes it negative.
+    std::atomic<k::i64> user_cycles = 0;
     std::atomic<k::u64> faults = 0;
 
     // --- Owned by the CPU `home`, in a critical section.
@@ -103,6 +105,12 @@ class thread final : public k::counted<thread>, public lwkt::user_part {
     // For others: its descriptors; empty of one that has left.
     k::ref<files::fd_table> share_files() const noexcept;
     void set_files(k::ref<files::fd_table> to) noexcept; // by itself; what it had goes
+
+    // It goes to user mode (-1), or has come out of it (1).
+    void count_user_cycles(k::i64 sign) noexcept {
+        const k::i64 now = static_cast<k::i64>(arch::clock::cycles());
+        user_cycles.store(user_cycles.load(std::memory_order_relaxed) + sign * now, std::memory_order_relaxed);
+    }
 
     bool asked(k::u32 bits) const noexcept { return attention.load(std::memory_order_relaxed) & bits; }
 

@@ -69,7 +69,7 @@ void run_user_thread(void* argument) {
     thread& t = *static_cast<thread*>(argument);
     {
         lwkt::critical section;
-        lwkt::self().user = &t;
+        lwkt::set_user(&t);
         t.kernel = &lwkt::self();
     }
     use_space(t, *t.owner.space);
@@ -84,10 +84,9 @@ void run_user_thread(void* argument) {
             pay_attention(t);
             continue;
         }
-        const k::u64 left_at = arch::clock::cycles();
+        t.count_user_cycles(-1);
         const arch::user_exit why = t.user.run();
-        const k::u64 user_cycles = arch::clock::cycles() - left_at;
-        t.user_cycles.store(t.user_cycles.load(std::memory_order_relaxed) + user_cycles, std::memory_order_relaxed);
+        t.count_user_cycles(1);
         bool settle = false;
         if (why.kind != arch::user_exit_kind::syscall) t.call = nullptr;
         switch (why.kind) {

@@ -7,6 +7,7 @@ namespace {
 void move_to(thread& t, unsigned cpu) noexcept {
     // Before it leaves: a kick that goes to the old CPU from now on need not find it, for it looks at its attention
     // bits again when it has arrived.
+    lwkt::settle(); // who asks what it has used asks the new CPU from now on
     t.home.store(cpu, std::memory_order_seq_cst);
     const k::status moved = lwkt::hand_over(cpu);
     kassert(moved);

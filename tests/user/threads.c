@@ -488,6 +488,76 @@ static void protection_changes_are_seen_by_all_cpus(void) {
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
 }
 
+// --- CPU time
+
+static volatile int stop_computing;
+
+static void* compute(void* number) {
+    volatile unsigned sum = 0;
+    while (!stop_computing)
+        sum += 1;
+    return number;
+}
+
+static long long process_ns(void) {
+    struct timespec t;
+    CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static long long user_ns(const struct timeval* t) {
+    return t->tv_sec * 1000000000LL + t->tv_usec * 1000LL;
+}
+
+// Who asks sees what another thread has used up to now, though that one has neither slept nor made a call since.
+static void running_threads_count_up_to_now(void) {
+    pthread_t other;
+    enum { ms = 1000000 };
+    long long last = process_ns(), last_wall = now_ns(), seen = 0;
+    CHECK_EQ(pthread_create(&other, NULL, compute, NULL), 0);
+    for (int at = 0; at < 20; at++) {
+        sleep_ms(20);
+        const long long now = process_ns();
+        CHECK(now >= last);
+        seen += now > last;
+        last = now;
+    }
+    const long long wall = now_ns() - last_wall;
+    struct rusage used;
+    CHECK(getrusage(RUSAGE_SELF, &used) == 0);
+    stop_computing = 1;
+    CHECK_EQ(pthread_join(other, NULL), 0);
+    const long long all = process_ns();
+    note("%lld ms seen in %lld ms, %lld in user mode; %lld when it had ended", last / ms, wall / ms,
+         user_ns(&used.ru_utime) / ms, all / ms);
+    CHECK(seen >= 15); // the machine may give it no time now and then
+    CHECK(all - last < last / 2 + 30 * ms);
+    // It computes, and that is no time of the kernel's.
+    CHECK(user_ns(&used.ru_utime) > user_ns(&used.ru_stime));
+    CHECK(user_ns(&used.ru_utime) + user_ns(&used.ru_stime) >= last - 20 * ms);
+}
+
+// However the readers and the switches meet, the clock of a process never goes back.
+static void the_processs_clock_never_goes_back(void) {
+    pthread_t others[6];
+    for (int at = 0; at < 6; at++)
+        CHECK_EQ(pthread_create(&others[at], NULL, compute, NULL), 0);
+    long long last = 0;
+    const long long deadline = now_ns() + 700000000LL;
+    int looks = 0;
+    for (; now_ns() < deadline; looks++) {
+        const long long now = process_ns();
+        if (now < last) note("%lld after %lld, at look %d", now, last, looks);
+        CHECK(now >= last);
+        last = now;
+    }
+    stop_computing = 1;
+    for (int at = 0; at < 6; at++)
+        CHECK_EQ(pthread_join(others[at], NULL), 0);
+    CHECK(process_ns() >= last);
+    note("%d looks", looks);
+}
+
 static const struct tap_test tests[] = {
     T(threads_run_and_end),
     T(a_mutex_excludes),
@@ -512,6 +582,8 @@ static const struct tap_test tests[] = {
     T(threads_map_and_unmap_at_once),
     T(a_thread_that_moves_can_be_signalled),
     T(protection_changes_are_seen_by_all_cpus),
+    T(running_threads_count_up_to_now),
+    T(the_processs_clock_never_goes_back),
 };
 
 int main(int count, char** arguments) {
