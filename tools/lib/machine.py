@@ -25,8 +25,8 @@ firmware = "/usr/share/ovmf/OVMF.fd"
 gdb_port = 1234
 
 
-disk_drivers = ("virtio",)  # those that this kernel has
-planned_disk_drivers = ("nvme", "ahci")
+disk_drivers = ("virtio", "nvme")  # those that this kernel has
+planned_disk_drivers = ("ahci",)
 
 
 @dataclasses.dataclass
@@ -55,7 +55,7 @@ class options:
 
 def disk_options(how):
     """The disks as QEMU wants them; the first is vda."""
-    devices = {"virtio": "virtio-blk-pci"}
+    devices = {"virtio": "virtio-blk-pci", "nvme": "nvme"}
     for number, one in enumerate(how.disks):
         path = str(one.path).replace(",", ",,")
         file = f"file.driver=file,file.filename={path}"
@@ -65,7 +65,7 @@ def disk_options(how):
         format = "qcow2" if path.endswith(".qcow2") else "raw"
         read_only = ",readonly=on" if one.read_only else ""
         yield from ["-drive", f"if=none,id=disk{number},driver={format},{file}{read_only}{how.throttle and ',' + how.throttle}",
-                    "-device", f"{devices[how.disk_driver]},drive=disk{number}"]
+                    "-device", f"{devices[how.disk_driver]},drive=disk{number}" + (f",serial={number}" if how.disk_driver == "nvme" else "")]
 
 
 def accelerator(how):

@@ -7,7 +7,7 @@
 
 namespace {
 
-constexpr k::u64 page = arch::page_size;
+constexpr k::u64 whole = edu::device::buffer_bytes;
 
 k::u64 bounced_bytes() {
     return xio::read_ledger().copied[static_cast<unsigned>(xio::reason::bounced)];
@@ -53,15 +53,15 @@ SELFTEST(edu, what_lies_too_high_bounces_and_arrives) {
     sides memory;
     if (!memory.find(d->limits().highest())) return; // a small machine: all of it within reach
     k::u64 before = bounced_bytes();
-    there_and_back(*d, memory.low.get(), memory.low.get(), 0, page);
+    there_and_back(*d, memory.low.get(), memory.low.get(), 0, whole);
     there_and_back(*d, memory.low.get(), memory.low.get(), 100, 700);
     EXPECT_EQ(bounced_bytes(), before);
-    there_and_back(*d, memory.high.get(), memory.low.get(), 0, page);
-    EXPECT_EQ(bounced_bytes() - before, page);
+    there_and_back(*d, memory.high.get(), memory.low.get(), 0, whole);
+    EXPECT_EQ(bounced_bytes() - before, whole);
     before = bounced_bytes();
     there_and_back(*d, memory.low.get(), memory.high.get(), 8, 1000);
     EXPECT_EQ(bounced_bytes() - before, 1000u);
-    k::log("edu: bounced {} bytes as it should\n", page + 1000);
+    k::log("edu: bounced {} bytes as it should\n", whole + 1000);
 }
 
 SELFTEST(edu, what_is_too_much_for_it_is_refused) {
@@ -69,8 +69,9 @@ SELFTEST(edu, what_is_too_much_for_it_is_refused) {
     if (!d) return;
     vm::page_ref block = vm::page_ref::allocate(1, vm::page_use::test);
     REQUIRE(block);
-    auto source = xio::source::over_run(block.get(), 0, page + 1);
+    auto source = xio::source::over_run(block.get(), 0, whole + 1);
     REQUIRE(source);
     EXPECT_EQ(d->put(*source).error(), k::error::inval);
+    *source = xio::source();
     EXPECT(block->holds.only(vm::hold::reference));
 }

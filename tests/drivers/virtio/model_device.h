@@ -33,6 +33,7 @@ class model_virtio final : public virtio::transport {
     std::atomic<unsigned> resets = 0, answers = 0, notifications = 0;
     k::u64 features = virtio::feature_version_1 | virtio::feature_indirect | virtio::feature_event_index | 1 << 2 |
                       1 << 6 | 1 << 9 | 1 << 12;
+    void silence(bool on) { next_lie = on ? lie::silence : lie::none; }
     void put(unsigned offset, k::u64 value, unsigned width) { std::memcpy(config_ + offset, &value, width); }
 
     k::u64 device_features() noexcept override { return features; }

@@ -1,0 +1,167 @@
+// drivers/nvme on a controller made of software: the same trials as every disk, and what only NVMe can get wrong.
+#include "drivers/nvme/disk.h"
+
+#include "tests/drivers/block/trials.h"
+#include "tests/drivers/nvme/model_controller.h"
+
+using tests::model_nvme;
+using trials::data;
+using lie = tests::model_nvme::lie;
+
+namespace {
+
+k::result<k::ref<block::disk>> disk_on(mem::box<model_nvme> model, ktime::ns timeout) {
+    return nvme::disk::create(mem::box<nvme::port>(model.release()), timeout);
+}
+
+// A disk on a model, known to the block layer while this lives.
+struct rig {
+    model_nvme* device = nullptr;
+    block::device_ref on;
+
+    rig(unsigned queues, ktime::ns timeout) {
+        auto made = mem::make_box<model_nvme>(trials::disk_sectors, queues);
+        if (!made || !made->content) return;
+        device = made.get();
+        auto disk = disk_on(std::move(made), timeout);
+        if (!disk) return;
+        auto added = block::add_disk(*std::move(disk), trials::model_family);
+        if (added) on = *std::move(added);
+    }
+    ~rig() {
+        if (on) block::remove_disk(on->on());
+    }
+    explicit operator bool() const { return bool(on); }
+};
+
+} // namespace
+
+SELFTEST(nvme, bytes_go_to_the_device_and_come_back_uncopied) {
+    for (unsigned queues : {1u, 4u})
+        trials::bytes_go_and_come_back_uncopied<rig>(queues);
+}
+
+SELFTEST(nvme, all_cpus_use_it_at_once) {
+    for (unsigned queues : {1u, 2u, 4u})
+        trials::all_cpus_use_it_at_once<rig>(queues);
+}
+
+SELFTEST(nvme, a_request_that_gets_no_answer_is_tried_again_after_a_reset) {
+    trials::silence_ends_in_a_second_try<rig>();
+}
+
+SELFTEST(nvme, a_device_that_never_answers_ends_in_eio) {
+    trials::silence_for_good_ends_in_eio<rig>();
+}
+
+SELFTEST(nvme, pages_of_a_device_that_does_not_stop_stay_in_quarantine) {
+    trials::pages_stay_in_quarantine_until_it_stops<rig>();
+}
+
+SELFTEST(nvme, an_error_of_the_device_is_eio) {
+    rig r(4, trials::short_timeout);
+    data d;
+    REQUIRE(r && d.make(2));
+    r.device->next_lie = lie::error;
+    const xio::moved m = block::read(*r.on, 0, d.to);
+    EXPECT(!m.status && m.status.error() == k::error::io);
+    EXPECT_EQ(m.bytes, 0u);
+    EXPECT(block::read(*r.on, 0, d.to).status);
+}
+
+SELFTEST(nvme, a_device_that_lies_is_reset_and_asked_again) {
+    for (lie how : {lie::wrong_id, lie::wrong_queue, lie::twice}) {
+        rig r(4, trials::short_timeout);
+        data d;
+        REQUIRE(r && d.make(3));
+        EXPECT(block::write(*r.on, 0, d.from).status);
+        const unsigned before = r.device->resets.load();
+        d.forget();
+        r.device->next_lie = how;
+        EXPECT(block::read(*r.on, 0, d.to).status);
+        EXPECT(block::read(*r.on, 0, d.to).status);
+        EXPECT(d.same());
+        trials::wait_until([&] { return r.device->resets.load() > before; });
+    }
+}
+
+// Page lists: pieces must join at pages. What does not lie so goes through a bounce page, and arrives.
+SELFTEST(nvme, bytes_that_lie_anyhow_arrive) {
+    rig r(2, trials::short_timeout);
+    support::page_set<8> pages;
+    support::buffer bytes(4 * trials::page), seen(4 * trials::page);
+    REQUIRE(r && pages.allocate() && bytes && seen);
+    k::random random(selftest::seed());
+    for (unsigned round = 0; round < 60; round++) {
+        // Up to four pieces with odd beginnings and ends that make whole sectors together.
+        xio::sink to;
+        k::u64 total = 0;
+        const unsigned pieces = 1 + static_cast<unsigned>(random.below(4));
+        for (unsigned i = 0; i < pieces; i++) {
+            const k::u64 offset = random.below(3) ? random.below(4000) : 0;
+            k::u64 length = 1 + random.below(trials::page - offset);
+            if (i + 1 == pieces) length = 512 - total % 512;
+            if (offset + length > trials::page) length = 0; // as it stands, it would not end on a sector
+            if (!length) break;
+            auto piece = xio::sink::over_run(pages[2 * i], offset, length);
+            REQUIRE(piece);
+            auto both = xio::sink::append(to, *piece);
+            REQUIRE(both);
+            to = *std::move(both);
+            total += length;
+        }
+        const k::u64 whole = total / 512 * 512;
+        if (!whole) continue;
+        auto part = to.slice(0, whole);
+        REQUIRE(part);
+        const k::u64 at = random.below(900) * 512;
+        support::fill_pattern(bytes.first(whole), round);
+        REQUIRE(part->write(0, bytes.first(whole)));
+        support::buffer as_written(whole);
+        REQUIRE(as_written);
+        auto from = xio::source::copy_of(bytes.first(whole));
+        REQUIRE(from);
+        EXPECT(block::write(*r.on, at, *from).status);
+        std::memset(pages.data(0), 0, trials::page);
+        EXPECT(block::read(*r.on, at, *part).status);
+        auto filled = part->size();
+        EXPECT_EQ(filled, whole);
+        std::memcpy(seen.data(), r.device->content.data() + at, whole);
+        EXPECT(support::same_bytes(seen.first(whole), bytes.first(whole)));
+        support::buffer read_back(whole);
+        REQUIRE(read_back);
+        auto plain = xio::sink::over_kernel(read_back.bytes());
+        REQUIRE(plain);
+        EXPECT(block::read(*r.on, at, *plain).status);
+        EXPECT(support::same_bytes(read_back.bytes(), bytes.first(whole)));
+    }
+}
+
+SELFTEST(nvme, a_durable_write_says_so) {
+    rig r(1, trials::short_timeout);
+    data d;
+    REQUIRE(r && d.make(7));
+    EXPECT(block::write(*r.on, 0, d.from, true).status);
+    EXPECT(r.device->forced.load() >= 1u);
+    EXPECT_EQ(r.device->flushes.load(), 0u);
+    EXPECT(block::flush(*r.on));
+    EXPECT_EQ(r.device->flushes.load(), 1u);
+}
+
+SELFTEST(nvme, a_device_that_makes_no_sense_is_refused) {
+    const auto refused = [](auto change) {
+        auto made = mem::make_box<model_nvme>(trials::disk_sectors);
+        if (!made) return false;
+        change(*made);
+        return !disk_on(std::move(made), trials::short_timeout);
+    };
+    EXPECT(refused([](model_nvme& m) { m.capabilities = 127; }));                                // no usual commands
+    EXPECT(refused([](model_nvme& m) { m.capabilities = k::u64{1} << 37 | 7; }));                // short queues
+    EXPECT(refused([](model_nvme& m) { m.capabilities |= k::u64{2} << 48 | k::u64{2} << 52; })); // large pages only
+    EXPECT(refused([](model_nvme& m) { m.capabilities |= k::u64{15} << 32; })); // doorbells out of sight
+    EXPECT(refused([](model_nvme& m) { m.next_lie = lie::never_ready; }));
+    EXPECT(refused([](model_nvme& m) { m.said_of_name_space.blocks = 0; }));
+    EXPECT(refused([](model_nvme& m) { m.said_of_name_space.blocks = ~k::u64{0}; }));
+    for (k::u32 form : {0u, 8u << 16, 13u << 16, 255u << 16, 9u << 16 | 8u})
+        EXPECT(refused([&](model_nvme& m) { m.said_of_name_space.form = form; }));
+}
