@@ -84,14 +84,15 @@ enum {
 
 struct caps_message {
     uint64_t id;                // of a request, to its service; of a reply, as caps_put gave it
-    void* text;                 // sent from here, or received here
-    struct caps_item* items;    // the same
+    struct caps_item* items;    // sent from here, or received here
     struct caps_sender* sender; // who sent what was received is written here; NULL: do not
     uint64_t timeout_ns;        // how long to wait at most; 0: as long as it takes
     int32_t result;             // of a reply: 0 or an error number
     uint32_t kind;
-    uint32_t text_bytes, text_room; // sent or received; how much may be received
-    uint32_t item_count, item_room;
+    uint32_t text_bytes;            // sent or received
+    uint32_t item_count, item_room; // sent or received; how many may be received
+    uint32_t unused[3];
+    char text[CAPS_MOST_TEXT];
 };
 
 // Offers a service; flags: one of USER, GROUP, WORLD at least. EEXIST, EINVAL.

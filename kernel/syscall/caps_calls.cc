@@ -60,14 +60,15 @@ enum class message_kind : k::u32 { request, connection, aborted, fetched, reply,
 
 struct message_head {
     message_id id;
-    xio::user_address text, items, sender; // 0: none
-    k::u64 timeout_ns;                     // 0: none
-    int result;                            // an error number
+    xio::user_address items, sender; // 0: none
+    k::u64 timeout_ns;               // 0: none
+    int result;                      // an error number
     message_kind kind;
-    k::u32 text_bytes, text_room;
+    k::u32 text_bytes;
     k::u32 item_count, item_room;
+    k::u32 unused[3];
 };
-static_assert(sizeof(message_head) == 64);
+static_assert(sizeof(message_head) == 64); // the text follows
 
 struct sender_record {
     int pid;
@@ -79,6 +80,28 @@ vm::space& own_space() noexcept {
     return static_cast<vm::space&>(callers_memory());
 }
 
+// What a program's structure says: its head, and as much of the text as most messages have, which come and go together.
+struct letter {
+    static constexpr k::u64 usual_text = 64;
+
+    message_head head;
+    std::byte text[usual_text];
+
+    k::status read(xio::user_address from) noexcept {
+        if (callers_memory().copy_in(this, from, sizeof(letter)) != sizeof(letter)) return k::error::fault;
+        return {};
+    }
+    k::status write_head(xio::user_address to) const noexcept { return copy_out(to, &head, sizeof(head)); }
+    static k::status copy_out(xio::user_address to, const void* from, k::u64 bytes) noexcept {
+        if (callers_memory().copy_out(to, from, bytes) != bytes) return k::error::fault;
+        return {};
+    }
+};
+static_assert(sizeof(letter) == 128);
+
+// In user memory.
+using letter_address = user_buffer;
+
 caps::waiting wait_as(const files::file& f, k::u64 flags, k::u64 timeout_ns) noexcept {
     const ktime::ns deadline = (flags & dont_wait) || f.nonblocking() ? caps::at_once
                                : timeout_ns                           ? ktime::after(timeout_ns)
@@ -89,8 +112,19 @@ caps::waiting wait_as(const files::file& f, k::u64 flags, k::u64 timeout_ns) noe
 // --- Sending
 
 // Where the rooms of a request are in the caller's memory, by the number of the item.
-struct rooms {
-    xio::user_range at[caps::most_items] = {};
+class rooms {
+  public:
+    void set(unsigned index, const xio::user_range& where) noexcept {
+        at_[index] = where;
+        there_ |= 1u << index;
+    }
+    const xio::user_range* find(unsigned index) const noexcept {
+        return index < caps::most_items && there_ >> index & 1 ? &at_[index] : nullptr;
+    }
+
+  private:
+    k::u32 there_ = 0;
+    xio::user_range at_[caps::most_items]; // those whose bit is set
 };
 
 bool is_length(k::u64 bytes) {
@@ -112,9 +146,9 @@ k::result<xio::source> bytes_of_file(files::file& f, k::u64 offset, k::u64 bytes
 }
 
 // Room in the caller's memory, or one that it was given and passes on.
-k::status add_room(message& m, const item_record& r, xio::user_range& at) {
+k::status add_room(message& m, const item_record& r, rooms& where) {
     if (r.fd < 0) {
-        at = {r.at, r.bytes};
+        where.set(m.items(), {r.at, r.bytes});
         return m.add_room(r.bytes);
     }
     const files::room_view room = TRY(files::room_of(*TRY(files::callers_file(r.fd))));
@@ -144,22 +178,35 @@ k::status add_item(message& m, const item_record& r, rooms* where) {
     case item_kind::descriptor: return m.add(TRY(bytes_of_file(*TRY(files::callers_file(r.fd)), r.at, r.bytes)), fills);
     case item_kind::room:
         if (!where) return k::error::inval;
-        return add_room(m, r, where->at[m.items()]);
+        return add_room(m, r, *where);
     default: return k::error::inval;
     }
 }
 
-k::status load(message& m, const message_head& h, rooms* where) {
+void say_who(caps::identity& to) {
+    proc::process& p = proc::current_process();
+    (void)p.who.change([&](const proc::credentials& who) -> k::status {
+        to.set(p.pid, who.user.effective, who.group.effective,
+               who.more_groups ? who.more_groups->groups() : std::span<const k::u32>());
+        return {};
+    });
+}
+
+// Fills a message with what the letter, read from `at`, says.
+k::status load(message& m, const letter& l, xio::user_address at, rooms* where) {
+    const message_head& h = l.head;
     if (h.text_bytes > caps::most_inline) return k::error::msgsize;
     if (h.item_count > caps::most_items) return k::error::toobig;
-    if (callers_memory().copy_in(m.room().data(), h.text, h.text_bytes) != h.text_bytes) return k::error::fault;
+    std::memcpy(m.room().data(), l.text, sizeof(l.text));
+    if (h.text_bytes > sizeof(l.text)) {
+        const k::u64 rest = h.text_bytes - sizeof(l.text);
+        if (callers_memory().copy_in(m.room().data() + sizeof(l.text), at + sizeof(l), rest) != rest)
+            return k::error::fault;
+    }
     m.set_bytes(h.text_bytes);
     for (k::u32 i = 0; i < h.item_count; i++)
         TRY(add_item(m, TRY((user_pointer<const item_record>(h.items) + i).read(callers_memory())), where));
-    proc::process& p = proc::current_process();
-    const proc::credentials who = p.who.read();
-    m.from.set(p.pid, who.user.effective, who.group.effective,
-               who.more_groups ? who.more_groups->groups() : std::span<const k::u32>());
+    say_who(m.from);
     return {};
 }
 
@@ -176,26 +223,27 @@ class unloading {
     }
     unloading(const unloading&) = delete;
 
-    // `where`: the request's rooms, of which those in the reply's items are filled; null: none.
-    k::status unload(message& m, message_head& h, const rooms* where) noexcept {
-        const bool fits = m.text().size() <= h.text_room && m.items() <= h.item_room;
-        const auto text_bytes = static_cast<k::u32>(m.text().size());
-        if (!fits) {
-            h.text_bytes = text_bytes;
+    // Everything that the message has, with a head that says the rest, to `to`. `where`: the request's rooms, of which
+    // those in the reply's items are filled; null: none. EMSGSIZE: there is no room for the items; the head says how
+    // many.
+    k::status unload(message& m, letter& l, xio::user_address to, const rooms* where) noexcept {
+        message_head& h = l.head;
+        const std::span<const std::byte> text = m.text();
+        h.text_bytes = static_cast<k::u32>(text.size());
+        if (m.items() > h.item_room) {
             h.item_count = m.items();
+            (void)l.write_head(to);
             return k::error::msgsize;
         }
         for (unsigned i = 0; i < m.items(); i++)
             records_[count_++] = TRY(give(m, i, where));
-        const auto copy_out = [](xio::user_address to, const void* from, k::u64 bytes) -> k::status {
-            if (bytes && callers_memory().copy_out(to, from, bytes) != bytes) return k::error::fault;
-            return {};
-        };
-        TRY(copy_out(h.text, m.text().data(), text_bytes));
-        TRY(copy_out(h.items, records_, count_ * sizeof(item_record)));
-        if (h.sender) TRY(tell_sender(h.sender, m.from));
-        h.text_bytes = text_bytes;
         h.item_count = count_;
+        if (count_) TRY(letter::copy_out(h.items, records_, count_ * sizeof(item_record)));
+        if (h.sender) TRY(tell_sender(h.sender, m.from));
+        const k::u64 usual = std::min(text.size(), sizeof(l.text));
+        std::memcpy(l.text, text.data(), sizeof(l.text));
+        TRY(letter::copy_out(to, &l, sizeof(h) + usual));
+        if (text.size() > usual) TRY(letter::copy_out(to + sizeof(l), text.data() + usual, text.size() - usual));
         return {};
     }
     void keep() noexcept { good_ = true; }
@@ -207,10 +255,10 @@ class unloading {
         switch (it.what) {
         case caps::right::read: {
             xio::source bytes = TRY(m.source(index));
-            if (where && it.fills < caps::most_items && where->at[it.fills].bytes) {
+            if (const xio::user_range* room = where ? where->find(it.fills) : nullptr) {
                 out.kind = item_kind::filled;
-                out.at = where->at[it.fills].base;
-                out.bytes = TRY(fill(where->at[it.fills], bytes));
+                out.at = room->base;
+                out.bytes = TRY(fill(*room, bytes));
             } else if (flags_ & map_sources) {
                 out.kind = item_kind::mapped;
                 out.at = TRY(map(bytes));
@@ -269,33 +317,23 @@ class unloading {
     item_record records_[caps::most_items];
 };
 
-using head_pointer = user_pointer<message_head>;
-
 // Something that came to a service. Nobody can reply to it before the caller has all of it. Returns 0.
-k::result<k::u64> receive_arrival(caps::service& s, const caps::waiting& how, head_pointer to, message_head& h,
+k::result<k::u64> receive_arrival(caps::service& s, const caps::waiting& how, letter_address to, letter& l,
                                   k::u64 flags) {
     caps::arrival a = TRY(s.get_claimed(how));
-    h.id = a.id;
-    h.result = 0;
-    h.kind = static_cast<message_kind>(a.kind);
+    l.head.id = a.id;
+    l.head.result = 0;
+    l.head.kind = static_cast<message_kind>(a.kind);
     if (!a.what) {
-        h.text_bytes = h.item_count = 0;
-        TRY(to.write(callers_memory(), h));
+        l.head.text_bytes = l.head.item_count = 0;
+        TRY(l.write_head(to.at));
         return 0;
     }
     unloading receiver(flags);
-    const auto receive = [&]() -> k::status {
-        TRY(receiver.unload(*a.what, h, nullptr));
-        return to.write(callers_memory(), h);
-    };
-    const k::status got = receive();
-    if (!got) {
-        if (got.error() == k::error::msgsize) (void)to.write(callers_memory(), h); // how much room it wants
+    const k::status got = receiver.unload(*a.what, l, to.at, nullptr);
+    if (!got || (flags & peek)) {
         s.put_back(std::move(a));
-        return got.error();
-    }
-    if (flags & peek) {
-        s.put_back(std::move(a));
+        if (!got) return got.error();
         return 0;
     }
     receiver.keep();
@@ -304,31 +342,29 @@ k::result<k::u64> receive_arrival(caps::service& s, const caps::waiting& how, he
     return 0;
 }
 
-k::status finish_reply(message& m, message_head& h, head_pointer to, const rooms* where, k::u64 flags) {
+k::status finish_reply(message& m, letter& l, letter_address to, const rooms* where, k::u64 flags) {
+    message_head& h = l.head;
     h.id = m.client_id();
     h.kind = m.answered() ? message_kind::reply : message_kind::returned;
     h.result = m.result() ? 0 : static_cast<int>(m.result().error());
     if (!m.answered()) { // what it asked comes back as it was, and is of no interest
         h.text_bytes = h.item_count = 0;
-        return to.write(callers_memory(), h);
+        return l.write_head(to.at);
     }
     unloading receiver(flags);
-    TRY(receiver.unload(m, h, where));
-    TRY(to.write(callers_memory(), h));
+    TRY(receiver.unload(m, l, to.at, where));
     if (!(flags & peek)) receiver.keep();
     return {};
 }
 
-k::result<k::u64> receive_reply(caps::client& c, const caps::waiting& how, head_pointer to, message_head& h,
-                                k::u64 flags) {
-    message_ref m = TRY(c.get(h.id, how));
-    const k::status got = finish_reply(*m, h, to, nullptr, flags);
+k::result<k::u64> receive_reply(caps::client& c, const caps::waiting& how, letter_address to, letter& l, k::u64 flags) {
+    message_ref m = TRY(c.get(l.head.id, how));
+    const k::status got = finish_reply(*m, l, to, nullptr, flags);
     if (got && !(flags & peek)) {
         c.done(*m);
         files::give_back_message(c, std::move(m));
         return 0;
     }
-    if (!got && got.error() == k::error::msgsize) (void)to.write(callers_memory(), h);
     c.put_back(std::move(m));
     if (!got) return got.error();
     return 0;
@@ -391,86 +427,90 @@ k::result<k::u64> sys_caps_room(k::u64 bytes, bits flags) {
 
 // --- Messages
 
-k::result<k::u64> sys_caps_put(fd to, head_pointer request, bits flags) {
+k::result<k::u64> sys_caps_put(fd to, letter_address request, bits flags) {
     if (flags.value & ~k::u64{dont_wait}) return k::error::inval;
     file_use f = TRY(files::callers_file(to.number));
     caps::client& c = *TRY(files::caps_client_of(*f));
-    message_head h = TRY(request.read(callers_memory()));
+    letter l;
+    TRY(l.read(request.at));
     message_ref m = TRY(files::message_for(c));
     rooms where;
-    TRY(load(*m, h, &where));
-    const message_id id = TRY(c.put(std::move(m), wait_as(*f, flags.value, h.timeout_ns)));
-    TRY(user_pointer<message_id>(request.address()).write(callers_memory(), id));
+    TRY(load(*m, l, request.at, &where));
+    const message_id id = TRY(c.put(std::move(m), wait_as(*f, flags.value, l.head.timeout_ns)));
+    TRY(user_pointer<message_id>(request.at).write(callers_memory(), id));
     return 0;
 }
 
-k::result<k::u64> sys_caps_get(fd from, head_pointer to, bits flags) {
+k::result<k::u64> sys_caps_get(fd from, letter_address to, bits flags) {
     if (flags.value & ~(dont_wait | peek | map_sources | close_on_exec)) return k::error::inval;
     file_use f = TRY(files::callers_file(from.number));
-    message_head h = TRY(to.read(callers_memory()));
-    const caps::waiting how = wait_as(*f, flags.value, h.timeout_ns);
+    letter l;
+    TRY(l.read(to.at));
+    const caps::waiting how = wait_as(*f, flags.value, l.head.timeout_ns);
     if (f->kind() == files::file_kind::caps_client)
-        return receive_reply(*TRY(files::caps_client_of(*f)), how, to, h, flags.value);
-    return receive_arrival(*TRY(files::caps_service_of(*f)), how, to, h, flags.value);
+        return receive_reply(*TRY(files::caps_client_of(*f)), how, to, l, flags.value);
+    return receive_arrival(*TRY(files::caps_service_of(*f)), how, to, l, flags.value);
 }
 
-k::result<k::u64> sys_caps_call(fd to, head_pointer request, head_pointer reply, bits flags) {
+k::result<k::u64> sys_caps_call(fd to, letter_address request, letter_address reply, bits flags) {
     if (flags.value & ~(dont_wait | map_sources | close_on_exec)) return k::error::inval;
     file_use f = TRY(files::callers_file(to.number));
     caps::client& c = *TRY(files::caps_client_of(*f));
-    message_head h = TRY(request.read(callers_memory()));
+    letter l;
+    TRY(l.read(request.at));
     message_ref m = TRY(files::message_for(c));
     rooms where;
-    TRY(load(*m, h, &where));
-    const caps::waiting how = wait_as(*f, flags.value, h.timeout_ns);
-    if (reply.address() != request.address()) h = TRY(reply.read(callers_memory()));
+    TRY(load(*m, l, request.at, &where));
+    const caps::waiting how = wait_as(*f, flags.value, l.head.timeout_ns);
+    if (reply.at != request.at) TRY(l.read(reply.at));
     TRY(c.call(m, how));
-    TRY(finish_reply(*m, h, reply, &where, flags.value));
+    TRY(finish_reply(*m, l, reply, &where, flags.value));
     files::give_back_message(c, std::move(m));
     return 0;
 }
 
-// Replies to what h.id names. `waits`: the caller will sleep at once.
-k::status reply_with(caps::service& s, const message_head& h, k::u64 flags, bool waits) {
-    message_ref m = TRY(s.begin_reply(h.id));
-    m->clear(); // what the request carried and nobody took
-    const auto write = [&]() -> k::status {
-        if (h.result < 0 || h.result > 4095) return k::error::inval;
-        return load(*m, h, nullptr);
-    };
-    if (const k::status good = write(); !good) {
+// Replies to what the letter names. `waits`: the caller will sleep at once.
+k::status reply_with(caps::service& s, const letter& l, xio::user_address at, k::u64 flags, bool waits) {
+    const int result = l.head.result;
+    if (result < 0 || result > 4095) return k::error::inval;
+    message_ref m = TRY(s.begin_reply(l.head.id));
+    if (const k::status good = load(*m, l, at, nullptr); !good) {
         m->clear();
         s.cancel_reply(*m);
         return good;
     }
     message& here = *m;
-    const k::status result = h.result ? k::status(static_cast<k::error>(h.result)) : k::status();
-    const k::status sent = s.reply(std::move(m), result ? k::status() : result.error(), flags & receipt, waits);
+    const k::status says = result ? k::status(static_cast<k::error>(result)) : k::status();
+    k::status sent = s.reply(std::move(m), says, flags & receipt, waits);
     if (!sent && sent.error() == k::error::nomem) s.cancel_reply(here);
-    return sent ? k::status() : sent.error();
+    return sent;
 }
 
-k::result<k::u64> sys_caps_reply(fd to, user_pointer<const message_head> reply, bits flags) {
+k::result<k::u64> sys_caps_reply(fd to, letter_address reply, bits flags) {
     if (flags.value & ~k::u64{receipt}) return k::error::inval;
     file_use f = TRY(files::callers_file(to.number));
-    TRY(reply_with(*TRY(files::caps_service_of(*f)), TRY(reply.read(callers_memory())), flags.value, false));
+    caps::service& s = *TRY(files::caps_service_of(*f));
+    letter l;
+    TRY(l.read(reply.at));
+    TRY(reply_with(s, l, reply.at, flags.value, false));
     return 0;
 }
 
-k::result<k::u64> sys_caps_reply_wait(fd at, head_pointer reply, head_pointer next, bits flags) {
+k::result<k::u64> sys_caps_reply_wait(fd at, letter_address reply, letter_address next, bits flags) {
     if (flags.value & ~(dont_wait | map_sources | receipt | close_on_exec)) return k::error::inval;
     file_use f = TRY(files::callers_file(at.number));
     caps::service& s = *TRY(files::caps_service_of(*f));
-    message_head h = TRY(reply.read(callers_memory()));
-    const message_id id = h.id;
+    letter l;
+    TRY(l.read(reply.at));
+    const message_id id = l.head.id;
     if (id) {
-        const k::status sent = reply_with(s, h, flags.value, !(flags.value & dont_wait));
+        const k::status sent = reply_with(s, l, reply.at, flags.value, !(flags.value & dont_wait));
         if (!sent && sent.error() != k::error::canceled) return sent.error(); // nobody wanted it: that was told
     }
-    if (next.address() != reply.address()) h = TRY(next.read(callers_memory()));
-    auto got = receive_arrival(s, wait_as(*f, flags.value, h.timeout_ns), next, h, flags.value);
+    if (next.at != reply.at) TRY(l.read(next.at));
+    auto got = receive_arrival(s, wait_as(*f, flags.value, l.head.timeout_ns), next, l, flags.value);
     // The reply is out: who begins anew must not send it again.
-    if (!got && id) TRY(user_pointer<message_id>(reply.address()).write(callers_memory(), 0));
+    if (!got && id) TRY(user_pointer<message_id>(reply.at).write(callers_memory(), 0));
     return got;
 }
 

@@ -45,17 +45,18 @@ k::status service::open() noexcept {
 message_ref service::pop() noexcept {
     message& m = queue_.front();
     queue_.pop_front();
+    pend(-1);
     return message_ref(&m);
 }
 
 void service::unqueue(message& m) noexcept {
     queue_.erase(queue_.iterator_to(m));
+    pend(-1);
     (void)message_ref(&m); // the queue's
 }
 
-// True if get() has an answer: something that came, or why nothing will. `counted`: this thread is among those that a
-// put has to wake.
-bool service::try_get(stage as, arrival& out, k::status& failed, bool& counted) noexcept {
+// True if get() has an answer: something that came, or why nothing will.
+bool service::try_get(stage as, arrival& out, k::status& failed) noexcept {
     bool room = false, hungry = false;
     {
         lwkt::spin_guard guard(lock_);
@@ -64,6 +65,7 @@ bool service::try_get(stage as, arrival& out, k::status& failed, bool& counted) 
         } else if (notice* n = first_notice_) [[unlikely]] {
             first_notice_ = n->next;
             if (!first_notice_) last_notice_ = nullptr;
+            pend(-1);
             out = {n->kind, n->id, message_ref()};
             mem::destroy(n);
         } else if (!queue_.empty()) {
@@ -76,10 +78,8 @@ bool service::try_get(stage as, arrival& out, k::status& failed, bool& counted) 
             room = senders_waiting_;
             hungry = !hungry_.empty() && queue_.size() <= most_queued_ / 2;
         } else {
-            servers_waiting_ += !std::exchange(counted, true);
             return false;
         }
-        servers_waiting_ -= std::exchange(counted, false);
     }
     if (room) [[unlikely]]
         room_.wake_all();
@@ -106,24 +106,18 @@ void service::tell_of_room() noexcept {
 k::result<arrival> service::get_as(stage as, const waiting& how) noexcept {
     arrival out;
     k::status failed;
-    bool counted = false, done = false, interrupted = false;
-    if (how.deadline == at_once) {
-        done = try_get(as, out, failed, counted);
-    } else {
-        arrivals_.wait(
-            [&] {
-                return (done = try_get(as, out, failed, counted)) ||
-                       (interrupted = how.interrupted && how.interrupted());
-            },
-            how.deadline);
+    bool interrupted = false;
+    const auto attempt = [&] { return pending_.load() && try_get(as, out, failed); };
+    bool done = attempt();
+    if (!done && how.deadline != at_once) {
+        servers_waiting_.fetch_add(1);
+        arrivals_.wait([&] { return (done = attempt()) || (interrupted = how.interrupted && how.interrupted()); },
+                       how.deadline);
+        servers_waiting_.fetch_sub(1);
     }
     if (done) [[likely]] {
         if (!failed) return failed.error();
         return out;
-    }
-    {
-        lwkt::spin_guard guard(lock_);
-        servers_waiting_ -= counted;
     }
     if (interrupted) return k::error::intr;
     return how.deadline == at_once ? k::error::again : k::error::timedout;
@@ -141,6 +135,7 @@ void service::put_back(arrival a) noexcept {
         } else {
             m.stage_.store(stage::queued, std::memory_order_relaxed);
             queue_.push_front(*held.release());
+            pend(1);
             then.wakes_servers = servers_waiting_;
         }
     }
@@ -152,16 +147,12 @@ bool service::has_arrivals() noexcept {
     return first_notice_ || !queue_.empty();
 }
 
-bool service::is_closed() noexcept {
-    lwkt::spin_guard guard(lock_);
-    return closed_;
-}
-
 void service::tell(notice* n) noexcept {
     if (closed_) return mem::destroy(n);
     n->next = nullptr;
     (last_notice_ ? last_notice_->next : first_notice_) = n;
     last_notice_ = n;
+    pend(1);
 }
 
 // --- Replies
@@ -175,11 +166,14 @@ k::result<message_ref> service::begin_reply(message_id id) noexcept {
 }
 
 void service::cancel_reply(message& m) noexcept {
-    aftermath then;
+    m.stage_.store(stage::taken);
+    if (!closed_.load()) [[likely]]
+        return;
+    aftermath then; // close() may have left it to us
     {
         lwkt::spin_guard guard(lock_);
-        m.stage_.store(stage::taken, std::memory_order_relaxed);
-        if (closed_) return_locked(taken_.take(m.server_id_), k::error::connreset, then); // close() left it to us
+        if (taken_.find(m.server_id_) == &m && m.at_stage() == stage::taken)
+            return_locked(taken_.take(m.server_id_), k::error::connreset, then);
     }
     settle(then);
 }
@@ -197,7 +191,7 @@ k::status service::reply(message_ref m, k::status result, bool receipt, bool wai
         unwanted = m->unwanted_;
         return_locked(std::move(held), std::move(result), then, true);
         // Who sleeps at once may hand its CPU over; with more to do it will not sleep.
-        waits = waits && queue_.empty() && !first_notice_;
+        waits = waits && !pending_.load();
     }
     settle(then, waits);
     if (unwanted) {
@@ -266,7 +260,8 @@ bool service::return_next(aftermath& then, k::u32& from) noexcept {
 void service::close() noexcept {
     {
         lwkt::spin_guard guard(lock_);
-        if (std::exchange(closed_, true)) return;
+        if (closed_.exchange(true)) return;
+        pend(1);
     }
     the_names().remove(*this);
     for (k::u32 from = 0;;) {
@@ -314,7 +309,8 @@ k::status service::try_submit(message& m, client* owner, bool& wake) noexcept {
     m.aborting_.store(false, std::memory_order_relaxed);
     m.stage_.store(stage::queued, std::memory_order_relaxed);
     queue_.push_back(*message_ref::to(m).release());
-    wake = servers_waiting_;
+    pend(1);
+    wake = servers_waiting_.load();
     return {};
 }
 

@@ -64,7 +64,7 @@ class service : public k::counted<service> {
     void* owner() const noexcept { return owner_; }
     // What get() would do now: can it, would it fail?
     bool has_arrivals() noexcept;
-    bool is_closed() noexcept;
+    bool is_closed() const noexcept { return closed_.load(); }
 
     explicit service(const terms& t) noexcept;
     virtual ~service();
@@ -90,7 +90,7 @@ class service : public k::counted<service> {
     void tell_receipt(message& m) noexcept REQUIRES(lock_);
 
     k::result<arrival> get_as(stage as, const waiting& how) noexcept;
-    bool try_get(stage as, arrival& out, k::status& failed, bool& counted) noexcept;
+    bool try_get(stage as, arrival& out, k::status& failed) noexcept;
     void tell_of_room() noexcept;
     // What a change of the queue or of a message makes necessary, once the lock was let go.
     struct aftermath {
@@ -105,6 +105,9 @@ class service : public k::counted<service> {
     bool return_next(aftermath& then, k::u32& from) noexcept;
     void tell(notice* n) noexcept REQUIRES(lock_);
     message_ref pop() noexcept REQUIRES(lock_);
+    void pend(int more) noexcept REQUIRES(lock_) {
+        pending_.store(pending_.load(std::memory_order_relaxed) + static_cast<k::u32>(more));
+    }
     void unqueue(message& m) noexcept REQUIRES(lock_);
 
     // Immutable.
@@ -125,8 +128,10 @@ class service : public k::counted<service> {
     id_table taken_ GUARDED_BY(lock_);
     notice* first_notice_ GUARDED_BY(lock_) = nullptr;
     notice* last_notice_ GUARDED_BY(lock_) = nullptr;
-    bool closed_ GUARDED_BY(lock_) = false;
-    k::u32 servers_waiting_ GUARDED_BY(lock_) = 0;
+    // Changed under the lock, looked at without.
+    std::atomic<bool> closed_ = false;
+    std::atomic<k::u32> pending_ = 0;         // what get() would find: requests, notices, the end
+    std::atomic<k::u32> servers_waiting_ = 0; // counted before they look at pending_ for the last time
     k::u32 senders_waiting_ GUARDED_BY(lock_) = 0;
     boost::intrusive::list<client, boost::intrusive::member_hook<client, lwkt::list_hook, &client::service_link_>,
                            boost::intrusive::constant_time_size<false>>

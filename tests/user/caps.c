@@ -21,30 +21,27 @@ static void begin(void) {
 // A message structure with what it points to.
 struct letter {
     struct caps_message m;
-    char text[CAPS_MOST_TEXT];
     struct caps_item items[CAPS_MOST_ITEMS];
     struct caps_sender sender;
 };
 
 static struct letter* empty(struct letter* l) {
     memset(l, 0, sizeof *l);
-    l->m.text = l->text;
     l->m.items = l->items;
     l->m.sender = &l->sender;
-    l->m.text_room = CAPS_MOST_TEXT;
     l->m.item_room = CAPS_MOST_ITEMS;
     return l;
 }
 
 static struct letter* saying(struct letter* l, const char* text) {
     empty(l);
-    strcpy(l->text, text);
+    strcpy(l->m.text, text);
     l->m.text_bytes = strlen(text) + 1;
     return l;
 }
 
 static int says(const struct letter* l, const char* text) {
-    return l->m.text_bytes == strlen(text) + 1 && !strcmp(l->text, text);
+    return l->m.text_bytes == strlen(text) + 1 && !strcmp(l->m.text, text);
 }
 
 static void add(struct letter* l, int kind, int fd, const void* at, size_t bytes) {
@@ -114,7 +111,7 @@ static long long copied(void) {
 
 static int echo(int service, struct letter* l) {
     l->m.item_count = 0;
-    for (char* at = l->text; *at; at++)
+    for (char* at = l->m.text; *at; at++)
         *at = *at >= 'a' && *at <= 'z' ? *at - 32 : *at;
     return 0;
 }
@@ -236,7 +233,7 @@ static void a_service_may_refuse_a_client(void) {
 }
 
 static int tell_who(int service, struct letter* l) {
-    memcpy(l->text, &l->sender, sizeof l->sender);
+    memcpy(l->m.text, &l->sender, sizeof l->sender);
     l->m.text_bytes = sizeof l->sender;
     return 0;
 }
@@ -252,7 +249,7 @@ static void the_kernel_says_who_sends(void) {
         struct letter l;
         CHECK(caps_call(c, &saying(&l, "liar")->m, &l.m, 0) == 0);
         struct caps_sender who;
-        memcpy(&who, l.text, sizeof who);
+        memcpy(&who, l.m.text, sizeof who);
         CHECK(who.pid == getpid() && who.uid == 1000 && who.gid == 100 && who.group_count == 3);
         CHECK(who.groups[0] == 7 && who.groups[2] == 9);
         CHECK(l.sender.uid == 0); // the server's, in the reply
@@ -408,7 +405,7 @@ static int give_word_of_each_page(int service, struct letter* l) {
             sum += *(unsigned char*)(l->items[i].at + at);
         caps_unmap(&l->items[i]);
     }
-    memcpy(l->text, &sum, sizeof sum);
+    memcpy(l->m.text, &sum, sizeof sum);
     l->m.text_bytes = sizeof sum;
     l->m.item_count = 0;
     return 0;
@@ -427,7 +424,7 @@ static void nothing_above_a_page_is_copied(void) {
             add(saying(&l, "sum"), CAPS_MEMORY, -1, at + (i & 1), bytes);
             CHECK(caps_call(client, &l.m, &l.m, 0) == 0);
             unsigned sum;
-            memcpy(&sum, l.text, sizeof sum);
+            memcpy(&sum, l.m.text, sizeof sum);
             CHECK_EQ(sum, bytes / page);
         }
         // The texts, /proc/xio itself, pages that fork left shared; of bytes in odd places the two ends share pages with
@@ -448,7 +445,7 @@ static int pass_on(int service, struct letter* l) {
     close(l->items[0].fd);
     // The room is full now: it is the reply.
     const int room = l->items[1].fd;
-    add(saying(l, onward.text), CAPS_DESCRIPTOR, room, 0, many);
+    add(saying(l, onward.m.text), CAPS_DESCRIPTOR, room, 0, many);
     l->items[0].fills = 1;
     return onward.m.result;
 }
@@ -548,7 +545,7 @@ static int add_up_slices(int service, struct letter* l) {
         l->m.item_count = 0;
         return 0;
     }
-    l->text[0] = pool[*(int*)l->text];
+    l->m.text[0] = pool[*(int*)l->m.text];
     return 0;
 }
 
@@ -565,10 +562,10 @@ static void a_pool_is_shared_once_and_messages_name_places_in_it(void) {
     for (int i = 0; i < 10; i++) {
         pool[i * page] = 'a' + i;
         empty(&l);
-        *(int*)l.text = i * page;
+        *(int*)l.m.text = i * page;
         l.m.text_bytes = sizeof(int);
         CHECK(caps_call(client, &l.m, &l.m, 0) == 0);
-        CHECK_EQ(l.text[0], 'a' + i);
+        CHECK_EQ(l.m.text[0], 'a' + i);
     }
     end(server);
 }
@@ -649,13 +646,9 @@ static void what_cannot_be_received_stays(void) {
     for (int i = 0; i < 8; i++)
         add(&l, CAPS_MEMORY, -1, at, many);
     CHECK(caps_put(client, &l.m, 0) == 0);
-    empty(&l)->m.text_room = 3;
-    CHECK_ERROR(caps_get(service, &l.m, 0), EMSGSIZE);
-    CHECK(l.m.text_bytes == 6 && l.m.item_count == 8); // what it takes
     empty(&l)->m.item_room = 7;
     CHECK_ERROR(caps_get(service, &l.m, 0), EMSGSIZE);
-    empty(&l)->m.text = (char*)page;
-    CHECK_ERROR(caps_get(service, &l.m, 0), EFAULT);
+    CHECK(l.m.item_count == 8); // what it takes
     empty(&l)->m.items = (struct caps_item*)page;
     CHECK_ERROR(caps_get(service, &l.m, 0), EFAULT);
     CHECK_ERROR(caps_get(service, (struct caps_message*)page, 0), EFAULT);
@@ -683,8 +676,12 @@ static void what_makes_no_sense_is_not_sent(void) {
     CHECK_ERROR(caps_put(client, &l.m, 0), EMSGSIZE);
     saying(&l, "x")->m.item_count = 9;
     CHECK_ERROR(caps_put(client, &l.m, 0), E2BIG);
-    saying(&l, "x")->m.text = (char*)page;
-    CHECK_ERROR(caps_put(client, &l.m, 0), EFAULT);
+    CHECK_ERROR(caps_put(client, (struct caps_message*)page, 0), EFAULT);
+    char* two = anonymous(2 * page); // the text ends where there is no memory
+    CHECK(munmap(two + page, page) == 0);
+    struct caps_message* last = (struct caps_message*)(two + page - 128);
+    *(uint32_t*)((char*)last + offsetof(struct caps_message, text_bytes)) = 65;
+    CHECK_ERROR(caps_put(client, last, 0), EFAULT);
     static const struct {
         int kind, fd;
         uintptr_t at;
@@ -1040,7 +1037,7 @@ static void a_server_replies_and_waits_in_one(void) {
         empty(&l);
         for (;;) {
             CHECK(caps_reply_wait(service, &l.m, &l.m, 0) == 0);
-            l.text[0]++;
+            l.m.text[0]++;
             l.m.item_count = 0;
             l.m.result = 0;
         }
@@ -1048,9 +1045,9 @@ static void a_server_replies_and_waits_in_one(void) {
     const int client = connect_to("loop");
     struct letter l;
     for (int i = 0; i < 1000; i++) {
-        saying(&l, "a")->text[0] = i;
+        saying(&l, "a")->m.text[0] = i;
         CHECK(caps_call(client, &l.m, &l.m, 0) == 0);
-        CHECK_EQ(l.text[0], (char)(i + 1));
+        CHECK_EQ(l.m.text[0], (char)(i + 1));
     }
     end(server);
 }
@@ -1105,7 +1102,6 @@ static void rage(uint64_t seed, const char* name, int service) {
         l.m.text_bytes = draw(&state) % 8 ? draw(&state) % 257 : odd_number(&state, memory);
         l.m.item_count = draw(&state) % 8 ? draw(&state) % 4 : odd_number(&state, memory);
         l.m.result = draw(&state) % 4 ? 0 : odd_number(&state, memory);
-        if (draw(&state) % 16 == 0) l.m.text = (void*)odd_number(&state, memory);
         if (draw(&state) % 16 == 0) l.m.items = (void*)odd_number(&state, memory);
         if (draw(&state) % 16 == 0) l.m.sender = (void*)odd_number(&state, memory);
         for (int i = 0; i < CAPS_MOST_ITEMS; i++)
@@ -1186,7 +1182,7 @@ static void sum_up(int service) {
                 sum += *(unsigned char*)(l.items[i].at + at);
             caps_unmap(&l.items[i]);
         }
-        *(unsigned*)l.text = sum;
+        *(unsigned*)l.m.text = sum;
         l.m.text_bytes = sizeof sum;
         l.m.item_count = 0;
         l.m.result = 0;
@@ -1209,7 +1205,7 @@ static void ask_for_sums(unsigned seed) {
             if (errno != ECONNRESET && errno != ENOTCONN) _exit(4);
             close(client);
             client = -1;
-        } else if (*(unsigned*)l.text != (unsigned)(pages * value)) {
+        } else if (*(unsigned*)l.m.text != (unsigned)(pages * value)) {
             _exit(5);
         }
     }

@@ -32,12 +32,13 @@ static void touch(char* at, size_t bytes, int with) {
 struct letter {
     struct caps_message m;
     struct caps_item items[CAPS_MOST_ITEMS];
-    char text[64];
 };
 
 static void begin_letter(struct letter* l, const char* bytes, long count) {
-    l->m = (struct caps_message){.id = l->m.id, .text = l->text, .items = l->items, .text_bytes = 64, .text_room = 64,
-                                 .item_room = CAPS_MOST_ITEMS};
+    l->m.items = l->items;
+    l->m.text_bytes = 64;
+    l->m.result = l->m.item_count = 0;
+    l->m.item_room = CAPS_MOST_ITEMS;
     if (!count) return;
     l->m.item_count = 1;
     l->items[0] = (struct caps_item){.kind = CAPS_MEMORY, .fd = -1, .at = (uintptr_t)bytes, .bytes = count, .fills = CAPS_NOTHING};
