@@ -26,8 +26,7 @@ packages = {
     "gdb": ["gdb"],
     "host": ["libgtest-dev"],
     "user": ["gcc", "musl-tools", "busybox-static", "bash-static", "zsh-static"],
-    "debian": ["dash", "bash", "coreutils", "findutils", "diffutils", "grep", "sed", "mawk", "tar", "gzip", "perl-base", "sqlite3",
-               "lua5.4", "python3-minimal"],
+    "debian": ["debootstrap"],
     "fuzz": ["clang", "libclang-rt-14-dev"],
     "lint": ["clang", "clang-format"],
     "tidy": ["clang-tidy"],
@@ -107,6 +106,15 @@ def logged(command, log, advice, folder=root):
         raise problem(f"{advice} (all of it: {relative(log)})", tail)
 
 
+def as_root(otherwise="this needs to be root, or sudo"):
+    """What stands before a command that only root may give; a problem with that text where nothing helps."""
+    if os.geteuid() == 0:
+        return []
+    if not shutil.which("sudo"):
+        raise problem(otherwise)
+    return ["sudo"]
+
+
 def missing_packages(names):
     asked = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names],
                            capture_output=True, text=True)
@@ -123,17 +131,13 @@ def install(*purposes):
     if not missing:
         return
     by_hand = f"as root: apt-get install {' '.join(missing)}"
-    as_root = []
-    if os.geteuid() != 0:
-        if not shutil.which("sudo"):
-            raise problem(f"packages are missing; {by_hand}")
-        as_root = ["sudo"]
+    before = as_root(f"packages are missing; {by_hand}")
     with locked("install"):
         missing = missing_packages(names)
         if not missing:
             return
         say(f"installing {' '.join(missing)}")
-        apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300"]
+        apt = [*before, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300"]
         log = build_root / "install.log"
         logged([*apt, "update"], log, f"the package lists could not be fetched; {by_hand}")
         logged([*apt, "install", "--no-install-recommends", *missing], log, f"installing failed; try {by_hand}")

@@ -3,6 +3,7 @@
 The table of scenarios is in test_runner.py. A scenario gets a `context` and the arguments from the table.
 """
 
+import concurrent.futures
 import dataclasses
 import difflib
 import fnmatch
@@ -187,19 +188,25 @@ def user_tests_on_linux(it):
 
 
 def debian_programs(it):
-    """Debian's dynamic programs say the same on this kernel and on Debian's."""
-    programs = debian.archive()
-    ran = boot_once(it, machine.options(smp=2, mem="1G"), "", user_test_timeout,
-                    {"initrd": programs, "exec": debian.command.encode()})
+    """A whole Debian says the same on this kernel and on Debian's."""
+    root = debian.archive()
+    how = machine.options(smp=2, mem=debian.memory)
     kernel, version = userland.linux_kernel()
-    how = machine.options(smp=2, mem="1G")
-    with machine.boot_linux(how, kernel, programs, f'exec="{debian.command}"') as running:
-        running.wait(user_test_timeout)
-        it.log("-linux").write_bytes(running.bytes())
-        theirs = running.bytes()
-    ours, wanted = (debian.by_script(frames.split(serial)[1].decode(errors="replace")) for serial in (ran.bytes(), theirs))
+
+    def run(booting, part):
+        with booting as running:
+            running.wait(user_test_timeout)
+            it.log(part).write_bytes(running.bytes())
+            return running.bytes()
+
+    # Side by side: most of the time one CPU of each idles.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        both = [pool.submit(run, machine.boot(how, "", {"initrd": root, "exec": debian.command.encode()}), ""),
+                pool.submit(run, machine.boot_linux(how, kernel, root, f'exec="{debian.command}"'), "-linux")]
+        here, there = (one.result() for one in both)
+    ours, wanted = (debian.by_script(frames.split(serial)[1].decode(errors="replace")) for serial in (here, there))
     results = [check("debian.ends", wanted and ours.keys() == wanted.keys(), f"scripts here {sorted(ours)}, on {version} {sorted(wanted)}",
-                     *last_lines(ran.text()))]
+                     *last_lines(machine.plain(here.decode(errors="replace"))))]
     for name, text in wanted.items():
         mine = ours.get(name, "")
         difference = difflib.unified_diff(text.splitlines(), mine.splitlines(), version, "Nutcracker", lineterm="")

@@ -1,8 +1,10 @@
 """Tests of the tools themselves, without a kernel: stand_in.py plays QEMU. Run by ./tools/test tools."""
 
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 from pathlib import Path
@@ -191,26 +193,51 @@ class serial_line(unittest.TestCase):
 
 
 class archives(unittest.TestCase):
+    def entries(self, it):
+        """By name: (inode, mode, content, uid, gid, links, time)."""
+        content, at, found = it.bytes(), 0, {}
+        while True:
+            self.assertEqual(content[at : at + 6], b"070701")
+            inode, mode, uid, gid, links, changed, size, *_, length, _ = (int(content[at + 6 + 8 * n : at + 14 + 8 * n], 16)
+                                                                          for n in range(13))
+            name = content[at + 110 : at + 110 + length - 1].decode()
+            at = (at + 110 + length + 3) & ~3
+            found[name] = (inode, mode, content[at : at + size], uid, gid, links, changed)
+            at = (at + size + 3) & ~3
+            if name == "TRAILER!!!":
+                self.assertEqual(at, len(content))
+                return found
+
     def test_cpio_has_what_was_put_in(self):
         it = cpio.archive()
         it.file("a/b/c", b"12345", 0o644)
         it.link("a/l", "b/c")
-        content, at, found = it.bytes(), 0, {}
-        while True:
-            self.assertEqual(content[at : at + 6], b"070701")
-            fields = [int(content[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
-            mode, size, length = fields[1], fields[6], fields[11]
-            name = content[at + 110 : at + 110 + length - 1].decode()
-            at = (at + 110 + length + 3) & ~3
-            found[name] = (mode, content[at : at + size])
-            at = (at + size + 3) & ~3
-            if name == "TRAILER!!!":
-                break
-        self.assertEqual(at, len(content))
+        found = self.entries(it)
         self.assertEqual(list(found), ["a", "a/b", "a/b/c", "a/l", "TRAILER!!!"])
-        self.assertEqual(found["a/b/c"], (0o100644, b"12345"))
-        self.assertEqual(found["a/l"], (0o120777, b"b/c"))
-        self.assertEqual(found["a"], (0o040755, b""))
+        self.assertEqual(found["a/b/c"][1:3], (0o100644, b"12345"))
+        self.assertEqual(found["a/l"][1:3], (0o120777, b"b/c"))
+        self.assertEqual(found["a"][1:3], (0o040755, b""))
+
+    def test_cpio_keeps_what_a_tar_file_says(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "root.tar"
+            with tarfile.open(path, "w") as out:
+                for name, kind, target, content in [(".", tarfile.DIRTYPE, "", b""), ("./d", tarfile.DIRTYPE, "", b""),
+                                                    ("./d/f", tarfile.REGTYPE, "", b"bytes"), ("./d/h", tarfile.LNKTYPE, "./d/f", b""),
+                                                    ("./d/s", tarfile.SYMTYPE, "f", b""), ("./d/x", tarfile.FIFOTYPE, "", b"")]:
+                    one = tarfile.TarInfo(name)
+                    one.type, one.linkname, one.size, one.mode, one.uid, one.gid, one.mtime = kind, target, len(content), 0o4751, 3, 4, 99
+                    out.addfile(one, io.BytesIO(content))
+            it = cpio.archive()
+            it.everything_of(path)
+            it.file("d/more", b"", 0o644)
+            found = self.entries(it)
+        self.assertEqual(list(found), ["d", "d/f", "d/h", "d/s", "d/more", "TRAILER!!!"])
+        self.assertEqual(found["d/f"][1:], (0o104751, b"bytes", 3, 4, 2, 99))
+        self.assertEqual(found["d/h"], (found["d/f"][0], 0o104751, b"", 3, 4, 2, 99))
+        self.assertEqual(found["d/s"][1:3], (0o124751, b"f"))
+        self.assertEqual(found["d"][1], 0o044751)
+        self.assertNotEqual(found["d/s"][0], found["d/f"][0])
 
 
 class layers(unittest.TestCase):
