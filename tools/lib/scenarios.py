@@ -378,6 +378,7 @@ def exec_contract(it):
         check("run.exec_ends_with_the_commands_status", status == 7 and killed == 128 + 9, f"{status} and {killed}"),
         check("run.exec_prints_only_output", output == "out\nno line end \x01", repr(output)),
         check("run.exec_keeps_stderr_apart", "err\n" in said, *last_lines(said)),
+        check("run.exec_says_nothing_twice", "\x01" not in said, *last_lines(said)),
         check("run.exec_log_is_apart", "memory: " in said, *last_lines(said)),
         check("run.two_at_once_do_not_meet", outputs == ["".join(f"{n}\n" for n in range(1, 3001))] * 2,
               *[one[-200:] for one in outputs]),
@@ -503,24 +504,104 @@ def shell_typing(it):
         ("echo z $((6*7)); exit\r", r"\nz 42\r?\n", "zsh_answers"),
         ("no-such-command\r", r"not found", "an_unknown_command_is_named"),
     ]
-    results = []
     with machine.boot(machine.options(smp=2), "", {"initrd": userland.initrd()}) as running:
-        at = running.wait_for(shell_prompt, command_timeout)
-        results.append(check("shell.prompts", at is not None, *last_lines(running.text())))
-        for keys, expected, name in steps if at is not None else []:
-            running.send(keys)
-            if not expected:
-                time.sleep(0.5)  # until the program runs and reads
-                continue
-            found = running.wait_for(expected, 30, at)
-            results.append(check(f"shell.{name}", found is not None, *last_lines(running.text())))
-            at = found or at
-            time.sleep(0.2)
+        results = type_steps(running, "shell", steps)
         running.send("exit\r")
         status = running.wait(30)
         it.log().write_bytes(running.bytes())
         results.append(check("shell.its_end_switches_off", status == machine.status_passed, f"QEMU: {status}"))
     return results
+
+
+def type_steps(running, name, steps):
+    """Types at a shell. A step is (what is typed, what must come then or None, the name of that test)."""
+    at = running.wait_for(shell_prompt, command_timeout)
+    results = [check(f"{name}.prompts", at is not None, *last_lines(running.text()))]
+    for keys, expected, step in steps if at is not None else []:
+        running.send(keys)
+        if not expected:
+            time.sleep(0.5)  # until the program runs and reads
+            continue
+        found = running.wait_for(expected, 30, at)
+        results.append(check(f"{name}.{step}", found is not None, *last_lines(running.text())))
+        at = found or at
+        time.sleep(0.2)
+    return results
+
+
+def vi_typing(it):
+    """A person at BusyBox's vi. What it shows is painted on a screen, so the file tells what came of it."""
+    # An escape that is followed at once by another key would be taken for a function key: so it ends a step, and the status
+    # line, which begins with a dash then, tells that it was understood.
+    escape, letter, understood = "\x1b", "/tmp/letter", r"- /tmp/letter"
+    steps = [
+        ("seq 1 50 > /tmp/long; seq 1 5 > /tmp/other\r", shell_prompt, "begins"),
+        (f"vi {letter}\r", understood, "shows_a_new_file"),
+        (f"iDear reader,\rsecnd line\rthird line\rlast{escape}", understood, "shows_what_is_typed"),
+        (f"2Gfcao{escape}", understood, "inserts"),  # second
+        ("yyGp3Gdd", r"Delete 1 lines", "copies_and_deletes"),  # the second at the end once more, and the third away
+        (":%s/line/verse/g\r", r"2 substitutions", "replaces"),
+        (f"1GA hello{escape}", understood, "appends"),
+        (f"GoX{escape}", understood, "opens_a_line"),
+        ("xu", r"Undo", "undoes"),
+        (":r /tmp/other\r", r"/tmp/other", "reads_a_file"),
+        ("/2\rdd", r"Delete 1 lines", "searches"),
+        ("/4\rD\x0c", r"Dear reader, hello", "paints_it_all_anew"),
+        ("\x1a", r"Stopped", "is_stopped_by_ctrl_z"),
+        ("fg\r", r"Dear reader", "comes_back"),
+        (":w\r", r"9L, 59C", "writes"),
+        (f"1GdGiunwanted{escape}", understood, "deletes_all"),
+        (":q!\r", shell_prompt, "leaves"),
+        (f"tr '\\n' , < {letter}; echo\r", r"\nDear reader, hello,second verse,last,second verse,X,1,3,,5,\r?\n", "the_file_is_as_typed"),
+        ("vi -c ':%s/1/one/g' -c ':wq' /tmp/long\r", r"50L", "takes_commands"),
+        ("head -n 12 /tmp/long | tr '\\n' ,; wc -c < /tmp/long\r", r"one,2,3,4,5,6,7,8,9,one0,oneone,one2,171\r?\n", "carries_commands_out"),
+        ("vi -R /tmp/long\r", r"Readonly", "opens_to_read"),
+        ("\x06\x06G\x02:q\r", shell_prompt, "pages_and_leaves"),
+    ]
+    with machine.boot(machine.options(smp=2), "", {"initrd": userland.initrd()}) as running:
+        results = type_steps(running, "vi", steps)
+        it.log().write_bytes(running.bytes())
+    return results
+
+
+def shell_scripts(it):
+    """The scripts of tests/shell by ./tools/run --exec, and the output that each must have."""
+    results = []
+    for script in sorted((project.root / "tests/shell").glob("*.sh")):
+        status, output, said = run_tool(it, "--smp", "2", "--timeout", str(user_test_timeout), "--exec", script.read_text(), part=f"-{script.stem}")
+        wanted = script.with_suffix(".out").read_text()
+        difference = difflib.unified_diff(wanted.splitlines(), output.splitlines(), "wanted", "Nutcracker", lineterm="")
+        results.append(check(f"shell.{script.stem}", status == 0 and output == wanted, f"status {status}", *list(difference)[:20], *last_lines(said, 5)))
+    return results
+
+
+most_seconds_to_prompt = 1.0
+most_idle_mib = 12
+
+
+def idle(it):
+    """How soon the shell is there, and what memory is used then: all of the machine's but what is free and the archive."""
+    how, programs = machine.options(), userland.initrd()
+    seconds, used = [], None
+    for number in range(3):  # the first may have to share the machine with whatever ran before
+        # The shell itself looks at the clock, which began with the loader's hand-over, as it prints its prompt.
+        with machine.boot(how, "PS1=[$(cat</proc/uptime)]#", {"initrd": programs}) as running:
+            at = running.wait_for(r"\n\[[^\n]*\]#", command_timeout)
+            if at is not None:
+                time.sleep(0.5)
+                running.send("cat /proc/meminfo /proc/pages; exit\r")
+                running.wait(30)
+            it.log(f"-{number + 1}").write_bytes(running.bytes())
+            text = running.text()
+        seconds += [float(found) for found in re.findall(r"^\[([0-9.]+) ", text, re.MULTILINE)[:1]]
+        if found := re.search(r"^MemFree: +([0-9]+) kB", text, re.MULTILINE):
+            used = (int(how.mem.removesuffix("M")) << 10) - int(found[1]) - (len(programs) >> 10)
+    return [
+        check("idle.the_shell_prompts_within_a_second", seconds and min(seconds) <= most_seconds_to_prompt,
+              f"seconds since the loader's hand-over: {seconds}"),
+        check("idle.little_memory_is_used", used is not None and used <= most_idle_mib << 10,
+              f"{used} KiB of {how.mem} with {how.smp} CPUs are neither free nor the archive's", *last_lines(text, 40)),
+    ]
 
 
 # What the host port's other programs say.

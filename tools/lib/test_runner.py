@@ -48,6 +48,9 @@ table = [
     ("run.monitor", do.monitor_exec, {}),
     ("monitor.typing", do.monitor_typing, {}),
     ("shells", do.shell_typing, {}),
+    ("vi", do.vi_typing, {}),
+    ("scripts", do.shell_scripts, {}),
+    ("idle", do.idle, {}),
     ("panic", do.panics, {}),
     ("fuzz", do.fuzz, {}),
 ]
