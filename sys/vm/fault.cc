@@ -10,7 +10,7 @@ namespace vm {
 
 namespace {
 
-constexpr unsigned neighbours = 16; // pages of a file shown by one fault, where they are at hand
+constexpr unsigned neighbours = 64; // pages of a file shown by one fault, where they are at hand
 
 constexpr k::u8 without_write(k::u8 access) {
     return access & ~arch::user_write;
@@ -146,17 +146,26 @@ void space::show_neighbours(const entry& e, const object& from, user_address at)
         start += (count + 1) << arch::page_shift;
         count = 0;
     };
-    from.tree_.for_each(first, std::min(pages_in(end - start), most), [&](k::u64 index, found_page found) {
+    const k::u64 wanted = std::min(pages_in(end - start), most);
+    const auto add = [&](k::u64 index, page* p, k::u8 may) {
         const user_address here = at + ((index - first + 1) << arch::page_shift);
-        const bool own = !e.is_shared() && e.what && e.what->tree_.find(e.index_of(here)).p;
-        const k::u8 may = e.is_shared() && found.sole ? e.access : without_write(e.access);
-        if (count && (own || may != rights || here != start + (k::u64{count} << arch::page_shift))) show_run();
-        if (own) return true;
+        if (count && (may != rights || here != start + (k::u64{count} << arch::page_shift))) show_run();
         if (!count) start = here;
         rights = may;
-        run[count++] = found.p;
+        run[count++] = p;
         return true;
-    });
+    };
+    if (e.is_shared()) {
+        from.tree_.for_each(first, wanted, [&](k::u64 index, found_page found) {
+            return add(index, found.p, found.sole ? e.access : without_write(e.access));
+        });
+    } else {
+        const page_tree* const own = e.what && !e.what->tree_.empty() ? &e.what->tree_ : nullptr;
+        from.tree_.for_each(first, wanted, [&](k::u64 index, page* p) {
+            if (own && own->find_page(e.index_of(at) + (index - first + 1))) return true;
+            return add(index, p, without_write(e.access));
+        });
+    }
     show_run();
 }
 

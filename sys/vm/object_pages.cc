@@ -10,15 +10,13 @@ namespace {
 constexpr unsigned batch = 64; // pages collected before they go into a list
 constexpr unsigned attempts = 4;
 
-// Is every page there and one that others may come to hold? Whoever fills a page would change it under them.
-bool can_be_shared(const page_tree& tree, k::u64 first, k::u64 count) noexcept {
-    k::u64 next = first;
-    tree.for_each(first, count, [&](k::u64 index, const page* p) {
-        if (index != next || p->place || p->use != page_use::object || p->holds.count(hold::sink_pin)) return false;
-        next++;
-        return true;
-    });
-    return next == first + count;
+// Is it payload, and by itself? All pages of trees are; those of kernel objects or larger blocks are not.
+bool can_stand_in_a_tree(const page* p) noexcept {
+    return p->place == 0 && (p->use == page_use::object || p->use == page_use::buffer);
+}
+
+bool somebody_fills(const page_tree& tree, k::u64 first, k::u64 count) noexcept {
+    return !tree.for_each(first, count, [](k::u64, const page* p) { return !p->holds.count(hold::sink_pin); });
 }
 
 } // namespace
@@ -33,7 +31,7 @@ k::status object::page_in_locked(k::u64 first, k::u64 count) noexcept {
 bool object::is_filled(k::u64 first, k::u64 count) const noexcept {
     if (!fills_.load(std::memory_order_relaxed)) [[likely]] // who fills has counted himself before he took the token
         return false;
-    return !tree_.for_each(first, count, [](k::u64, const page* p) { return !p->holds.count(hold::sink_pin); });
+    return somebody_fills(tree_, first, count);
 }
 
 bool object::can_be_lent(k::u64 first, k::u64 count) const noexcept {
@@ -88,7 +86,6 @@ k::u64 object::adopt(k::u64 offset, const xio::source& from) noexcept {
     lwkt::token_hold hold(token_);
     if (first + wanted > pages()) return 0;
     if (const auto all = snapshot::of(from); all.tree && from.start().offset % arch::page_size == 0) {
-        if (!can_be_shared(*all.tree, all.first, wanted)) return 0;
         return graft_locked(first, wanted, *all.tree, all.first) ? wanted << arch::page_shift : 0;
     }
     const k::u64 before = tree_.count(first, wanted);
@@ -103,7 +100,7 @@ k::u64 object::adopt(k::u64 offset, const xio::source& from) noexcept {
         if (p == zero_page()) {
             if (slot) return false; // a hole would do, but a place is not given up here
         } else {
-            if (p->place != 0 || p->use != page_use::object || !p->holds.try_add(hold::reference)) return false;
+            if (!can_stand_in_a_tree(p) || !p->holds.try_add(hold::reference)) return false;
             slot ? drop(slot, hold::reference) : void(added++);
             slot = p;
         }
@@ -172,7 +169,7 @@ k::status space::replace_pages(entry& e, user_address at, k::u64 count, const pa
 // Does somebody fill one of these pages of private memory? Who fills is charged.
 bool space::is_filled(const page_tree& tree, k::u64 first, k::u64 count) const noexcept {
     if (!payer_->sink_pages() && !sinks_in_making_.load(std::memory_order_acquire)) return false;
-    return !can_be_shared(tree, first, count);
+    return somebody_fills(tree, first, count);
 }
 
 k::u64 object::give_to(space& to, k::u64 at, k::u64 first, k::u64 count) noexcept {
@@ -196,7 +193,9 @@ k::u64 object::take_from(space& from, k::u64 at, k::u64 first, k::u64 count) noe
     const page_tree& theirs = e->what->tree_;
     const k::u64 generation = from.generation_, index = e->index_of(at);
     lwkt::token_hold hold(token_);
-    if (from.generation_ != generation || first + count > pages() || !can_be_shared(theirs, index, count)) return 0;
+    if (from.generation_ != generation || first + count > pages() || theirs.count(index, count) != count ||
+        from.is_filled(theirs, index, count))
+        return 0;
     if (!e->habit.is_worth(count)) return 0;
     flush_cpus(from.pmap_.write_protect(at, count), at, count);
     return graft_locked(first, count, theirs, index) ? count : 0;
