@@ -135,24 +135,25 @@ void space::show_neighbours(const entry& e, const object& from, user_address at)
     const user_address end = std::min(e.end, k::align_down<user_address>(at, window) + window);
     const k::u64 first = (e.is_shared() ? e.index_of(at) : e.under_index_of(at)) + 1;
     if (first >= from.pages()) return;
-    const k::u64 most = from.pages() - first;
+    const k::u64 wanted = std::min(pages_in(end - at) - 1, from.pages() - first);
+    // Pages that lie together and get the same rights.
     page* run[neighbours];
     unsigned count = 0;
+    k::u64 next = 0; // behind the run
     k::u8 rights = 0;
-    k::u32 none = 0; // must flush: no page changes
-    user_address start = at + arch::page_size;
     const auto show_run = [&] {
+        k::u32 none = 0; // must flush: no page changes
+        const user_address start = at + ((next - count - first + 1) << arch::page_shift);
         if (count) (void)pmap_.enter_pages(start, {run, count}, rights, none); // else faults show them
-        start += (count + 1) << arch::page_shift;
         count = 0;
     };
-    const k::u64 wanted = std::min(pages_in(end - start), most);
     const auto add = [&](k::u64 index, page* p, k::u8 may) {
-        const user_address here = at + ((index - first + 1) << arch::page_shift);
-        if (count && (may != rights || here != start + (k::u64{count} << arch::page_shift))) show_run();
-        if (!count) start = here;
-        rights = may;
+        if (index != next || may != rights) {
+            show_run();
+            rights = may;
+        }
         run[count++] = p;
+        next = index + 1;
         return true;
     };
     if (e.is_shared()) {
