@@ -4,26 +4,10 @@
 #include "kernel/mem/slab.h"
 #include "sys/vm/loan.h"
 #include "sys/vm/reaper.h"
-#include "sys/xio/walk.h"
 
 namespace files {
 
 namespace {
-
-// An object with the bytes from `offset` (in its first page) on. Whole pages that lie right come to stand in it as they
-// are, the others as copies.
-k::result<k::ref<vm::object>> object_showing(const xio::source& bytes, k::u64 offset) noexcept {
-    const k::u64 size = bytes.size(), end = k::align_up(offset + size, k::u64{arch::page_size});
-    k::ref<vm::object> made = TRY(vm::object::anonymous(end >> arch::page_shift));
-    k::u64 done = offset ? std::min(size, arch::page_size - offset) : 0;
-    const auto copy = [&](k::u64 from, k::u64 to) -> k::status {
-        return to == from ? k::status() : made->write(offset + from, TRY(bytes.slice(from, to - from))).status;
-    };
-    TRY(copy(0, done));
-    done += made->adopt(offset + done, TRY(bytes.slice(done, k::align_down(size - done, k::u64{arch::page_size}))));
-    TRY(copy(done, size));
-    return made;
-}
 
 class xio_file final : public file {
   public:
@@ -86,22 +70,25 @@ k::result<k::u64> xio_file::seek(k::i64 offset, int whence) noexcept {
     return position_;
 }
 
-// Nobody may write to a page of it: a private mapping gets its own copies, and the file is not open for writing.
+// Whole aligned pages come to stand in the object as they are, the others as copies. Nobody may write to a page of it:
+// a private mapping gets its own copies, and the file is not open for writing.
 k::result<k::ref<vm::object>> xio_file::mapped_object() noexcept {
     lwkt::token_hold hold(object_token_);
     if (object_) return object_.share();
-    k::ref<vm::object> made = TRY(object_showing(TRY(part(0, size_)), 0));
+    const k::u64 pages = k::align_up(size_, k::u64{arch::page_size}) >> arch::page_shift;
+    k::ref<vm::object> made = TRY(vm::object::anonymous(pages));
+    const xio::source all = TRY(part(0, size_));
+    const xio::source whole = TRY(all.slice(0, k::align_down(size_, k::u64{arch::page_size})));
+    const k::u64 taken = made->adopt(0, whole);
+    if (taken < size_) {
+        const xio::source rest = TRY(all.slice(taken, size_ - taken));
+        if (const xio::moved m = made->write(taken, rest); !m.status) return m.status.error();
+    }
     object_ = made.share();
     return made;
 }
 
 } // namespace
-
-k::result<shown_bytes> show_in_place(const xio::source& bytes) noexcept {
-    const auto address = reinterpret_cast<std::uintptr_t>(xio::walker(bytes).address());
-    const k::u64 offset = address % arch::page_size;
-    return shown_bytes{TRY(object_showing(bytes, offset)), offset};
-}
 
 k::result<file_ref> make_xio_file(xio::source bytes) noexcept {
     auto* made = mem::make<xio_file>(std::move(bytes));

@@ -15,13 +15,4 @@ k::result<file_ref> make_xio_file(xio::source bytes) noexcept;
 // The bytes of an xio file from an offset on, at most so many; empty behind the end. EINVAL: another file.
 k::result<xio::source> xio_of(file& f, k::u64 offset, k::u64 most) noexcept;
 
-// An object that shows the bytes of a stable source from an offset in its first page on, so chosen that as many pages
-// as can be are shown as they are; what shares its page with other bytes of the source's owner is copied. For mappings
-// through which nobody writes to it. ENOMEM.
-struct shown_bytes {
-    k::ref<vm::object> object;
-    k::u64 offset;
-};
-k::result<shown_bytes> show_in_place(const xio::source& bytes) noexcept;
-
 } // namespace files

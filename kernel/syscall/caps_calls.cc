@@ -9,6 +9,7 @@
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/file_arguments.h"
 #include "sys/vm/loan.h"
+#include "sys/xio/walk.h"
 
 namespace syscalls {
 
@@ -284,7 +285,7 @@ class unloading {
     k::result<int> give_file(files::file_ref f) noexcept {
         return files::give_to_caller(std::move(f), flags_ & close_on_exec);
     }
-    // Whole aligned pages become the caller's own.
+    // Whole pages become the caller's own, where they lie alike on both sides.
     static k::result<k::u64> fill(const xio::user_range& at, const xio::source& bytes) noexcept {
         const one_range range({at.base}, at.bytes);
         xio::sink sink = range.sink();
@@ -292,11 +293,25 @@ class unloading {
         if (!m.status) return m.status.error();
         return m.bytes;
     }
+    // Fresh memory in which the bytes lie as in the sender's pages, so that all but the ends can be shown as they are.
     static k::result<k::u64> map(const xio::source& bytes) noexcept {
-        files::shown_bytes shown = TRY(files::show_in_place(bytes));
-        vm::map_request what{
-            .bytes = shown.offset + bytes.size(), .access = arch::user_read, .what = std::move(shown.object)};
-        return TRY(own_space().map(what)) + shown.offset;
+        const k::u64 offset = reinterpret_cast<std::uintptr_t>(xio::walker(bytes).address()) % arch::page_size;
+        vm::map_request what{.bytes = offset + bytes.size()};
+        const k::u64 at = TRY(own_space().map(what)) + offset;
+        const k::u64 lead = offset ? std::min(bytes.size(), arch::page_size - offset) : 0;
+        const auto show = [&](k::u64 from, k::u64 count) -> k::status {
+            if (count) TRY(fill({at + from, count}, TRY(bytes.slice(from, count))));
+            return {};
+        };
+        k::status shown = show(0, lead);
+        if (shown) shown = show(lead, bytes.size() - lead);
+        if (shown) return at;
+        unmap(at, bytes.size());
+        return shown.error();
+    }
+    static void unmap(k::u64 at, k::u64 bytes) noexcept {
+        const k::u64 base = k::align_down<k::u64>(at, arch::page_size);
+        (void)own_space().unmap(base, k::align_up<k::u64>(at + bytes - base, arch::page_size));
     }
     static k::status tell_sender(xio::user_address at, const caps::identity& from) noexcept {
         sender_record out{from.pid, from.uid, from.gid, from.group_count, {}};
@@ -305,10 +320,7 @@ class unloading {
     }
     static void take_back(const item_record& given) noexcept {
         if (given.fd >= 0) (void)files::callers_table().close(given.fd);
-        if (given.kind == item_kind::mapped) {
-            const k::u64 base = k::align_down<k::u64>(given.at, arch::page_size);
-            (void)own_space().unmap(base, k::align_up<k::u64>(given.at + given.bytes - base, arch::page_size));
-        }
+        if (given.kind == item_kind::mapped) unmap(given.at, given.bytes);
     }
 
     k::u64 flags_;

@@ -316,12 +316,14 @@ class delivery {
 
     user_address give_to(entry& e, user_address at, user_address end, xio::walker walk) noexcept
         REQUIRES(space_.token_) {
-        if (!e.what) {
+        const bool had_pages = e.what.get();
+        if (!had_pages) {
             auto own = object::anonymous(e.index_of(e.end));
             if (!own) return at;
             e.what = *std::move(own);
         }
-        space_.hide(at, pages_in(end - at)); // the old pages, before they go and the new ones are seen
+        // The old pages, before they go and the new ones are seen.
+        if (had_pages || e.under || e.shows_zeroes) space_.hide(at, pages_in(end - at));
         page* given[batch];
         std::size_t count = 0;
         user_address shown = at;
@@ -332,10 +334,8 @@ class delivery {
             count = 0;
         };
         (void)e.what->tree_.edit(e.index_of(at), pages_in(end - at), [&](k::u64, page*& slot) {
-            page* p = page_of(walk.address());
-            if (walk.run() < arch::page_size || p->place != 0 || p->use == page_use::slab ||
-                !p->holds.try_add(hold::reference))
-                return false;
+            page* p = walk.whole_page();
+            if (!p || p->place != 0 || p->use == page_use::slab || !p->holds.try_add(hold::reference)) return false;
             if (slot) drop(slot, hold::reference);
             given[count++] = slot = p;
             walk.advance(arch::page_size);

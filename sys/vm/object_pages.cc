@@ -94,9 +94,8 @@ k::u64 object::adopt(k::u64 offset, const xio::source& from) noexcept {
     xio::walker walk(from);
     k::u64 done = 0, added = 0;
     (void)tree_.edit(first, wanted, [&](k::u64, page*& slot) {
-        const auto address = reinterpret_cast<std::uintptr_t>(walk.address());
-        if (address % arch::page_size || walk.run() < arch::page_size) return false;
-        page* p = page_of(walk.address());
+        page* p = walk.whole_page();
+        if (!p) return false;
         if (p == zero_page()) {
             if (slot) return false; // a hole would do, but a place is not given up here
         } else {

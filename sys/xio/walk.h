@@ -32,6 +32,15 @@ class walker {
         const extent& e = at_.at();
         return platform::direct(e.first) + e.offset + at_.offset;
     }
+    // The whole page that lies here; null where none begins.
+    platform::page* whole_page() const {
+        if (snapshot_) [[unlikely]]
+            return at_.offset % platform::page_size || left_ < platform::page_size ? nullptr : page_;
+        const extent& e = at_.at();
+        const k::u64 in_extent = e.offset + at_.offset;
+        if (in_extent % platform::page_size || run() < platform::page_size) return nullptr;
+        return e.first + in_extent / platform::page_size;
+    }
     platform::physical_address physical() const {
         if (snapshot_) [[unlikely]]
             return platform::physical(page_) + at_.offset % platform::page_size;

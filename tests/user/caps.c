@@ -389,9 +389,8 @@ static void what_is_received_can_be_mapped_at_once(void) {
         CHECK(all_are(base, shown - base, 0));
         char* last = (char*)(((uintptr_t)shown + bytes + page - 1) & -(uintptr_t)page);
         CHECK(all_are(shown + bytes, last - shown - bytes, 0));
-        CHECK(mprotect(base, last - base, PROT_READ | PROT_WRITE) == 0); // a private copy then
-        shown[0] = 'z';
-        CHECK(at[offset] == 'n');
+        shown[0] = 'z'; // a private copy
+        CHECK(at[offset] == 'n' && (bytes == 1 || shown[1] == 'm'));
         CHECK(munmap(base, last - base) == 0);
         const struct caps_message reply = {.id = l.m.id};
         CHECK(caps_reply(service, &reply, 0) == 0);

@@ -37,9 +37,9 @@ def archive(folder):
     it.character_device("dev/console", 5, 1)  # Linux opens it for the first process
     it.character_device("dev/null", 1, 3)
     it.file("init", stripped(folder / "init"))
-    for name in ["bench", "run-tests"]:
+    for name in ["bench", "caps-count", "run-tests"]:
         it.file(f"bin/{name}", stripped(folder / name))
-    taken = {"bench", "run-tests"}
+    taken = {"bench", "caps-count", "run-tests"}
     for source, (first, *others) in debian_programs.items():
         it.file(first, Path(source).read_bytes())
         for other in others:

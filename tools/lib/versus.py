@@ -34,6 +34,11 @@ budgets = {
     "tmpfs copy 16 MiB: sendfile": 200000,
     "tmpfs copy 16 MiB: copy_file_range": 200000,
     "tmpfs mmap+touch 1MiB+munmap": 60000,
+    "message round trip, bytes each way: 64": 2500,
+    "message round trip, bytes each way: 65536": 5000,
+    "message round trip, bytes each way: 1048576": 12000,
+    "message round trip, bytes each way: 65536, in a pool": 5000,
+    "message round trip, bytes each way: 1048576, in a pool": 12000,
 }
 of_linux = {"pipe write 1MiB stream": 0.1}  # lending against copying
 of_another = {"fork+exit+wait 256MiB": ("fork+exit+wait 0MiB", 1.1)}  # a fork does not grow with what was touched
