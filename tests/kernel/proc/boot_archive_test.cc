@@ -131,6 +131,78 @@ SELFTEST(boot_archive, ends_where_a_header_is_broken) {
     }
 }
 
+// Every number of a header with every absurd value, in the first entry, one in the middle and the end's: what stands
+// before is there, and nothing that was not in the archive.
+SELFTEST(boot_archive, believes_no_absurd_numbers) {
+    auto b = mem::make_box<cpio_builder>();
+    REQUIRE(b);
+    std::size_t entries[3];
+    entries[0] = b->add({.name = "first", .bytes = "1", .number = 3, .links = 2});
+    entries[1] = b->add({.name = "dir/second", .bytes = "two"});
+    b->add({.name = "third", .bytes = "333", .number = 3, .links = 2});
+    entries[2] = b->bytes().size();
+    b->end();
+    constexpr std::string_view values[] = {"00000000", "00000001", "0000000B", "7FFFFFFF", "80000000", "FFFFFFF0",
+                                           "FFFFFFFC", "FFFFFFFF", "-0000001", "0x000001", "        ", "0000 001"};
+    for (std::size_t entry = 0; entry < std::size(entries); entry++)
+        for (std::size_t field = 0; field < 13; field++)
+            for (const std::string_view value : values) {
+                auto broken = mem::make_box<cpio_builder>(*b);
+                REQUIRE(broken);
+                value.copy(broken->at(entries[entry] + 6 + field * 8), value.size());
+                auto a = boot_archive::parse(broken->bytes());
+                REQUIRE(a);
+                EXPECT(a->files().size() >= 1 && a->files().size() <= 5);
+                if (entry > 0) EXPECT(find(*a, "first"));
+                for (const archive_file& f : a->files()) {
+                    EXPECT(f.text().size() <= b->bytes().size());
+                    const bool known = f.path.empty() || f.path == "first" || f.path == "dir" || f.path == "third" ||
+                                       std::string_view("dir/second").starts_with(f.path);
+                    EXPECT(known);
+                }
+            }
+}
+
+SELFTEST(boot_archive, leaves_no_name_out_of_the_root) {
+    constexpr std::string_view names[] = {"..",     "../x", "../../x", "a/..",    "a/../..", "a/../../x", "./..",
+                                          "./../x", "/..",  "/../x",   "a/./x",   ".//x",    "a//x",      "//",
+                                          "a/..//", "a/.",  "../",     "a/../b/", "..../x",  "...",       "..x"};
+    for (const std::string_view name : names) {
+        auto b = mem::make_box<cpio_builder>();
+        REQUIRE(b);
+        b->add({.name = name, .bytes = "x"});
+        b->add({.name = "good", .bytes = "1"});
+        b->end();
+        auto a = boot_archive::parse(b->bytes());
+        REQUIRE(a);
+        EXPECT_EQ(text_of(*a, "good"), std::string_view("1"));
+        for (const archive_file& f : a->files())
+            for (std::string_view rest = f.path; !rest.empty();) {
+                const std::size_t end = std::min(rest.find('/'), rest.size());
+                const std::string_view part = rest.substr(0, end);
+                EXPECT(!part.empty() && part != "." && part != "..");
+                rest.remove_prefix(std::min(end + 1, rest.size()));
+            }
+    }
+}
+
+SELFTEST(boot_archive, bytes_that_are_no_archive_are_an_empty_one) {
+    constexpr std::string_view texts[] = {"",
+                                          "0",
+                                          "070701",
+                                          "070702",
+                                          "070707",
+                                          "\x1f\x8b\x08",
+                                          "\x7f"
+                                          "ELF",
+                                          "\xfd"
+                                          "7zXZ"};
+    for (const std::string_view text : texts) {
+        auto a = boot_archive::parse(std::as_bytes(std::span(text)));
+        EXPECT(a && a->files().size() == 1); // the root
+    }
+}
+
 SELFTEST(boot_archive, survives_random_damage) {
     auto b = mem::make_box<cpio_builder>();
     REQUIRE(b);
