@@ -31,8 +31,9 @@ void line_discipline::mark(k::u32 index, bool on) noexcept {
 }
 
 void line_discipline::set(const termios& to) noexcept {
-    const bool mode_changes = (settings_.local ^ to.local) & local_canonical;
+    const bool was_canonical = canonical();
     settings_ = to;
+    const bool mode_changes = canonical() != was_canonical;
     if (!(to.input & input_flow)) stopped_ = false;
     if (!mode_changes) return;
     std::ranges::fill(marks_, 0);
@@ -77,6 +78,10 @@ int line_discipline::signal_of(char c) const noexcept {
 }
 
 int line_discipline::type(char c, k::text_sink& echo) noexcept {
+    if (settings_.local & local_external) {
+        append(c, echo);
+        return 0;
+    }
     if (settings_.input & input_strip) c &= 0x7f;
     if (literal_) {
         literal_ = false;

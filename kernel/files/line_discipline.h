@@ -31,7 +31,7 @@ class line_discipline {
     k::u32 used() const noexcept { return head_ - tail_; }
     // In the canonical mode: does a line wait, if only an empty one that says end of file?
     bool has_line() const noexcept { return line_ != tail_; }
-    bool canonical() const noexcept { return settings_.local & local_canonical; }
+    bool canonical() const noexcept { return local(local_canonical); }
 
     // Takes bytes out as one read gives them: in the canonical mode at most to the end of a line.
     struct taken {
@@ -52,7 +52,10 @@ class line_discipline {
     bool is(char c, control_character which) const noexcept {
         return settings_.characters[which] && static_cast<k::u8>(c) == settings_.characters[which];
     }
-    bool local(local_flag flag) const noexcept { return settings_.local & flag; }
+    // None of them means anything while somebody else does that work.
+    bool local(local_flag flag) const noexcept {
+        return (settings_.local & flag) && !(settings_.local & local_external);
+    }
     int signal_of(char c) const noexcept;
     bool edit(char c, k::text_sink& echo) noexcept;
     void end_line(char c, k::text_sink& echo) noexcept;

@@ -50,6 +50,14 @@ void piece_queue::delivery::append(piece* p) noexcept {
     (last ? last->next : first) = p;
     last = p;
     (p->page ? copied : lent) += p->bytes();
+    padding += p->padding;
+}
+
+// A page that begins anew.
+void piece_queue::empty_locked(piece& p) noexcept {
+    p.begin = p.end = 0;
+    p.packet = false;
+    padding_ -= std::exchange(p.padding, 0);
 }
 
 // A piece with an empty page: the spare one, or a fresh one; null without memory.
@@ -76,9 +84,10 @@ void piece_queue::unlink_first_locked(garbage& drained) noexcept {
     p->next = nullptr;
     if (p->with) cargoes_--;
     if (p->page && !spare_ && !p->with && may_reuse(*p)) {
-        p->begin = p->end = 0;
+        empty_locked(*p);
         spare_ = p;
     } else {
+        padding_ -= p->padding;
         drained.add(p);
     }
 }
@@ -90,7 +99,7 @@ void piece_queue::tidy_locked(garbage& drained) noexcept {
         if (first_ == last_) {
             if (writing_) return;
             if (first_->page && !first_->with && may_reuse(*first_)) {
-                first_->begin = first_->end = 0;
+                empty_locked(*first_);
                 return;
             }
         }
@@ -183,6 +192,7 @@ void piece_queue::end_write(const delivery& what) noexcept {
         }
         copied_ += what.copied;
         lent_ += what.lent;
+        padding_ += what.padding;
         writing_ = false;
         is_over_locked() ? drop_all_locked(drained) : tidy_locked(drained);
         wake_readers = readers_waiting_ != 0;
@@ -223,6 +233,26 @@ k::status piece_queue::copy_in(piece* last, const xio::source& from, k::u64 offs
         p->end = m.bytes;
         m.bytes ? into.append(p) : mem::destroy(p);
         if (!m.status) return m.status.error();
+        offset += part;
+        bytes -= part;
+    }
+    return {};
+}
+
+k::status piece_queue::copy_packets(const xio::source& from, k::u64 offset, k::u64 bytes, delivery& into) noexcept {
+    while (bytes) {
+        piece* p = empty_piece();
+        if (!p) return k::error::nomem;
+        const k::u64 part = std::min(bytes, k::u64{arch::page_size});
+        const xio::moved m = from.read_some(offset, {bytes_of(p->page), part});
+        if (!m.status) { // no packet that is a part of one
+            mem::destroy(p);
+            return m.status.error();
+        }
+        p->end = part;
+        p->packet = true;
+        p->padding = static_cast<k::u32>(arch::page_size - part);
+        into.append(p);
         offset += part;
         bytes -= part;
     }
@@ -294,6 +324,25 @@ k::result<k::u64> piece_queue::write(xio::source& from, ktime::ns until, k::u64 
         return moved.error();
     }
     return total;
+}
+
+k::result<k::u64> piece_queue::write_packets(xio::source& from, ktime::ns until) noexcept {
+    for (k::u64 done = 0; done < from.size();) {
+        auto room = begin_write(arch::page_size, false, until);
+        if (!room) {
+            if (done) return done;
+            return room.error();
+        }
+        delivery fresh;
+        const k::u64 bytes = std::min(from.size() - done, k::align_down(room->room, k::u64{arch::page_size}));
+        const k::status moved = copy_packets(from, done, bytes, fresh);
+        end_write(fresh);
+        done += fresh.copied;
+        if (moved) continue;
+        if (done) return done;
+        return moved.error();
+    }
+    return from.size();
 }
 
 // --- Reading
@@ -380,6 +429,13 @@ k::result<k::u64> piece_queue::read_pieces(xio::sink& to, ktime::ns until, recei
             xio::sink rest = std::move(to.slice(done, bytes)).value();
             m = rest.binding() == xio::binding::range ? vm::deliver(static_cast<vm::space&>(rest.memory()), rest, lent)
                                                       : xio::copy_some(lent, rest);
+        }
+        if (part.from->packet) [[unlikely]] {
+            // All of it goes, or nothing.
+            end_read(m.status ? part.bytes : 0, false);
+            if (m.status) done += m.bytes;
+            bad = m.status;
+            break;
         }
         if (HasHow && part.from->with && m.bytes) how->unload(*part.from->with);
         done += m.bytes;
@@ -567,7 +623,7 @@ k::u64 piece_queue::capacity() noexcept {
 k::status piece_queue::set_capacity(k::u64 bytes) noexcept {
     {
         lwkt::spin_guard guard(lock_);
-        if (copied_ > bytes) return k::error::busy;
+        if (copied_ + padding_ > bytes) return k::error::busy;
         capacity_ = bytes;
     }
     writable_.wake_all();

@@ -13,6 +13,9 @@
 // A piece may have a cargo (cargo.h), which arrives with its first byte: nothing is appended to such a piece, and a
 // read that got files ends there.
 //
+// Bytes written as packets are pieces that nothing is appended to; a read takes one whole, what has no room is lost,
+// and ends there. A packet counts as a page against the capacity, for it has one.
+//
 // A write of at most `atomic_bytes` is never mixed with others. All functions: thread context.
 #pragma once
 
@@ -56,6 +59,8 @@ class piece_queue {
     // deadline (EAGAIN), a bad address or lack of memory after the first byte ends it early. Those bytes before `done`
     // are in it already.
     k::result<k::u64> write(xio::source& from, ktime::ns until, k::u64 done = 0) noexcept;
+    // The same as packets of at most a page.
+    k::result<k::u64> write_packets(xio::source& from, ktime::ns until) noexcept;
     // The same, with a cargo that goes with the first byte; with none it stays.
     k::result<k::u64> write_with(cargo& with, xio::source& from, ktime::ns until) noexcept;
     // What a write of these bytes needs to go on, and sleeping until it is there. EPIPE, EINTR. For who would not hold
@@ -114,9 +119,11 @@ class piece_queue {
         k::u64 begin = 0; // of what was not read yet, in the page or in `lent`
         k::u64 end = 0;
         mem::box<cargo> with;
+        bool packet = false;
+        k::u32 padding = 0; // of a packet's page
 
         k::u64 bytes() const { return end - begin; }
-        bool has_room() const { return page && end < arch::page_size && !with; }
+        bool has_room() const { return page && end < arch::page_size && !with && !packet; }
     };
     // Pieces taken out under the lock and freed after it: declared before the guard.
     class garbage {
@@ -139,6 +146,7 @@ class piece_queue {
         k::u64 grown = 0;  // bytes appended to the piece that was the last
         k::u64 copied = 0; // these and those of fresh pages
         k::u64 lent = 0;
+        k::u64 padding = 0;
 
         void append(piece* p) noexcept;
     };
@@ -158,8 +166,8 @@ class piece_queue {
     // None while either kind has used up its own: a writer that was told EAGAIN would else be let in by a shorter
     // write.
     k::u64 room_locked(bool to_lend) const noexcept REQUIRES(lock_) {
-        if (lent_ >= lent_capacity || copied_ >= capacity_ || cargoes_ >= most_cargoes) return 0;
-        return to_lend ? lent_capacity - std::min(lent_, lent_capacity) : capacity_ - copied_;
+        if (lent_ >= lent_capacity || copied_ + padding_ >= capacity_ || cargoes_ >= most_cargoes) return 0;
+        return to_lend ? lent_capacity - std::min(lent_, lent_capacity) : capacity_ - copied_ - padding_;
     }
     bool takes_more_locked() const noexcept REQUIRES(lock_) { return readers_.now && !shut_; }
     bool more_may_come_locked() const noexcept REQUIRES(lock_) { return writers_.now && !shut_; }
@@ -170,6 +178,7 @@ class piece_queue {
     enum class end : k::u8 { reading, writing };
     k::status wait_for_another(end at) noexcept;
     void end_write(const delivery& what) noexcept;
+    k::status copy_packets(const xio::source& from, k::u64 offset, k::u64 bytes, delivery& into) noexcept;
     k::status copy_in(piece* last, const xio::source& from, k::u64 offset, k::u64 bytes, delivery& into) noexcept;
     k::status lend(const xio::source& from, k::u64 offset, k::u64 bytes, delivery& into) noexcept;
     k::status load(cargo& with, const xio::source& from, k::u64 bytes, bool to_lend, delivery& into) noexcept;
@@ -186,6 +195,7 @@ class piece_queue {
     void tidy_locked(garbage& drained) noexcept REQUIRES(lock_);
     void unlink_first_locked(garbage& drained) noexcept REQUIRES(lock_);
     void drop_all_locked(garbage& drained) noexcept REQUIRES(lock_);
+    void empty_locked(piece& p) noexcept REQUIRES(lock_);
     static bool may_reuse(const piece& p) noexcept;
     bool try_put_first(piece* p) noexcept;
     k::result<xio::source> as_source(const view& part, k::u64 bytes) noexcept;
@@ -203,6 +213,7 @@ class piece_queue {
     k::u64 least_need_ GUARDED_BY(lock_) = 0; // the room with which one of them can go on
     k::u64 copied_ GUARDED_BY(lock_) = 0;     // bytes in pages that can be read
     k::u64 lent_ GUARDED_BY(lock_) = 0;
+    k::u64 padding_ GUARDED_BY(lock_) = 0; // of packets
     k::u64 capacity_ GUARDED_BY(lock_) = default_capacity;
     piece* first_ GUARDED_BY(lock_) = nullptr;
     piece* last_ GUARDED_BY(lock_) = nullptr;

@@ -23,6 +23,11 @@ class pipe final : public k::counted<pipe> {
         return queue.write(from, patience(nonblocking));
     }
 
+    // The same of packets (O_DIRECT): what one write brings, up to a page, one read takes.
+    k::result<k::u64> write_packets(xio::source& from, bool nonblocking) noexcept {
+        return queue.write_packets(from, patience(nonblocking));
+    }
+
     k::u64 bytes() noexcept { return queue.bytes(); } // that can be read now
     k::u64 capacity() noexcept { return queue.capacity(); }
     // To a power of two of pages. EPERM beyond most_capacity, EBUSY if more is in it.
@@ -45,7 +50,7 @@ class pipe final : public k::counted<pipe> {
     piece_queue queue;
 };
 
-// The two ends of a new pipe as files. `flags`: open_nonblock and open_direct, for both. ENOMEM.
+// The two ends of a new pipe as files. `flags`: open_nonblock for both, open_direct for who writes. ENOMEM.
 struct pipe_ends {
     file_ref reader;
     file_ref writer;

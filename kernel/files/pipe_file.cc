@@ -22,7 +22,11 @@ class pipe_end final : public file {
     }
 
     k::result<k::u64> read(xio::sink& to) noexcept override { return pipe_->read(to, nonblocking()); }
-    k::result<k::u64> write(xio::source& from) noexcept override { return pipe_->write(from, nonblocking()); }
+    k::result<k::u64> write(xio::source& from) noexcept override {
+        if (flags() & open_direct) [[unlikely]]
+            return pipe_->write_packets(from, nonblocking());
+        return pipe_->write(from, nonblocking());
+    }
     k::result<k::u64> ioctl(k::u32 request, k::u64 argument) noexcept override {
         if (request != request_bytes_waiting) return k::error::notty;
         const auto bytes = static_cast<int>(std::min(pipe_->bytes(), k::u64{0x7fff'ffff}));
@@ -50,7 +54,7 @@ class pipe_end final : public file {
 
 k::result<pipe_ends> make_pipe(k::u32 flags) noexcept {
     k::ref<pipe> made = TRY(pipe::create());
-    file_ref reader = TRY(make_pipe_end(made.share(), flags | open_read_only));
+    file_ref reader = TRY(make_pipe_end(made.share(), (flags & ~k::u32{open_direct}) | open_read_only));
     return pipe_ends{std::move(reader), TRY(make_pipe_end(std::move(made), flags | open_write_only))};
 }
 

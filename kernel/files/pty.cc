@@ -104,7 +104,37 @@ void pty::drop_output() noexcept {
         lwkt::spin_guard guard(lock_);
         tail_ = head_;
     }
+    happened(packet_output_dropped);
     tty.has_room_again();
+}
+
+void pty::happened(k::u8 events) noexcept {
+    constexpr k::u8 pairs[][2] = {{packet_stopped, packet_started}, {packet_no_flow, packet_flow}};
+    {
+        lwkt::spin_guard guard(lock_);
+        if (!packets_) return;
+        for (const auto& pair : pairs) // the later one counts
+            if (events & (pair[0] | pair[1])) events_ &= static_cast<k::u8>(~(pair[0] | pair[1]));
+        events_ |= events;
+    }
+    readers_.wake_all();
+    watched_.notify(poll_can_read | poll_priority);
+}
+
+void pty::set_packets(bool on) noexcept {
+    lwkt::spin_guard guard(lock_);
+    packets_ = on;
+    events_ = 0;
+}
+
+bool pty::has_packets() noexcept {
+    lwkt::spin_guard guard(lock_);
+    return packets_;
+}
+
+k::u8 pty::take_events() noexcept {
+    lwkt::spin_guard guard(lock_);
+    return std::exchange(events_, 0);
 }
 
 void pty::input_taken() noexcept {
@@ -137,7 +167,7 @@ void pty::closed() noexcept {
 
 bool pty::can_read() noexcept {
     lwkt::spin_guard guard(lock_);
-    return head_ != tail_ || is_abandoned_locked();
+    return head_ != tail_ || events_ || is_abandoned_locked();
 }
 
 bool pty::can_write() noexcept {
@@ -154,8 +184,8 @@ k::u32 pty::bytes_to_read() noexcept {
 k::u32 pty::ready() noexcept {
     const bool writable = !tty.must_wait(chunk);
     lwkt::spin_guard guard(lock_);
-    return (head_ != tail_ ? poll_can_read : 0) | (writable ? poll_can_write : 0) |
-           (is_abandoned_locked() ? poll_hangup : 0);
+    return (head_ != tail_ || events_ ? poll_can_read : 0) | (events_ ? poll_priority : 0) |
+           (writable ? poll_can_write : 0) | (is_abandoned_locked() ? poll_hangup : 0);
 }
 
 k::u32 pty::take(std::span<char> to) noexcept {
@@ -167,20 +197,32 @@ k::u32 pty::take(std::span<char> to) noexcept {
 }
 
 k::result<k::u64> pty::read(xio::sink& to, bool nonblocking) noexcept {
-    k::u64 done = 0;
+    k::u64 done = 0, head = 0; // the zero that stands before bytes in packet mode
     while (done < to.size()) {
         char bytes[chunk];
+        if (!done && has_packets()) {
+            if (const k::u8 events = take_events()) {
+                TRY(to.write_value(0, events));
+                return 1;
+            }
+            if (bytes_to_read()) {
+                TRY(to.write_value(0, k::u8{0}));
+                done = head = 1;
+                continue;
+            }
+        }
         const k::u32 count = take({bytes, std::min<k::u64>(chunk, to.size() - done)});
         if (count) {
             const xio::moved m = to.write_some(done, std::as_bytes(std::span(bytes, count)));
             done += m.bytes;
             if (m.status) continue;
-            if (!done) return m.status.error();
+            if (done == head) return m.status.error();
             break;
         }
         if (done) break;
         if (can_read()) {
-            if (bytes_to_read()) continue;
+            lwkt::spin_guard guard(lock_);
+            if (head_ != tail_ || events_) continue;
             return k::error::io; // no slave is left
         }
         if (nonblocking) return k::error::again;

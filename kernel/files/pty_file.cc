@@ -90,10 +90,8 @@ k::result<k::u64> pty_master::ioctl(k::u32 request, k::u64 argument) noexcept {
     case request_pty_lock:
     case request_pty_is_locked: return lock_or_ask(request, argument);
     case request_pty_peer: return open_peer(static_cast<k::u32>(argument));
-    case request_set_packets:
-        if (TRY(argument_at<int>(argument))) return k::error::opnotsupp;
-        return 0;
-    case request_get_packets: TRY(answer(argument, 0)); return 0;
+    case request_set_packets: pty_->set_packets(TRY(argument_at<int>(argument)) != 0); return 0;
+    case request_get_packets: TRY(answer(argument, static_cast<int>(pty_->has_packets()))); return 0;
     case request_pty_signal:
         if (argument < 1 || argument > proc::sig_max) return k::error::inval;
         pty_->tty.signal_foreground(static_cast<int>(argument));

@@ -22,6 +22,7 @@ class pty final : public k::counted<pty>, public terminal_device {
     void show(std::string_view bytes) noexcept override;
     bool has_room() noexcept override;
     void drop_output() noexcept override;
+    void happened(k::u8 events) noexcept override;
     void input_taken() noexcept override;
     void hold() noexcept override { (void)k::ref<pty>::to(*this).release(); }
     void let_go() noexcept override { k::ref<pty>(this).reset(); }
@@ -36,6 +37,9 @@ class pty final : public k::counted<pty>, public terminal_device {
     k::u32 bytes_to_read() noexcept;
     bool is_locked() const noexcept { return locked_.load(std::memory_order_relaxed); }
     void set_locked(bool on) noexcept { locked_.store(on, std::memory_order_relaxed); }
+    // Packet mode: a read gives either one byte that tells what happened, or a zero and bytes.
+    void set_packets(bool on) noexcept;
+    bool has_packets() noexcept;
     // The master goes: no more name, and the terminal is hung up.
     void master_left() noexcept;
 
@@ -46,6 +50,7 @@ class pty final : public k::counted<pty>, public terminal_device {
 
     bool is_abandoned_locked() const noexcept REQUIRES(lock_) { return was_opened_ && !slaves_; }
     bool can_read() noexcept;
+    k::u8 take_events() noexcept;
     bool can_write() noexcept;
     k::u32 take(std::span<char> to) noexcept;
 
@@ -58,6 +63,8 @@ class pty final : public k::counted<pty>, public terminal_device {
     k::u32 head_ GUARDED_BY(lock_) = 0, tail_ GUARDED_BY(lock_) = 0; // positions that only grow
     k::u32 slaves_ GUARDED_BY(lock_) = 0;                            // open files
     bool was_opened_ GUARDED_BY(lock_) = false;
+    bool packets_ GUARDED_BY(lock_) = false;
+    k::u8 events_ GUARDED_BY(lock_) = 0; // that a master in packet mode was not told of
     char ring_[capacity] GUARDED_BY(lock_);
 };
 

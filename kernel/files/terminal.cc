@@ -39,9 +39,10 @@ class device_sink final : public k::text_sink {
 
 // Makes what others may look at up to date and tells them. The token is held.
 void terminal::publish() noexcept {
-    bool can_read, can_write;
+    bool can_read, can_write, was_stopped;
     {
         lwkt::spin_guard guard(lock_);
+        was_stopped = stopped_;
         const termios& now = discipline_.settings();
         canonical_ = discipline_.canonical();
         used_ = discipline_.used();
@@ -53,6 +54,7 @@ void terminal::publish() noexcept {
         can_read = canonical_ ? line_ : readable_ != 0;
         can_write = !stopped_;
     }
+    if (was_stopped == can_write) device_.happened(can_write ? packet_started : packet_stopped);
     if (can_read) readers_.wake_all();
     if (can_write) writers_.wake_all();
     watched_.notify((can_read ? poll_can_read : 0) | (can_write ? poll_can_write : 0));
@@ -65,6 +67,10 @@ void terminal::typed(std::string_view bytes) noexcept {
             lwkt::token_hold hold(token_);
             device_sink echo(device_);
             signal = discipline_.type(c, echo);
+            if (signal && !(discipline_.settings().local & local_no_flush)) {
+                device_.drop_output(); // but for the echo, which comes after this
+                device_.happened(packet_input_dropped);
+            }
         }
         if (signal) signal_foreground(signal);
     }
@@ -213,11 +219,21 @@ termios terminal::settings() noexcept {
     return discipline_.settings();
 }
 
+// Do ^S and ^Q stop and start the output, as a master in packet mode is told?
+static bool has_usual_flow(const termios& t) noexcept {
+    return (t.input & input_flow) && t.characters[char_stop] == 023 && t.characters[char_start] == 021;
+}
+
 void terminal::set(const termios& to, bool drop_input) noexcept {
     lwkt::token_hold hold(token_);
     if (drop_input) discipline_.drop_input();
+    const termios before = discipline_.settings();
     discipline_.set(to);
     publish();
+    k::u8 events = drop_input ? packet_input_dropped : 0;
+    if (has_usual_flow(before) != has_usual_flow(to)) events |= has_usual_flow(to) ? packet_flow : packet_no_flow;
+    if ((before.local | to.local) & local_external) events |= packet_settings;
+    if (events) device_.happened(events);
 }
 
 void terminal::set_window(const window_size& to) noexcept {
@@ -241,6 +257,7 @@ k::result<k::u64> terminal::flush(k::u64 which) noexcept {
     discipline_.drop_input();
     publish();
     device_.input_taken();
+    device_.happened(packet_input_dropped);
     return 0;
 }
 

@@ -31,6 +31,8 @@ class terminal_device {
     virtual bool has_room() noexcept { return true; }
     // Forgets what it has not shown yet.
     virtual void drop_output() noexcept {}
+    // Something happened of which it may be told: bits of packet_event.
+    virtual void happened(k::u8 events) noexcept { (void)events; }
     // Input was taken out of the terminal. Thread context, under its token.
     virtual void input_taken() noexcept {}
     // Something other than an open file uses the terminal, or does not any more. Any thread.

@@ -38,6 +38,7 @@ enum local_flag : k::u32 {
     local_echo_control = 01000, // ECHOCTL
     local_erase_line = 04000,   // ECHOKE
     local_extended = 0100000,   // IEXTEN
+    local_external = 0200000,   // EXTPROC: somebody else edits, echoes and makes signals
 };
 
 // Indices into termios::characters.
@@ -74,6 +75,17 @@ constexpr termios default_termios = {
              local_erase_line | local_extended,
     .discipline = 0,
     .characters = {3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0},
+};
+
+// What a master in packet mode is told of its slave: TIOCPKT_ values.
+enum packet_event : k::u8 {
+    packet_input_dropped = 1,
+    packet_output_dropped = 2,
+    packet_stopped = 4,
+    packet_started = 8,
+    packet_no_flow = 16,
+    packet_flow = 32, // ^S stops and ^Q starts
+    packet_settings = 64,
 };
 
 struct window_size {

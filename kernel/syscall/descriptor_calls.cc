@@ -112,10 +112,7 @@ k::result<k::u64> sys_fcntl(fd of, int command, k::u64 argument) {
     case f_setfd: TRY(callers_table().set_close_on_exec(of.number, argument & 1)); return 0;
     // Linux tells of O_LARGEFILE only where it is not the rule.
     case f_getfl: return f->flags();
-    case f_setfl:
-        if (f->kind() == files::file_kind::pipe_end && (argument & files::open_direct)) return k::error::inval;
-        f->change_flags(changeable_flags, static_cast<k::u32>(argument));
-        return 0;
+    case f_setfl: f->change_flags(changeable_flags, static_cast<k::u32>(argument)); return 0;
     case f_setown: f->set_owner(static_cast<int>(argument)); return 0;
     case f_getown: return static_cast<k::u64>(static_cast<k::i64>(f->owner()));
     case f_getsig: return 0;

@@ -17,9 +17,10 @@ struct two_descriptors {
 };
 
 k::result<k::u64> sys_pipe2(user_pointer<two_descriptors> to, bits flags) {
-    if (flags.value & ~k::u64{files::open_nonblock | files::open_cloexec}) return k::error::inval;
+    constexpr k::u32 kept = files::open_nonblock | files::open_direct;
+    if (flags.value & ~k::u64{kept | files::open_cloexec}) return k::error::inval;
     const bool close_on_exec = flags.value & files::open_cloexec;
-    files::pipe_ends ends = TRY(files::make_pipe(static_cast<k::u32>(flags.value) & files::open_nonblock));
+    files::pipe_ends ends = TRY(files::make_pipe(static_cast<k::u32>(flags.value) & kept));
     const int reader = TRY(files::give_to_caller(std::move(ends.reader), close_on_exec));
     auto writer = files::give_to_caller(std::move(ends.writer), close_on_exec);
     k::status told = writer ? to.write(callers_memory(), {reader, *writer}) : k::status(writer.error());
@@ -137,7 +138,7 @@ constexpr entry entries[] = {
     call<sys_splice>(275, "splice", restarts),
     call<sys_tee>(276, "tee", restarts, "what lies together in the pipe, as one call"),
     call<sys_vmsplice>(278, "vmsplice", restarts),
-    call<sys_pipe2>(293, "pipe2", ends, "no packet mode"),
+    call<sys_pipe2>(293, "pipe2"),
     call<sys_copy_file_range>(326, "copy_file_range"),
 };
 

@@ -747,7 +747,139 @@ static void random_loans_match_a_model(void) {
     CHECK(!memcmp(memory, model, bytes));
 }
 
-TAP_MAIN(T(all_sizes_arrive), T(random_sizes_match), T(small_writes_do_not_mix), T(the_end_is_seen), T(nobody_reads),
+// --- Packets
+
+static struct two make_packet_pipe(int flags) {
+    int ends[2];
+    CHECK(pipe2(ends, O_DIRECT | flags) == 0);
+    CHECK(!(fcntl(ends[0], F_GETFL) & O_DIRECT) && (fcntl(ends[1], F_GETFL) & O_DIRECT));
+    return (struct two){ends[0], ends[1]};
+}
+
+static void each_read_takes_a_packet(void) {
+    const struct two ends = make_packet_pipe(O_NONBLOCK);
+    char got[2 * page];
+    int bytes;
+    CHECK_EQ(write(ends.in, "one", 3), 3);
+    CHECK_EQ(write(ends.in, "three", 5), 5);
+    CHECK_EQ(write(ends.in, "", 0), 0); // there are no empty ones
+    CHECK_EQ(write(ends.in, "x", 1), 1);
+    CHECK(ioctl(ends.out, FIONREAD, &bytes) == 0);
+    CHECK_EQ(bytes, 9);
+    CHECK_EQ(read(ends.out, got, sizeof got), 3);
+    CHECK(!memcmp(got, "one", 3));
+    // What has no room is lost.
+    CHECK_EQ(read(ends.out, got, 2), 2);
+    CHECK(!memcmp(got, "th", 2));
+    CHECK_EQ(read(ends.out, got, sizeof got), 1);
+    CHECK(got[0] == 'x');
+    CHECK_ERROR(read(ends.out, got, sizeof got), EAGAIN);
+    // A vector is one packet, and is read as one.
+    struct iovec parts[2] = {{"ab", 2}, {"cde", 3}}, into[3] = {{got, 1}, {got + 1, 2}, {got + 3, 1}};
+    CHECK_EQ(writev(ends.in, parts, 2), 5);
+    CHECK_EQ(readv(ends.out, into, 3), 4);
+    CHECK(!memcmp(got, "abcd", 4));
+    CHECK_ERROR(read(ends.out, got, 1), EAGAIN);
+    // Bad memory loses nothing.
+    CHECK_EQ(write(ends.in, "kept", 4), 4);
+    CHECK_ERROR(read(ends.out, (void*)16, 4), EFAULT);
+    CHECK_EQ(read(ends.out, got, sizeof got), 4);
+    CHECK_ERROR(write(ends.in, (void*)16, 4), EFAULT);
+    CHECK_ERROR(read(ends.out, got, sizeof got), EAGAIN);
+    CHECK_EQ(write(ends.in, "last", 4), 4);
+    close(ends.in);
+    CHECK_EQ(read(ends.out, got, sizeof got), 4);
+    CHECK_EQ(read(ends.out, got, sizeof got), 0);
+}
+
+static void long_writes_become_several_packets(void) {
+    const struct two ends = make_packet_pipe(0);
+    char *buffer = anonymous(4 * page), *got = anonymous(4 * page);
+    fill(buffer, 4 * page, 1);
+    CHECK_EQ(write(ends.in, buffer, 2 * page + 100), 2 * page + 100);
+    CHECK_EQ(write(ends.in, buffer, page), page);
+    CHECK_EQ(read(ends.out, got, 4 * page), page);
+    CHECK_EQ(read(ends.out, got + page, 4 * page), page);
+    CHECK_EQ(read(ends.out, got + 2 * page, page), 100);
+    CHECK(!memcmp(buffer, got, 2 * page + 100));
+    CHECK_EQ(read(ends.out, got, 4 * page), page);
+    // So large that it would be lent: it is packets all the same, and the reader makes room for the rest.
+    enum { large = 256 << 10 };
+    buffer = anonymous(large);
+    fill(buffer, large, 2);
+    IN_CHILD(writer) CHECK_EQ(write(ends.in, buffer, large), large);
+    for (size_t at = 0; at < large; at += page) {
+        CHECK_EQ(read(ends.out, got, 4 * page), page);
+        CHECK(!memcmp(buffer + at, got, page));
+    }
+    CHECK_EQ(EXIT_STATUS(writer), 0);
+}
+
+// Each has a page, so there are as many as there is room for pages, however small they are.
+static void small_packets_are_bounded(void) {
+    const struct two ends = make_packet_pipe(O_NONBLOCK);
+    int count = 0;
+    while (write(ends.in, "x", 1) == 1)
+        count++;
+    CHECK(errno == EAGAIN);
+    CHECK_EQ(count, fcntl(ends.in, F_GETPIPE_SZ) / page);
+    CHECK_ERROR(fcntl(ends.in, F_SETPIPE_SZ, page), EBUSY);
+    char got[10];
+    CHECK_EQ(read(ends.out, got, 10), 1);
+    CHECK_EQ(write(ends.in, "yz", 2), 2);
+    for (; count > 1; count--)
+        CHECK_EQ(read(ends.out, got, 10), 1);
+    CHECK_EQ(read(ends.out, got, 10), 2);
+    CHECK_EQ(write(ends.in, got, 10), 10);
+}
+
+static void packet_mode_is_switched_on_and_off(void) {
+    const struct two ends = make_pipe();
+    char got[100];
+    CHECK(fcntl(ends.in, F_SETFL, O_DIRECT) == 0);
+    CHECK_EQ(write(ends.in, "ab", 2), 2);
+    CHECK_EQ(write(ends.in, "cd", 2), 2);
+    CHECK(fcntl(ends.in, F_SETFL, 0) == 0);
+    CHECK_EQ(write(ends.in, "ef", 2), 2);
+    CHECK_EQ(write(ends.in, "gh", 2), 2);
+    CHECK_EQ(read(ends.out, got, sizeof got), 2);
+    CHECK_EQ(read(ends.out, got, sizeof got), 2);
+    CHECK_EQ(read(ends.out, got, sizeof got), 4);
+    CHECK(!memcmp(got, "efgh", 4));
+}
+
+static void packets_of_many_writers_stay_whole(void) {
+    const struct two ends = make_packet_pipe(0);
+    enum { writers = 3, each = 300 };
+    for (int who = 0; who < writers; who++) {
+        IN_CHILD(child) {
+            char packet[200];
+            for (int at = 0; at < each; at++) {
+                memset(packet, 'a' + who, sizeof packet);
+                const int bytes = 1 + (at * 7 + who) % 200;
+                CHECK_EQ(write(ends.in, packet, bytes), bytes);
+            }
+        }
+        (void)child;
+    }
+    close(ends.in);
+    int seen[writers] = {0};
+    char got[page];
+    for (ssize_t bytes; (bytes = read(ends.out, got, sizeof got)) > 0;) {
+        const int who = got[0] - 'a';
+        CHECK(who >= 0 && who < writers);
+        CHECK_EQ(bytes, 1 + (seen[who] * 7 + who) % 200);
+        for (ssize_t at = 0; at < bytes; at++)
+            CHECK(got[at] == got[0]);
+        seen[who]++;
+    }
+    for (int who = 0; who < writers; who++)
+        CHECK_EQ(seen[who], each);
+}
+
+TAP_MAIN(T(each_read_takes_a_packet), T(long_writes_become_several_packets), T(small_packets_are_bounded),
+         T(packet_mode_is_switched_on_and_off), T(packets_of_many_writers_stay_whole), T(all_sizes_arrive),
+         T(random_sizes_match), T(small_writes_do_not_mix), T(the_end_is_seen), T(nobody_reads),
          T(wrong_ends_are_refused), T(without_blocking), T(a_blocked_write_can_be_interrupted),
          T(a_buffer_may_be_changed_at_once), T(a_buffer_may_be_changed_while_another_reads),
          T(a_buffer_may_vanish_at_once), T(a_buffer_may_vanish_meanwhile), T(a_writer_may_end_at_once),

@@ -408,6 +408,118 @@ static void a_full_slave_is_not_writable(void) {
     CHECK_EQ(poll(&p, 1, 1000), 1);
 }
 
+static int event_of(int master) {
+    unsigned char got[100];
+    struct pollfd p = {master, POLLPRI, 0};
+    CHECK(poll(&p, 1, 5000) == 1 && (p.revents & POLLPRI));
+    CHECK_EQ(read(master, got, sizeof got), 1);
+    return got[0];
+}
+
+static void set_packets(int master, int on) {
+    CHECK(ioctl(master, TIOCPKT, &on) == 0);
+    int now = -1;
+    CHECK(ioctl(master, TIOCGPKT, &now) == 0);
+    CHECK_EQ(now, on);
+}
+
+static void in_packet_mode_bytes_come_behind_a_zero(void) {
+    const int master = open_master(), slave = open_slave(master);
+    make_raw(slave);
+    set_packets(master, 1);
+    char got[100];
+    send_text(slave, "hello");
+    CHECK_EQ(read(master, got, sizeof got), 6);
+    CHECK(got[0] == TIOCPKT_DATA && !memcmp(got + 1, "hello", 5));
+    send_text(slave, "hello");
+    CHECK_EQ(read(master, got, 3), 3);
+    CHECK(got[0] == TIOCPKT_DATA && !memcmp(got + 1, "he", 2));
+    CHECK_EQ(read(master, got, sizeof got), 4);
+    CHECK(got[0] == TIOCPKT_DATA && !memcmp(got + 1, "llo", 3));
+    struct pollfd p = {master, POLLIN | POLLPRI, 0};
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    set_packets(master, 0);
+    send_text(slave, "plain");
+    expect(master, "plain");
+    CHECK_ERROR(ioctl(master, TIOCPKT, (void*)8), EFAULT);
+    int on = 1;
+    CHECK_ERROR(ioctl(slave, TIOCPKT, &on), ENOTTY);
+    CHECK_EQ(write(slave, "", 0), 0);
+}
+
+static void in_packet_mode_the_master_is_told(void) {
+    const int master = open_master(), slave = open_slave(master);
+    struct termios t;
+    char got[100];
+    CHECK(tcgetattr(slave, &t) == 0);
+    set_packets(master, 1);
+    CHECK(tcflush(slave, TCOFLUSH) == 0);
+    CHECK_EQ(event_of(master), TIOCPKT_FLUSHWRITE);
+    CHECK(tcflush(slave, TCIFLUSH) == 0);
+    CHECK_EQ(event_of(master), TIOCPKT_FLUSHREAD);
+    // Several at once are told at once, and before any bytes.
+    send_text(slave, "x");
+    CHECK(tcflush(slave, TCIFLUSH) == 0 && tcflow(slave, TCOOFF) == 0);
+    CHECK_EQ(event_of(master), TIOCPKT_FLUSHREAD | TIOCPKT_STOP);
+    CHECK(tcflow(slave, TCOON) == 0);
+    CHECK_EQ(event_of(master), TIOCPKT_START);
+    CHECK_EQ(read(master, got, sizeof got), 2);
+    CHECK(got[0] == TIOCPKT_DATA && got[1] == 'x');
+    // Whether ^S and ^Q mean what they usually do.
+    t.c_iflag &= ~IXON;
+    CHECK(tcsetattr(slave, TCSANOW, &t) == 0);
+    CHECK_EQ(event_of(master), TIOCPKT_NOSTOP);
+    t.c_iflag |= IXON;
+    CHECK(tcsetattr(slave, TCSANOW, &t) == 0);
+    CHECK_EQ(event_of(master), TIOCPKT_DOSTOP);
+    t.c_cc[VSTOP] = 1;
+    CHECK(tcsetattr(slave, TCSANOW, &t) == 0);
+    CHECK_EQ(event_of(master), TIOCPKT_NOSTOP);
+    struct pollfd p = {master, POLLIN | POLLPRI, 0};
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    // Who switches it on is not told of what was before.
+    CHECK(tcflush(slave, TCIFLUSH) == 0);
+    set_packets(master, 0);
+    set_packets(master, 1);
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    close(slave);
+    CHECK_ERROR(read(master, got, sizeof got), EIO);
+}
+
+// EXTPROC: the master edits and echoes, and hears of every change of the settings.
+static void another_may_edit_the_lines(void) {
+    const int master = open_master(), slave = open_slave(master);
+    struct termios t;
+    char got[100];
+    CHECK(tcgetattr(slave, &t) == 0);
+    set_packets(master, 1);
+    t.c_lflag |= EXTPROC;
+    CHECK(tcsetattr(slave, TCSANOW, &t) == 0);
+    CHECK_EQ(event_of(master), TIOCPKT_IOCTL);
+    CHECK(tcgetattr(slave, &t) == 0 && (t.c_lflag & EXTPROC) && (t.c_lflag & ICANON));
+    // Nothing is echoed, edited or made a signal of, and no line is waited for.
+    send_text(master, "a\x7f\x03");
+    CHECK_EQ(read(slave, got, sizeof got), 3);
+    CHECK(!memcmp(got, "a\x7f\x03", 3));
+    struct pollfd p = {master, POLLIN | POLLPRI, 0};
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    t.c_lflag &= ~EXTPROC;
+    CHECK(tcsetattr(slave, TCSANOW, &t) == 0);
+    CHECK_EQ(event_of(master), TIOCPKT_IOCTL);
+}
+
+static void a_signal_from_the_keyboard_drops_the_output(void) {
+    const int master = open_master(), slave = open_slave(master);
+    char got[100];
+    set_packets(master, 1);
+    send_text(slave, "lost");
+    send_text(master, "\x03");
+    CHECK_EQ(event_of(master), TIOCPKT_FLUSHREAD | TIOCPKT_FLUSHWRITE);
+    // How far the bytes had come by then is nobody's business; the echo comes behind.
+    const ssize_t bytes = read(master, got, sizeof got);
+    CHECK(bytes >= 3 && !got[0] && !memcmp(got + bytes - 2, "^C", 2));
+}
+
 static void hostile_requests_are_refused(void) {
     const int master = open_master(), slave = open_slave(master);
     int number;
@@ -462,4 +574,6 @@ TAP_MAIN(T(what_one_end_writes_the_other_reads), T(a_slave_is_locked_until_it_is
          T(a_hangup_ends_who_waits_and_tells_the_session), T(a_leader_that_opens_a_slave_has_it_for_terminal),
          T(the_keyboard_sends_signals_to_the_foreground), T(a_new_window_size_is_told), T(both_ends_can_be_polled),
          T(a_slow_reader_holds_writers_up_and_loses_nothing), T(a_full_slave_is_not_writable),
-         T(hostile_requests_are_refused), T(pairs_come_and_go_on_all_cpus))
+         T(in_packet_mode_bytes_come_behind_a_zero), T(in_packet_mode_the_master_is_told),
+         T(another_may_edit_the_lines), T(a_signal_from_the_keyboard_drops_the_output), T(hostile_requests_are_refused),
+         T(pairs_come_and_go_on_all_cpus))
