@@ -105,6 +105,8 @@ class port {
     // Replies that are still to come. On the port's CPU.
     k::u32 expected() const noexcept { return expected_; }
     bool empty() const noexcept { return queue_.empty(); }
+    // Messages and replies that nobody has got yet. On the port's CPU, in a critical section; counts them.
+    k::u32 queued() const noexcept { return static_cast<k::u32>(queue_.size()); }
 
   private:
     friend void reply(msg&, k::status) noexcept;

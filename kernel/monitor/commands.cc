@@ -61,6 +61,7 @@ constexpr command commands[] = {
     {"selftest", "[GLOB]", 1, "runs the self-tests whose names fit and prints TAP", selftest::run_matching},
     {"bench", "[GLOB]", 1, "runs the benchmarks whose names fit", bench::run_matching},
     {"threads", "", 0, "lists the threads of all CPUs", show_threads},
+    {"ports", "", 0, "lists the ports that have names, and how many messages wait at each", show_ports},
     {"cpus", "", 0, "shows what each CPU has done since it started", show_cpus},
     {"pages", "", 0, "shows who holds the memory", show_pages},
     {"xio", "", 0, "shows the copy ledger", show_xio},

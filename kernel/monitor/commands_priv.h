@@ -7,6 +7,7 @@ namespace monitor {
 
 bool show_cpus(std::string_view);
 bool show_pages(std::string_view);
+bool show_ports(std::string_view);
 bool show_threads(std::string_view);
 bool show_xio(std::string_view);
 

@@ -4,6 +4,7 @@
 // the text is made afterwards, in the caller's thread. CPUs that did not start are not asked.
 #include "kernel/lib/log.h"
 #include "kernel/lwkt/ipiq.h"
+#include "kernel/lwkt/port_list.h"
 #include "kernel/lwkt/thread.h"
 #include "kernel/mem/slab.h"
 #include "kernel/monitor/commands_priv.h"
@@ -66,6 +67,32 @@ struct thread_records {
     }
 };
 
+// The same of ports.
+struct port_records {
+    static constexpr unsigned capacity = 256;
+    struct record {
+        char name[lwkt::listed_port::longest_name];
+        std::size_t length;
+        unsigned cpu;
+        k::u32 queued;
+
+        std::string_view text() const { return {name, length}; }
+    };
+
+    std::atomic<unsigned> count = 0;
+    record records[capacity] = {};
+
+    static void add(const lwkt::listed_port& p, void* self) {
+        auto& all = *static_cast<port_records*>(self);
+        const unsigned at = all.count.fetch_add(1, std::memory_order_relaxed);
+        if (at >= capacity) return;
+        record& r = all.records[at];
+        r.length = p.name().copy(r.name, sizeof(r.name));
+        r.cpu = p.of().cpu();
+        r.queued = p.of().queued();
+    }
+};
+
 std::string_view name_of(lwkt::thread_state state) {
     switch (state) {
     case lwkt::thread_state::ready: return "ready";
@@ -117,6 +144,22 @@ k::status put_threads(k::text_sink& to) noexcept {
     return {};
 }
 
+k::status put_ports(k::text_sink& to) noexcept {
+    const auto all = mem::make_box<port_records>();
+    if (!all) return k::error::nomem;
+    lwkt::call_everywhere([](void* records) { lwkt::visit_ports(port_records::add, records); }, all.get());
+    const unsigned met = all->count.load(std::memory_order_relaxed);
+    const std::span<port_records::record> records(all->records, std::min(met, port_records::capacity));
+    std::ranges::sort(records, [](const auto& a, const auto& b) {
+        return a.text() != b.text() ? a.text() < b.text() : a.cpu < b.cpu;
+    });
+    k::format_to(to, "{:<24} {:>3} {:>8}\n", "port", "cpu", "messages");
+    for (const auto& r : records)
+        k::format_to(to, "{:<24} {:>3} {:>8}\n", r.text(), r.cpu, r.queued);
+    if (met > records.size()) k::format_to(to, "and {} more\n", met - records.size());
+    return {};
+}
+
 k::status put_pages(k::text_sink& to) noexcept {
     const vm::page_account pages = vm::account();
     k::format_to(to, "{:<12} {:>10} {:>12}\n", "use", "pages", "KiB");
@@ -164,6 +207,10 @@ bool show_cpus(std::string_view) {
 
 bool show_threads(std::string_view) {
     return show(put_threads);
+}
+
+bool show_ports(std::string_view) {
+    return show(put_ports);
 }
 
 bool show_pages(std::string_view) {

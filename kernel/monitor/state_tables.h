@@ -6,9 +6,11 @@
 
 namespace monitor {
 
-// What each CPU has done; all threads; who holds the memory; the copy ledger. Thread context. ENOMEM.
+// What each CPU has done; all threads; the ports that have names; who holds the memory; the copy ledger. Thread
+// context. ENOMEM.
 k::status put_cpus(k::text_sink& to) noexcept;
 k::status put_threads(k::text_sink& to) noexcept;
+k::status put_ports(k::text_sink& to) noexcept;
 k::status put_pages(k::text_sink& to) noexcept;
 k::status put_xio(k::text_sink& to) noexcept;
 

@@ -92,6 +92,20 @@ k::status make_boot_id(const task&, k::text_sink& to) {
     return {};
 }
 
+// --- Nothing is paged out.
+
+constexpr std::string_view swaps_head = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority";
+
+// --- Device numbers, by which ps finds the name of a terminal.
+
+constexpr std::string_view devices = "Character devices:\n  1 mem\n  4 ttyS\n  5 /dev/tty\n  5 /dev/console\n"
+                                     "  5 /dev/ptmx\n136 pts\n\nBlock devices:";
+constexpr std::string_view terminal_drivers = "/dev/tty             /dev/tty        5       0 system:/dev/tty\n"
+                                              "/dev/console         /dev/console    5       1 system:console\n"
+                                              "/dev/ptmx            /dev/ptmx       5       2 system\n"
+                                              "serial               /dev/ttyS       4      64 serial\n"
+                                              "pty_slave            /dev/pts      136   0-255 pty:slave";
+
 // --- The rows
 
 constexpr file_row top_rows[] = {
@@ -100,17 +114,22 @@ constexpr file_row top_rows[] = {
     {"uptime", 0444, make_uptime},
     {"loadavg", 0444, make_load},
     {"stat", 0444, make_machine_stat},
+    {"vmstat", 0444, make_memory_events},
     {"diskstats", 0444, make_disk_statistics},
     {"partitions", 0444, make_partitions},
+    {"swaps", 0444, text<swaps_head>},
+    {"devices", 0444, text<devices>},
     {"version", 0444, make_version},
     {"filesystems", 0444, make_file_systems},
     {"cmdline", 0444, make_boot_line},
     // What no other kernel has.
     {"xio", 0444, table<monitor::put_xio>},
     {"threads", 0444, table<monitor::put_threads>},
+    {"ports", 0444, table<monitor::put_ports>},
     {"cpus", 0444, table<monitor::put_cpus>},
     {"pages", 0444, table<monitor::put_pages>},
 };
+constexpr file_row terminal_rows[] = {{"drivers", 0444, text<terminal_drivers>}};
 constexpr file_row random_rows[] = {
     {"boot_id", 0444, make_boot_id},
     {"uuid", 0444, make_uuid},
@@ -132,7 +151,7 @@ constexpr folder_row sys_folders[] = {
     {"vm", 3, memory_rows, {}},
     {"fs", 4, file_rows, {}},
 };
-constexpr folder_row top_folders[] = {{"sys", 1, {}, sys_folders}};
+constexpr folder_row top_folders[] = {{"sys", 1, {}, sys_folders}, {"tty", 6, terminal_rows, {}}};
 
 } // namespace
 

@@ -5,6 +5,7 @@
 #include "kernel/proc/load_average.h"
 #include "kernel/procfs/machine_texts_priv.h"
 #include "kernel/time/realtime.h"
+#include "sys/vfs/tmpfs.h"
 #include "sys/vm/object.h"
 
 namespace procfs {
@@ -69,17 +70,32 @@ k::status make_memory(const task&, k::text_sink& to) {
     line("MemFree:", free);
     line("MemAvailable:", free);
     line("Buffers:", 0);
-    line("Cached:", 0);
+    const k::u64 in_files = std::min(vfs::tmpfs_pages(), used(vm::page_use::object));
+    line("Cached:", in_files);
     line("SwapCached:", 0);
     line("SwapTotal:", 0);
     line("SwapFree:", 0);
-    line("AnonPages:", used(vm::page_use::object));
-    line("Shmem:", 0);
+    line("Dirty:", 0);
+    line("Writeback:", 0);
+    line("AnonPages:", used(vm::page_use::object) - in_files);
+    line("Shmem:", in_files);
     line("Slab:", used(vm::page_use::slab));
     line("SReclaimable:", 0);
+    line("SUnreclaim:", used(vm::page_use::slab));
     line("KernelStack:", used(vm::page_use::stack));
     line("PageTables:", used(vm::page_use::page_table));
     line("CommitLimit:", vm::promise_limit());
+    return {};
+}
+
+// What vmstat wants: nothing comes from a disk or goes there.
+k::status make_memory_events(const task&, k::text_sink& to) {
+    const vm::page_account pages = vm::account();
+    const k::u64 in_objects = pages.in_use[static_cast<unsigned>(vm::page_use::object)];
+    const k::u64 in_files = std::min(vfs::tmpfs_pages(), in_objects);
+    k::format_to(to, "nr_free_pages {}\nnr_anon_pages {}\nnr_file_pages {}\nnr_shmem {}\n", pages.free + pages.cached,
+                 in_objects - in_files, in_files, in_files);
+    to.put("nr_dirty 0\nnr_writeback 0\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\n");
     return {};
 }
 

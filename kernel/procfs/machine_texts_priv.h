@@ -7,6 +7,7 @@ namespace procfs {
 
 // machine_state.cc: what it has and how busy it is.
 k::status make_memory(const task&, k::text_sink& to);
+k::status make_memory_events(const task&, k::text_sink& to);
 k::status make_processors(const task&, k::text_sink& to);
 k::status make_uptime(const task&, k::text_sink& to);
 k::status make_load(const task&, k::text_sink& to);

@@ -40,12 +40,19 @@ void put_limit(k::u64 value, k::text_sink& to) noexcept {
 }
 
 constexpr file_row rows[] = {
-    {"status", 0444, make_status},        {"stat", 0444, make_stat},
-    {"statm", 0444, make_statm},          {"maps", 0444, make_maps, nullptr, true},
-    {"cmdline", 0444, make_command_line}, {"environ", 0400, make_environment, nullptr, true},
-    {"comm", 0644, make_name, take_name}, {"limits", 0444, make_limits},
-    {"mounts", 0444, make_mounts},        {"mountinfo", 0444, make_mount_info},
-    {"oom_score", 0444, make_zero},       {"oom_score_adj", 0644, make_oom_adjustment, take_oom_adjustment},
+    {"status", 0444, make_status},
+    {"stat", 0444, make_stat},
+    {"statm", 0444, make_statm},
+    {"maps", 0444, make_maps, nullptr, true},
+    {"cmdline", 0444, make_command_line},
+    {"environ", 0400, make_environment, nullptr, true},
+    {"comm", 0644, make_name, take_name},
+    {"limits", 0444, make_limits},
+    {"mounts", 0444, make_mounts},
+    {"mountinfo", 0444, make_mount_info},
+    {"wchan", 0444, make_wait},
+    {"oom_score", 0444, make_zero},
+    {"oom_score_adj", 0644, make_oom_adjustment, take_oom_adjustment},
 };
 
 } // namespace
@@ -99,6 +106,12 @@ k::status take_oom_adjustment(const task& of, std::string_view text) {
     if (to < of.process->oom_score_adjustment.load() && !proc::current_process().who.privileged())
         return k::error::acces;
     of.process->oom_score_adjustment = to;
+    return {};
+}
+
+// Where in the kernel it sleeps: that is told to nobody.
+k::status make_wait(const task&, k::text_sink& to) {
+    to.put("0");
     return {};
 }
 

@@ -19,6 +19,7 @@ k::status take_name(const task& of, std::string_view text);
 k::status make_limits(const task& of, k::text_sink& to);
 k::status make_oom_adjustment(const task& of, k::text_sink& to);
 k::status take_oom_adjustment(const task& of, std::string_view text);
+k::status make_wait(const task& of, k::text_sink& to);
 k::status make_zero(const task& of, k::text_sink& to);
 // mounts.cc
 k::status make_mounts(const task& of, k::text_sink& to);

@@ -1,5 +1,7 @@
 #include "sys/vfs/file_system.h"
 
+#include "kernel/lib/format.h"
+#include "kernel/lwkt/port_list.h"
 #include "kernel/mem/slab.h"
 #include "sys/vfs/vop.h"
 
@@ -13,8 +15,10 @@ std::atomic<k::u64> last_device = 0;
 
 // Lives as long as the file system; its thread ends with the port's last message.
 struct file_system::service {
-    service(file_system& fs, unsigned cpu) noexcept : requests(cpu, begin, &fs) {}
+    service(file_system& fs, unsigned cpu, std::string_view name) noexcept
+        : requests(cpu, begin, &fs), listed(requests, name) {}
     lwkt::port requests;
+    const lwkt::listed_port listed;
     // Asks the thread to end.
     struct end_message final : lwkt::msg {
     } end;
@@ -67,7 +71,10 @@ k::result<file_system::service*> file_system::service_of(unsigned cpu) noexcept 
         return s;
     lwkt::sleep_hold hold(starting_);
     if (service* s = services_[cpu].load(std::memory_order_acquire)) return s;
-    auto made = mem::make_box<service>(*this, cpu);
+    char text[lwkt::listed_port::longest_name];
+    k::buffer_sink name(text);
+    k::format_to(name, "{} {}", type(), device_);
+    auto made = mem::make_box<service>(*this, cpu, name.view());
     if (!made) return k::error::nomem;
     TRY(lwkt::spawn(type(), cpu, lwkt::normal_priority, serve, made.get()));
     services_[cpu].store(made.get(), std::memory_order_release);

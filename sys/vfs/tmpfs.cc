@@ -30,9 +30,27 @@ class tmpfs_link final : public vnode {
     }
 };
 
+class tmpfs;
+
+// All that there are.
+struct {
+    lwkt::spinlock lock;
+    tmpfs* first GUARDED_BY(lock) = nullptr;
+} instances;
+
 class tmpfs final : public file_system {
   public:
-    explicit tmpfs(const tmpfs_limits& limits) noexcept : pages_(limits.pages), most_nodes_(limits.nodes) {}
+    explicit tmpfs(const tmpfs_limits& limits) noexcept : pages_(limits.pages), most_nodes_(limits.nodes) {
+        lwkt::spin_guard guard(instances.lock);
+        next_ = instances.first;
+        if (next_) next_->before_ = this;
+        instances.first = this;
+    }
+    ~tmpfs() override {
+        lwkt::spin_guard guard(instances.lock);
+        (before_ ? before_->next_ : instances.first) = next_;
+        if (next_) next_->before_ = before_;
+    }
 
     k::status make_root(const tmpfs_limits& limits) noexcept {
         set_root(TRY(make_node(
@@ -84,6 +102,9 @@ class tmpfs final : public file_system {
         return {};
     }
 
+    k::u64 pages_in_use() const noexcept { return pages_.used(); }
+    tmpfs* next() const noexcept { return next_; }
+
   private:
     k::status count_node() noexcept {
         if (nodes_.fetch_add(1, std::memory_order_relaxed) < most_nodes_.load(std::memory_order_relaxed)) return {};
@@ -96,6 +117,7 @@ class tmpfs final : public file_system {
         return k::error::nomem;
     }
 
+    tmpfs *next_ = nullptr, *before_ = nullptr; // guarded by the instances' lock
     vm::page_budget pages_;
     std::atomic<k::u64> nodes_ = 0;
     std::atomic<k::u64> most_nodes_;
@@ -122,6 +144,14 @@ k::result<vnode_ref> make_tmpfs_file_over(file_system& fs, const node_attributes
 
 k::status change_limits(file_system& fs, k::u64 pages, k::u64 nodes) noexcept {
     return static_cast<tmpfs&>(fs).change(pages, nodes);
+}
+
+k::u64 tmpfs_pages() noexcept {
+    k::u64 sum = 0;
+    lwkt::spin_guard guard(instances.lock);
+    for (const tmpfs* t = instances.first; t; t = t->next())
+        sum += t->pages_in_use();
+    return sum;
 }
 
 } // namespace vfs

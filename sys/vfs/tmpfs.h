@@ -22,4 +22,7 @@ k::result<vnode_ref> make_tmpfs_file_over(file_system& tmpfs, const node_attribu
 // Other limits, where more is not in use already (EINVAL).
 k::status change_limits(file_system& tmpfs, k::u64 pages, k::u64 nodes) noexcept;
 
+// How many pages all of them have now. Any thread.
+k::u64 tmpfs_pages() noexcept;
+
 } // namespace vfs

@@ -67,6 +67,7 @@ SELFTEST(monitor, too_many_arguments_are_refused) {
 
 SELFTEST(monitor, commands_that_show_state_succeed) {
     EXPECT(monitor::run_commands("threads"));
+    EXPECT(monitor::run_commands("ports"));
     EXPECT(monitor::run_commands("cpus"));
     EXPECT(monitor::run_commands("pages"));
     EXPECT(monitor::run_commands("xio"));
