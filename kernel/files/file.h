@@ -104,6 +104,8 @@ class file : public k::counted<file> {
     k::status stat(stat_record& out) noexcept;
     // The object behind mmap, for one mapping. ENODEV.
     virtual k::result<k::ref<vm::object>> mapped_object() noexcept;
+    // What a mapping of it keeps; null: nothing.
+    virtual vfs::mapped* mapped_as() noexcept { return nullptr; }
     // What is ready now, as poll bits. Must not block. Files that never wait are always ready.
     virtual k::u32 ready() noexcept { return poll_can_read | poll_can_write; }
     // Where watchers of ready() stand; null: it never changes.

@@ -45,12 +45,16 @@ k::result<file_ref> open_node(vfs::found what, k::u32 flags) noexcept {
     const k::u32 kept = flags & kept_flags;
     if (flags & open_path) return open_stored(std::move(what), kept & ~k::u32{open_access_mode});
     switch (what.node->type) {
-    case node_type::regular:
-        if (flags & open_truncate && what.node->pages()) {
-            TRY(vfs::resize(*what.node, 0));
-            vfs::announce_use(*what.node, what.called.get(), vfs::event_modify);
+    case node_type::regular: {
+        file_ref opened = TRY(open_stored(std::move(what), kept & ~k::u32{open_no_terminal}));
+        const vfs::found& of = opened->origin();
+        if (flags & open_truncate && of.node->pages()) {
+            const vfs::claim writing = TRY(vfs::claim::take(*of.node, vfs::claim_kind::writing));
+            TRY(vfs::resize(*of.node, 0));
+            vfs::announce_use(*of.node, of.called.get(), vfs::event_modify);
         }
-        [[fallthrough]];
+        return opened;
+    }
     case node_type::directory: return open_stored(std::move(what), kept & ~k::u32{open_no_terminal});
     case node_type::character: {
         file_ref opened = TRY(open_device(what.node->device, kept));
@@ -111,6 +115,10 @@ k::result<file_ref> open_nameless(eyes& as, vfs::found in, k::u32 flags, k::u32 
         {.type = vfs::node_type::regular, .mode = without_umask(mode), .uid = as.who().uid, .gid = as.who().gid}, {}));
     made.node->links.store(0, std::memory_order_relaxed);
     made.node->awaits_name.store(!(flags & open_exclusive), std::memory_order_relaxed);
+    char text[24];
+    k::buffer_sink called(text);
+    k::format_to(called, "#{}", made.node->inode);
+    made.called = TRY(vfs::name::create_removed(in.node->as_directory(), vfs::name_text(called.view())));
     made.in = std::move(in.in);
     return open_stored(std::move(made), flags & kept_flags);
 }

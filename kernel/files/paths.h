@@ -39,6 +39,7 @@ class eyes {
     k::result<vfs::view> from(int directory, std::string_view path) noexcept {
         if (directory == at_working_directory || path.starts_with('/')) [[likely]]
             return from_here();
+        if (path.empty()) return k::error::noent; // whatever the descriptor is
         return from_descriptor(directory);
     }
     vfs::view from_here() noexcept { return {who_, places_->root, places_->directory}; }

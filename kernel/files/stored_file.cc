@@ -36,9 +36,10 @@ k::u64 size_limit() noexcept {
 
 // --- Regular files
 
-class stored_file final : public file {
+class stored_file final : public file, public vfs::mapped {
   public:
-    explicit stored_file(k::u32 flags) noexcept : file(flags, file_kind::stored) {}
+    stored_file(k::u32 flags, vfs::claim writing, vfs::mount_writing through) noexcept
+        : file(flags, file_kind::stored), writing_(std::move(writing)), through_(std::move(through)) {}
     ~stored_file() override {
         if (origin())
             vfs::announce_use(node(), origin().called.get(),
@@ -73,6 +74,12 @@ class stored_file final : public file {
         return k::ref<vm::object>::to(*node().pages());
     }
 
+    // A mapping keeps the file open.
+    vfs::mapped* mapped_as() noexcept override { return this; }
+    void keep() noexcept override { (void)file_ref::to(*this).release(); }
+    void let_go() noexcept override { (void)file_ref(this); }
+    const vfs::found& what() const noexcept override { return origin(); }
+
     k::status add_seals(k::u32 more) noexcept;
     k::u32 seals() const noexcept { return node().seals.load(std::memory_order_relaxed); }
     vfs::vnode& node() const noexcept { return *origin().node; }
@@ -81,6 +88,9 @@ class stored_file final : public file {
     k::status describe(stat_record&) noexcept override { return k::error::badf; } // it always has a node
     k::result<k::u64> write_bytes(const xio::source& from, k::u64& at, bool append) noexcept;
 
+    // Of one that is open for writing.
+    const vfs::claim writing_;
+    const vfs::mount_writing through_;
     lwkt::token position_token_;
     k::u64 position_ GUARDED_BY(position_token_) = 0;
 };
@@ -310,8 +320,15 @@ k::result<file_ref> open_stored(vfs::found what, k::u32 flags) noexcept {
         made = mem::make<directory_file>(flags);
     else if (what.node->is_made_on_reading())
         return open_made(std::move(what), flags);
-    else
-        made = mem::make<stored_file>(flags);
+    else {
+        vfs::claim writing;
+        vfs::mount_writing through;
+        if (flags & open_access_mode) {
+            if (what.in) through = TRY(vfs::mount_writing::take(*what.in));
+            writing = TRY(vfs::claim::take(*what.node, vfs::claim_kind::writing));
+        }
+        made = mem::make<stored_file>(flags, std::move(writing), std::move(through));
+    }
     if (!made) return k::error::nomem;
     made->set_origin(std::move(what));
     return file_ref(made);
@@ -331,8 +348,12 @@ k::status make_place_for_memory_files() noexcept {
     return {};
 }
 
-k::result<file_ref> make_memory_file(bool sealable, k::u32 uid, k::u32 gid) noexcept {
+k::result<file_ref> make_memory_file(std::string_view called, bool sealable, k::u32 uid, k::u32 gid) noexcept {
     vfs::found what;
+    char text[vfs::longest_name];
+    k::buffer_sink name(text);
+    k::format_to(name, "memfd:{}", called);
+    what.called = TRY(vfs::name::create_removed((*memory_files)->root(), vfs::name_text(name.view())));
     what.node =
         TRY((*memory_files)->make_node({.type = vfs::node_type::regular, .mode = 0777, .uid = uid, .gid = gid}, {}));
     what.node->seals.store(sealable ? 0 : seal_seal, std::memory_order_relaxed);

@@ -5,15 +5,18 @@
 
 namespace files {
 
-// ENOMEM. `what` is a regular file, a directory or, with open_path, anything. Its permissions were checked.
+// ENOMEM; EROFS; ETXTBSY: it is to be written and is being run. `what` is a regular file, a directory or, with
+// open_path, anything. Its permissions were checked.
 k::result<file_ref> open_stored(vfs::found what, k::u32 flags) noexcept;
 
 // Memory files (memfd_create): regular files without a name. Seals (F_ADD_SEALS) are promises about the size of such a
 // file that its readers can rely on: once given they stay.
 constexpr k::u32 seal_seal = 1, seal_shrink = 2, seal_grow = 4;
 constexpr k::u32 all_seals = 7; // F_SEAL_WRITE would need to know who maps the file
-// An empty one of this user and group. Without `sealable` it has seal_seal from the start. ENOMEM.
-k::result<file_ref> make_memory_file(bool sealable, k::u32 uid = 0, k::u32 gid = 0) noexcept;
+// An empty one of this user and group. Without `sealable` it has seal_seal from the start. `called`: for /proc alone,
+// at most longest_memory_name long. ENOMEM.
+constexpr std::size_t longest_memory_name = vfs::longest_name - 6;
+k::result<file_ref> make_memory_file(std::string_view called, bool sealable, k::u32 uid = 0, k::u32 gid = 0) noexcept;
 // EINVAL: not a memory file, or another seal; EPERM: sealed against sealing, or not open for writing.
 k::status add_seals(file& f, k::u32 seals) noexcept;
 k::result<k::u64> seals_of(file& f) noexcept;

@@ -217,7 +217,8 @@ void node_watchers::happened(k::u32 event, std::string_view text, k::u32 cookie)
         lwkt::spin_guard guard(lock_);
         for (watch& w : list_) {
             if (w.spent || !(w.mask & event & all_watch_events)) continue;
-            w.to->put(w, event, text, cookie, woken);
+            if (w.mask & event & watch_not_unlinked) continue;
+            w.to->put(w, event & ~k::u32{vfs::event_of_unlinked}, text, cookie, woken);
             if (w.mask & watch_once) spent = w.spent = true;
         }
     }
@@ -240,7 +241,8 @@ void node_watchers::node_gone(const vfs::vnode& node) noexcept {
 }
 
 k::result<int> node_watchers::add(event_queue& to, k::u32 mask) noexcept {
-    constexpr k::u32 kept = all_watch_events | watch_once;
+    static_assert(k::u32{watch_not_unlinked} == k::u32{vfs::event_of_unlinked});
+    constexpr k::u32 kept = all_watch_events | watch_once | watch_not_unlinked;
     k::ref<watch> fresh(mem::make<watch>(k::ref<event_queue>::to(to), k::ref<vfs::attachment>::to(*this), mask & kept));
     if (!fresh) return k::error::nomem;
     lwkt::spin_guard guard(lock_);

@@ -62,6 +62,11 @@ template <class T> class ref {
         T* object = std::exchange(object_, nullptr);
         if (object && object->holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) object->last_holder_left();
     }
+    // The same, but an object whose last holder this was is the caller's to end: it is what is returned, else null.
+    T* drop() noexcept {
+        T* object = std::exchange(object_, nullptr);
+        return object && object->holders_.fetch_sub(1, std::memory_order_acq_rel) == 1 ? object : nullptr;
+    }
     T* release() noexcept { return std::exchange(object_, nullptr); }
 
     explicit operator bool() const { return object_ != nullptr; }

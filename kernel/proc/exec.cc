@@ -142,11 +142,12 @@ k::status build(process& p, const vfs::view& v, target& what, std::string_view n
         TRY(find_interpreter(v, what.file, what.image, what.path, what.interpreter_file));
         TRY(elf::read(file.start(), file.size(), what.interpreter));
         const loaded_program loaded = TRY(load_program(space, what.interpreter, file, 0));
+        file.held->allow_writing();
         entry = loaded.entry;
         interpreter_base = loaded.bias;
     }
     space.start_heap(program.end + places.heap_gap);
-    const bool secure = choose_ids(p, what.file.what, out);
+    const bool secure = choose_ids(p, what.file.what(), out);
     out.vdso = TRY(map_vdso(space, places.vdso));
     const start_facts facts{.entry = program.entry,
                             .headers = what.image.headers ? what.image.headers + program.bias : 0,
@@ -241,8 +242,6 @@ k::status exec(thread& t, const exec_request& request, exec_texts& texts) noexce
     auto what = mem::make_box<target>();
     if (!what) return k::error::nomem;
     TRY(find_target(request, *what));
-    const vfs::found& file = what->file.what;
-    k::ref<held_program> program = TRY(held_program::create({file.in.share(), file.node.share(), file.called.share()}));
 
     const k::u64 most = most_text_bytes(p);
     argument_list arguments(most), environment(most);
@@ -257,7 +256,7 @@ k::status exec(thread& t, const exec_request& request, exec_texts& texts) noexce
     }
     TRY(become_only_thread(t));
     if (t.files->holders() > 1) t.set_files(TRY(t.files->clone()));
-    commit(t, fresh, std::move(program), request.path);
+    commit(t, fresh, what->file.held.share(), request.path);
     return {};
 }
 

@@ -17,7 +17,8 @@ void places::last_holder_left() noexcept {
 }
 
 k::result<k::ref<held_program>> held_program::create(vfs::found file) noexcept {
-    auto* made = mem::make<held_program>(std::move(file));
+    vfs::claim running = TRY(vfs::claim::take(*file.node, vfs::claim_kind::running));
+    auto* made = mem::make<held_program>(std::move(file), std::move(running));
     if (!made) return k::error::nomem;
     return k::ref<held_program>(made);
 }

@@ -20,14 +20,24 @@ class places final : public k::counted<places> {
 // have.
 k::status move_places(const vfs::place& before, const vfs::place& after) noexcept;
 
-class held_program final : public k::counted<held_program> {
+// A program's file, which nobody can open for writing while it is held: by those who run it and by its mappings.
+class held_program final : public k::counted<held_program>, public vfs::mapped {
   public:
-    static k::result<k::ref<held_program>> create(vfs::found file) noexcept; // ENOMEM
+    static k::result<k::ref<held_program>> create(vfs::found file) noexcept; // ETXTBSY, ENOMEM
     void last_holder_left() noexcept;
+    // It may be written to again: it is an interpreter, and is loaded. Before anybody else has it.
+    void allow_writing() noexcept { (void)vfs::claim(std::move(running_)); }
+
+    void keep() noexcept override { (void)k::ref<held_program>::to(*this).release(); }
+    void let_go() noexcept override { (void)k::ref<held_program>(this); }
+    const vfs::found& what() const noexcept override { return file; }
 
     const vfs::found file;
 
-    explicit held_program(vfs::found f) noexcept : file(std::move(f)) {}
+    held_program(vfs::found f, vfs::claim running) noexcept : file(std::move(f)), running_(std::move(running)) {}
+
+  private:
+    vfs::claim running_;
 };
 
 } // namespace proc

@@ -13,9 +13,12 @@ k::u64 page_up(k::u64 at) {
     return k::align_up<k::u64>(at, arch::page_size);
 }
 
-k::status map_fixed(vm::space& into, k::u64 at, k::u64 bytes, k::u8 access, k::ref<vm::object> what, k::u64 offset) {
+k::status map_fixed(vm::space& into, k::u64 at, k::u64 bytes, k::u8 access, const program_file* what, k::u64 offset) {
     vm::map_request request{.hint = at, .bytes = bytes, .access = access};
-    request.what = std::move(what);
+    if (what) {
+        request.what = k::ref<vm::object>::to(*what->what().node->pages());
+        request.of = vm::backing_ref(what->held.get());
+    }
     request.offset = offset;
     request.fixed = true;
     TRY(into.map(request));
@@ -30,8 +33,7 @@ k::status map_segment(vm::space& into, const elf::segment& s, const program_file
     k::u64 zeroes_from = base;
     if (s.file_bytes) {
         zeroes_from = page_up(file_end);
-        TRY(map_fixed(into, base, zeroes_from - base, s.access, k::ref<vm::object>::to(*file.what.node->pages()),
-                      page_down(s.offset)));
+        TRY(map_fixed(into, base, zeroes_from - base, s.access, &file, page_down(s.offset)));
         // To the end of the page, also beyond the segment's: the C library's loader allocates there, and relies on
         // zeroes.
         if (end > file_end && (s.access & arch::user_write)) {
@@ -40,7 +42,7 @@ k::status map_segment(vm::space& into, const elf::segment& s, const program_file
         }
     }
     if (page_up(end) <= zeroes_from) return {};
-    return map_fixed(into, zeroes_from, page_up(end) - zeroes_from, s.access, {}, 0);
+    return map_fixed(into, zeroes_from, page_up(end) - zeroes_from, s.access, nullptr, 0);
 }
 
 // A free place for all of a program that may lie anywhere.
@@ -59,7 +61,7 @@ k::result<k::u64> choose_bias(vm::space& into, const elf::image& program, k::u64
 
 k::status program_file::read(k::u64 offset, std::span<std::byte> to) const noexcept {
     xio::sink sink = TRY(xio::sink::over_kernel(to));
-    const k::u64 done = TRY(vfs::read(*what.node, offset, sink));
+    const k::u64 done = TRY(vfs::read(*what().node, offset, sink));
     if (done != to.size()) return k::error::noexec;
     return {};
 }
@@ -69,11 +71,11 @@ k::status open_program(const vfs::view& v, std::string_view path, program_file& 
 }
 
 k::status open_program(const vfs::subject& who, vfs::found what, program_file& out) noexcept {
-    out.what = std::move(what);
-    const vfs::vnode& n = *out.what.node;
+    const vfs::vnode& n = *what.node;
     if (!n.is(vfs::node_type::regular) || !n.pages()) return k::error::acces;
     TRY(vfs::check(n, who, vfs::may_execute));
-    if (out.what.in && (out.what.in->flags() & vfs::mount_no_programs)) return k::error::acces;
+    if (what.in && (what.in->flags() & vfs::mount_no_programs)) return k::error::acces;
+    out.held = TRY(held_program::create(std::move(what)));
     out.head_bytes = std::min<k::u64>(out.size(), program_file::head_room);
     return out.read(0, {out.head, out.head_bytes});
 }

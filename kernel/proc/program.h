@@ -11,18 +11,19 @@ namespace proc {
 struct program_file {
     static constexpr std::size_t head_room = 4096;
 
-    vfs::found what;
+    k::ref<held_program> held;
     std::size_t head_bytes = 0;
     std::byte head[head_room];
 
     std::span<const std::byte> start() const noexcept { return {head, head_bytes}; }
-    k::u64 size() const noexcept { return what.node->size.load(std::memory_order_acquire); }
+    const vfs::found& what() const noexcept { return held->file; }
+    k::u64 size() const noexcept { return what().node->size.load(std::memory_order_acquire); }
     // Bytes from anywhere in it. ENOEXEC: they are not there.
     k::status read(k::u64 offset, std::span<std::byte> to) const noexcept;
 };
 
 // The program of this path, for whom it is to run. The walk's errors; EACCES (no regular file, may not be run, or its
-// mount has no programs), ENOMEM, EIO.
+// mount has no programs), ETXTBSY (somebody has it open for writing), ENOMEM, EIO.
 k::status open_program(const vfs::view& v, std::string_view path, program_file& out) noexcept;
 // The same of a file that was found.
 k::status open_program(const vfs::subject& who, vfs::found what, program_file& out) noexcept;

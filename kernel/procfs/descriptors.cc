@@ -32,7 +32,6 @@ std::string_view describe(files::file& f, std::span<char> room) noexcept {
     case file_kind::xio: text.put("anon_inode:[xio]"); return text.view();
     case file_kind::watches: text.put("anon_inode:inotify"); return text.view();
     case file_kind::terminal: text.put("/dev/console"); return text.view();
-    case file_kind::stored: text.put("/memfd: (deleted)"); return text.view();
     default: break;
     }
     if ((record.mode & type_bits) == files::mode_pipe)
@@ -64,8 +63,8 @@ class descriptor_link final : public files::magic_link {
     k::result<std::string_view> read_link(const vfs::place& root, std::span<char> room) noexcept override {
         file_ref f = TRY(target());
         const vfs::found& origin = f->origin();
-        if (!origin || !origin.in) return describe(*f, room);
-        auto path = vfs::path_of(root, *origin.in, *origin.node, origin.called.get(), room);
+        if (!origin) return describe(*f, room);
+        auto path = vfs::path_of(root, origin, room);
         if (!path && path.error() == k::error::noent) return describe(*f, room);
         return path;
     }

@@ -29,7 +29,7 @@ class place_link final : public files::magic_link {
     k::result<std::string_view> read_link(const vfs::place& root, std::span<char> room) noexcept override {
         vfs::found to;
         TRY(jump(to));
-        return vfs::path_of(root, *to.in, *to.node, to.called.get(), room);
+        return vfs::path_of(root, to, room);
     }
 
   private:

@@ -29,40 +29,61 @@ k::status put_memory(const task& of, xio::user_address from, xio::user_address e
     return {};
 }
 
-// What maps says of one entry, beside its numbers.
-struct place_names {
-    const vm::object* program = nullptr; // the object of the program's file
-    k::u64 device = 0, inode = 0;
-    std::string_view path;
-    vm::space::address_range heap{};
-    xio::user_address vdso = 0;
+// What maps says of entries, beside their numbers. The path of one is kept: the next is often of the same file.
+class entry_names {
+  public:
+    entry_names(const proc::process& of, vm::space& space, const vfs::place* root, std::span<char> room) noexcept
+        : heap_(space.heap()), vdso_(of.vdso_base), root_(root), room_(room) {}
 
-    std::string_view of(const vm::entry_view& e) const noexcept {
-        if (e.shown && e.shown == program) return path;
-        if (e.base == vdso) return "[vdso]";
+    std::string_view of(const vm::entry_view& e) noexcept {
+        if (e.of) return path_of(static_cast<const vfs::mapped*>(e.of)->what());
+        if (e.base == vdso_) return "[vdso]";
+        if (e.end == vdso_) return "[vvar]";
         if (e.grows_down) return "[stack]";
-        if (!e.shown && e.base < heap.end && e.end > heap.base) return "[heap]";
+        if (e.how == vm::sharing::shared) return "/dev/zero (deleted)"; // as Linux calls shared memory without a name
+        if (!e.shown && e.base < heap_.end && e.end > heap_.base) return "[heap]";
         return {};
     }
+
+  private:
+    std::string_view path_of(const vfs::found& file) noexcept {
+        if (&file == last_ || !root_) return path_;
+        auto path = vfs::path_of(*root_, file, room_);
+        last_ = &file;
+        return path_ = path ? *path : std::string_view();
+    }
+
+    const vm::space::address_range heap_;
+    const xio::user_address vdso_;
+    const vfs::place* const root_; // of who reads; null: the kernel
+    const std::span<char> room_;
+    const vfs::found* last_ = nullptr;
+    std::string_view path_;
 };
 
-void put_entry(const vm::entry_view& e, const place_names& names, k::text_sink& to) noexcept {
+// What would be the end of a line or of a word.
+void put_path(std::string_view path, k::text_sink& to) noexcept {
+    for (const char& c : path)
+        to.put(c == '\n' ? std::string_view("\\012") : std::string_view(&c, 1));
+}
+
+void put_entry(const vm::entry_view& e, entry_names& names, k::text_sink& to) noexcept {
     char access[] = "---p";
     if (e.access & arch::user_read) access[0] = 'r';
     if (e.access & arch::user_write) access[1] = 'w';
     if (e.access & arch::user_execute) access[2] = 'x';
     if (e.how == vm::sharing::shared) access[3] = 's';
-    const bool is_file = e.shown && e.shown == names.program;
+    const vfs::vnode* file = e.of ? static_cast<const vfs::mapped*>(e.of)->what().node.get() : nullptr;
     char line[128];
     k::buffer_sink text(line);
-    k::format_to(text, "{:08X}-{:08X} {} {:08X} 00:{:02X} {}", e.base, e.end, access, is_file ? e.offset : 0,
-                 is_file ? names.device : 0, is_file ? names.inode : 0);
+    k::format_to(text, "{:08X}-{:08X} {} {:08X} 00:{:02X} {} ", e.base, e.end, access, file ? e.offset : 0,
+                 file ? file->fs.device() : 0, file ? file->inode : 0);
     to.put(text.view());
     if (const std::string_view name = names.of(e); !name.empty()) {
         constexpr std::size_t column = 73;
         constexpr std::string_view blanks = "                                                                         ";
-        to.put(blanks.substr(0, text.view().size() < column ? column - text.view().size() : 1));
-        to.put(name);
+        if (text.view().size() < column) to.put(blanks.substr(0, column - text.view().size()));
+        put_path(name, to);
     }
     to.put("\n");
 }
@@ -74,19 +95,9 @@ k::status make_maps(const task& of, k::text_sink& to) {
     if (!space) return {};
     files::path_buffer buffer;
     if (!buffer) return k::error::nomem;
-    const k::ref<proc::held_program> program = of.process->program();
-    place_names names;
-    names.heap = space->heap();
-    names.vdso = of.process->vdso_base;
-    if (program && proc::is_user_thread()) {
-        const vfs::found& file = program->file;
-        names.program = file.node->pages();
-        names.device = file.node->fs.device();
-        names.inode = file.node->inode;
-        const auto where = proc::current_process().where();
-        auto path = vfs::path_of(where->root, *file.in, *file.node, file.called.get(), buffer.room());
-        if (path) names.path = *path;
-    }
+    k::ref<proc::places> where;
+    if (proc::is_user_thread()) where = proc::current_process().where();
+    entry_names names(*of.process, *space, where ? &where->root : nullptr, buffer.room());
     space->for_each_entry([&](const vm::entry_view& e) { put_entry(e, names, to); });
     return {};
 }

@@ -218,7 +218,8 @@ using vfs::new_time;
 
 k::result<k::u64> set_times(int directory, user_text path, k::u64 flags, new_time accessed, new_time modified) {
     eyes as;
-    // No path at all is futimens().
+    // No path at all is futimens(), which needs a descriptor.
+    if (!path.at && directory == at_working_directory) return k::error::fault;
     const found what = path.at ? TRY(find(as, directory, path, !(flags & at_no_follow), flags & at_empty_path))
                                : TRY(node_of({directory}, k::error::inval));
     TRY(vfs::change_times(what, as.who(), accessed, modified));

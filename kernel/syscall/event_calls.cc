@@ -85,17 +85,16 @@ k::result<k::u64> sys_signalfd(fd of, user_pointer<const k::u64> mask, k::u64 ma
 // --- memfd
 
 constexpr k::u64 memory_cloexec = 1, memory_sealable = 2, memory_no_exec = 8, memory_exec = 16;
-constexpr std::size_t longest_memory_name = 249;
 
 k::result<k::u64> sys_memfd_create(user_text name, bits flags) {
     if (flags.value & ~(memory_cloexec | memory_sealable | memory_no_exec | memory_exec)) return k::error::inval;
-    char text[longest_memory_name + 1];
-    if (auto read = vm::read_user_text(callers_memory(), name.at, text); !read)
-        return read.error() == k::error::nametoolong ? k::error::inval : read.error();
+    char text[files::longest_memory_name + 1];
+    auto called = vm::read_user_text(callers_memory(), name.at, text);
+    if (!called) return called.error() == k::error::nametoolong ? k::error::inval : called.error();
     proc::process& p = proc::current_process();
-    return give(
-        TRY(files::make_memory_file(flags.value & memory_sealable, p.who.user().for_files, p.who.group().for_files)),
-        flags.value & memory_cloexec);
+    return give(TRY(files::make_memory_file(*called, flags.value & memory_sealable, p.who.user().for_files,
+                                            p.who.group().for_files)),
+                flags.value & memory_cloexec);
 }
 
 constexpr entry entries[] = {

@@ -72,6 +72,7 @@ k::status take_file(vm::map_request& what, int number, u64 offset) {
         what.most_access &= static_cast<u8>(~arch::user_write);
     }
     what.what = TRY(file->mapped_object());
+    what.of = vm::backing_ref(file->mapped_as());
     what.offset = offset;
     return {};
 }

@@ -17,12 +17,14 @@ enum mount_request : k::u64 {
     request_bind = 4096,
     request_move = 8192,
     request_recursive = 16384,
+    silent = 32768,
+    request_unbindable = 1 << 17,
     request_private = 1 << 18,
     request_slave = 1 << 19,
     request_shared = 1 << 20,
-    ignored =
-        16 | 64 | 1024 | 2048 | 32768 | 1 << 21 | 1 << 23 | 1 << 24 | 1 << 25, // synchronous, no access times, ...
+    kernels_own = 1ull << 31,
 };
+constexpr k::u64 propagation_requests = request_unbindable | request_private | request_slave | request_shared;
 
 // A text that may be missing.
 k::status read_optional(path_argument& to, user_text from) {
@@ -33,50 +35,90 @@ vfs::place place_of(const found& f) {
     return {f.in.share(), f.node.share()};
 }
 
+// What a mount is made of, as a path.
+k::result<found> find_source(eyes& as, const path_argument& source) {
+    if (source.text().empty()) return k::error::inval;
+    found what = TRY(vfs::find(as.from_here(), source.text()));
+    if (!what.node->is(vfs::node_type::directory)) return k::error::notdir; // files are not mounted on files
+    return what;
+}
+
+k::status propagate(const found& at, k::u64 asked) {
+    using vfs::propagation;
+    if (asked & ~(propagation_requests | request_recursive | silent)) return k::error::inval;
+    propagation how;
+    switch (asked & propagation_requests) {
+    case request_unbindable: how = propagation::unbindable; break;
+    case request_private: how = propagation::alone; break;
+    case request_slave: how = propagation::slave; break;
+    case request_shared: how = propagation::shared; break;
+    default: return k::error::inval;
+    }
+    return vfs::propagate(place_of(at), how, asked & request_recursive);
+}
+
+k::status remount(const found& at, k::u64 asked, std::string_view options) {
+    if (at.node.get() != &at.in->root()) return k::error::inval;
+    const bool of_all = !(asked & request_bind);
+    if (of_all) TRY(files::change_file_system(at.in->fs(), options));
+    return vfs::change_flags(place_of(at), static_cast<k::u32>(asked & own_flags), of_all);
+}
+
+k::status mount_fresh(const found& at, std::string_view kind, std::string_view source, k::u32 flags,
+                      std::string_view options) {
+    vfs::file_system_ref made = TRY(files::make_file_system(kind, options));
+    if (made->holders() == 1) made->set_read_only(flags & vfs::mount_read_only); // else others see it, too
+    vfs::vnode_ref root = vfs::vnode_ref::to(made->root());
+    return vfs::mount_on(place_of(at), std::move(made), std::move(root), flags, source);
+}
+
 k::result<k::u64> sys_mount(user_text source, user_text target, user_text type, bits flags, user_text data) {
-    if (!proc::current_process().who.privileged()) return k::error::perm;
-    const k::u64 asked = (flags.value >> 16 == 0xc0ed ? flags.value & 0xffff : flags.value) & ~k::u64{ignored};
-    if (asked & (request_private | request_slave | request_shared)) return 0; // nothing is ever propagated
-    if (asked & request_move) return k::error::opnotsupp;
+    const k::u64 asked = flags.value >> 16 == 0xc0ed ? flags.value & 0xffff : flags.value;
     path_argument from, kind, options;
-    TRY(read_optional(from, source));
     TRY(read_optional(kind, type));
+    TRY(read_optional(from, source));
     TRY(read_optional(options, data));
     eyes as;
     const found at = TRY(find(as, at_working_directory, target, true));
-    if (!at.node->is(vfs::node_type::directory)) return k::error::notdir;
-    const auto own = static_cast<k::u32>(asked & own_flags);
+    if (!proc::current_process().who.privileged()) return k::error::perm;
+    if (asked & kernels_own || !at.in) return k::error::inval;
+    k::status done;
     if (asked & request_remount) {
-        if (at.called || at.node.get() != &at.in->root()) return k::error::inval;
-        if (!(asked & request_bind)) TRY(files::change_file_system(at.in->fs(), options.text()));
-        at.in->set_flags(own);
-        return 0;
+        done = remount(at, asked, options.text());
+    } else if (!at.node->is(vfs::node_type::directory)) {
+        done = asked & (propagation_requests | request_move) ? k::error::inval : k::error::notdir;
+    } else if (asked & request_bind) {
+        done = vfs::bind(place_of(TRY(find_source(as, from))), place_of(at), asked & request_recursive);
+    } else if (asked & propagation_requests) {
+        done = propagate(at, asked);
+    } else if (asked & request_move) {
+        done = vfs::move(place_of(TRY(find_source(as, from))), place_of(at));
+    } else {
+        if (!type.at) return k::error::inval;
+        done = mount_fresh(at, kind.text(), from.text(), static_cast<k::u32>(asked & own_flags), options.text());
     }
-    if (asked & request_bind) {
-        const found what = TRY(vfs::find(as.from_here(), from.text()));
-        if (!what.node->is(vfs::node_type::directory)) return k::error::notdir;
-        TRY(vfs::mount_on(place_of(at), vfs::file_system_ref::to(what.node->fs), what.node.share(), what.in->flags(),
-                          from.text()));
-        return 0;
-    }
-    vfs::file_system_ref made = TRY(files::make_file_system(kind.text(), options.text()));
-    vfs::vnode_ref root = vfs::vnode_ref::to(made->root());
-    TRY(vfs::mount_on(place_of(at), std::move(made), std::move(root), own, from.text()));
+    TRY(std::move(done));
     return 0;
 }
 
 k::result<k::u64> sys_umount2(user_text target, bits flags) {
     enum : k::u64 { force = 1, detach = 2, expire = 4, no_follow = 8 };
-    if (flags.value & ~k::u64{force | detach | no_follow}) return k::error::inval;
-    if (!proc::current_process().who.privileged()) return k::error::perm;
+    using vfs::unmount_how;
+    if (flags.value & ~k::u64{force | detach | expire | no_follow}) return k::error::inval;
     eyes as;
     vfs::mount_use in;
     {
         found at = TRY(find(as, at_working_directory, target, !(flags.value & no_follow)));
-        if (at.node.get() != &at.in->root()) return k::error::inval;
+        if (!proc::current_process().who.privileged()) return k::error::perm;
+        if (!at.in || at.node.get() != &at.in->root()) return k::error::inval;
         in = std::move(at.in);
     }
-    TRY(vfs::unmount(std::move(in), flags.value & detach));
+    unmount_how how = flags.value & detach ? unmount_how::detach : unmount_how::when_unused;
+    if (flags.value & expire) {
+        if (flags.value & (force | detach) || in.get() == as.root().in.get()) return k::error::inval;
+        how = unmount_how::expire;
+    }
+    TRY(vfs::unmount(std::move(in), how));
     return 0;
 }
 
@@ -94,7 +136,7 @@ k::result<k::u64> sys_pivot_root(user_text fresh, user_text old) {
 
 constexpr entry entries[] = {
     call<sys_pivot_root>(155, "pivot_root"),
-    call<sys_mount>(165, "mount", ends, "no moving, no propagation"),
+    call<sys_mount>(165, "mount", ends, "directories only; access times are always relative"),
     call<sys_umount2>(166, "umount2"),
 };
 

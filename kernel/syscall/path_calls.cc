@@ -186,8 +186,11 @@ k::result<k::u64> sys_faccessat2(fd directory, user_text path, int wanted, bits 
 k::result<k::u64> read_link(int directory, user_text path, user_buffer to, int room) {
     if (room <= 0) return k::error::inval;
     eyes as;
-    const found link = TRY(find(as, directory, path, false, directory != at_working_directory));
-    if (!link.node->is(vfs::node_type::link)) return k::error::inval;
+    path_argument argument;
+    TRY(argument.read(path));
+    const bool is_empty = argument.text().empty() && directory != at_working_directory;
+    const found link = TRY(files::find_file(as, directory, argument.text(), vfs::last_link::keep, is_empty));
+    if (!link.node->is(vfs::node_type::link)) return is_empty ? k::error::noent : k::error::inval;
     files::path_buffer buffer;
     if (!buffer) return k::error::nomem;
     std::string_view text = TRY(link.node->read_link(as.root(), buffer.room()));
@@ -233,7 +236,8 @@ statfs_record statfs_of(const found& what) {
     r.free_files = now.free_nodes;
     r.id[0] = static_cast<k::i32>(fs.device());
     r.longest_name = vfs::longest_name;
-    r.flags = valid_flags | (what.in ? what.in->flags() & 15 : 0);
+    if (what.in) r.flags = (what.in->flags() & 15) | (what.in->is_read_only() ? 1 : 0);
+    r.flags |= valid_flags;
     return r;
 }
 
@@ -266,6 +270,7 @@ k::result<k::u64> sys_getcwd(user_buffer to, k::u64 room) {
     if (!buffer) return k::error::nomem;
     const auto where = proc::current_process().where();
     const vfs::place& here = where->directory;
+    if (here.dir().is_dead()) return k::error::noent;
     const std::string_view path = TRY(vfs::path_of(where->root, *here.in, *here.at, nullptr, buffer.room()));
     if (room < path.size() + 1) return k::error::range;
     if (callers_memory().copy_out(to.at, path.data(), path.size()) != path.size()) return k::error::fault;

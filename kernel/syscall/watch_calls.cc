@@ -21,7 +21,8 @@ k::result<k::u64> sys_inotify_init() {
 k::result<k::u64> sys_inotify_add_watch(fd of, user_text path, bits flags) {
     constexpr k::u32 known = files::all_watch_events | files::watch_directories_only | files::watch_no_follow |
                              files::watch_not_unlinked | files::watch_only_fresh | files::watch_add_bits |
-                             files::watch_once;
+                             files::watch_once | files::watch_unmounted | files::watch_overflow | files::watch_ended |
+                             vfs::event_of_directory; // the last four ask for nothing
     const auto mask = static_cast<k::u32>(flags.value);
     if (!(mask & known)) return k::error::inval;
     if ((mask & files::watch_add_bits) && (mask & files::watch_only_fresh)) return k::error::inval;
@@ -42,7 +43,7 @@ k::result<k::u64> sys_inotify_rm_watch(fd of, int number) {
 
 constexpr entry entries[] = {
     call<sys_inotify_init>(253, "inotify_init"),
-    call<sys_inotify_add_watch>(254, "inotify_add_watch", ends, "IN_EXCL_UNLINK does nothing"),
+    call<sys_inotify_add_watch>(254, "inotify_add_watch"),
     call<sys_inotify_rm_watch>(255, "inotify_rm_watch"),
     call<sys_inotify_init1>(294, "inotify_init1"),
 };

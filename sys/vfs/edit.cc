@@ -24,15 +24,6 @@ bool is_covered(const found& f) noexcept {
     return f.node->is(node_type::directory) && f.node->as_directory().mounted_on.load(std::memory_order_relaxed);
 }
 
-// Is `at` the directory `above`, or somewhere below it? Nobody renames directories meanwhile.
-bool is_below(directory& at, const directory& above) noexcept {
-    lwkt::critical section;
-    for (directory* d = &at;; d = &d->parent()) {
-        if (d == &above) return true;
-        if (!d->own_name()) return false;
-    }
-}
-
 } // namespace
 
 k::result<found> make(const view& v, const spot& where, node_attributes a, std::string_view link_text) noexcept {
@@ -114,7 +105,9 @@ k::status remove(const view& v, const spot& where, bool of_directory) noexcept {
         if (where.wants_directory && !is_directory) return k::error::notdir;
         if (is_covered(there)) return k::error::busy;
         const name_text text(where.name());
-        vop_remove gone(where.dir(), text, *there.node, of_directory);
+        name_ref remains;
+        if (is_directory) remains = TRY(name::create(where.dir(), text, {}));
+        vop_remove gone(where.dir(), text, *there.node, of_directory, std::move(remains));
         const k::status done = where.in->fs().call(gone);
         // Another file has the name by now: once more.
         if (!done && done.error() == k::error::noent) continue;
@@ -133,8 +126,8 @@ static k::status check_rename(const view& v, const spot& from, const spot& to, c
     const bool replaces_directory = replaced && replaced.node->is(node_type::directory);
     if (!is_directory && (from.wants_directory || (to.wants_directory && !exchange))) return k::error::notdir;
     if (exchange && !replaces_directory && to.wants_directory) return k::error::notdir;
-    if (is_directory && is_below(to.dir(), moved.node->as_directory())) return k::error::inval;
-    if (replaces_directory && is_below(from.dir(), replaced.node->as_directory()))
+    if (is_directory && is_within(to.dir(), moved.node->as_directory())) return k::error::inval;
+    if (replaces_directory && is_within(from.dir(), replaced.node->as_directory()))
         return exchange ? k::error::inval : k::error::notempty;
     if (replaced && replaced.node.get() == moved.node.get()) return {}; // nothing will be done
     const bool across = &from.dir() != &to.dir();
@@ -169,10 +162,13 @@ k::status rename(const view& v, const spot& from, const spot& to, unsigned flags
         TRY(check_rename(v, from, to, moved, replaced, flags));
         if (replaced && replaced.node.get() == moved.node.get()) return {};
         name_ref fresh = TRY(name::create(to.dir(), to_text, moved.node.share()));
-        name_ref swapped;
-        if (exchange) swapped = TRY(name::create(from.dir(), from_text, replaced.node.share()));
+        name_ref swapped, remains;
+        if (exchange)
+            swapped = TRY(name::create(from.dir(), from_text, replaced.node.share()));
+        else if (replaced && replaced.node->is(node_type::directory))
+            remains = TRY(name::create(to.dir(), to_text, {}));
         vop_rename change(from.dir(), from_text, *moved.node, to.dir(), std::move(fresh), replaced.node.get(),
-                          std::move(swapped));
+                          std::move(swapped), std::move(remains));
         const k::status done = fs.call(change);
         if (!done && (done.error() == k::error::noent || done.error() == k::error::exist)) {
             if (from.dir().is_dead() || to.dir().is_dead()) return k::error::noent;
@@ -251,8 +247,9 @@ k::status truncate(const found& of, const subject& who, k::u64 bytes) noexcept {
     vnode& n = *of.node;
     if (n.is(node_type::directory)) return k::error::isdir;
     if (!n.pages()) return k::error::inval;
-    if (of.in->is_read_only()) return k::error::rofs;
+    if (of.in && of.in->is_read_only()) return k::error::rofs;
     TRY(check(n, who, may_write));
+    const claim writing = TRY(claim::take(n, claim_kind::writing));
     TRY(resize(n, bytes));
     drop_set_id(n, who);
     announce_use(n, of.called.get(), event_modify);

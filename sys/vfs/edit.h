@@ -31,7 +31,7 @@ struct new_time {
 };
 // EPERM, EACCES.
 k::status change_times(const found& of, const subject& who, new_time accessed, new_time modified) noexcept;
-// truncate(2). EISDIR, EINVAL: no regular file.
+// truncate(2). EISDIR, EINVAL: no regular file; ETXTBSY: it is being run.
 k::status truncate(const found& of, const subject& who, k::u64 bytes) noexcept;
 // Takes set-user and set-group bits away, as a write by somebody else does.
 void drop_set_id(vnode& of, const subject& who) noexcept;

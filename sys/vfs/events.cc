@@ -20,7 +20,8 @@ void announce_rename(directory& from, std::string_view from_text, directory& to,
 }
 
 void announce_use_slow(vnode& to, const name* called, k::u32 event) noexcept {
-    const k::u32 kind = to.is(node_type::directory) ? k::u32{event_of_directory} : 0;
+    k::u32 kind = to.is(node_type::directory) ? k::u32{event_of_directory} : 0;
+    if (called && called->removed() && event != event_attributes) kind |= event_of_unlinked;
     if (called && called->in().has_attached(attachment_kind::watchers)) [[unlikely]]
         announce_slow(called->in(), event | kind, called->text(), 0);
     announce_self(to, event | kind);

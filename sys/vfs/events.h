@@ -21,6 +21,7 @@ enum event : k::u32 {
     event_delete_self = 0x400,
     event_move_self = 0x800,
     event_of_directory = 0x4000'0000,
+    event_of_unlinked = 0x0400'0000, // by a file that was opened under a name which has been removed; not told
 };
 
 // The watchers of a node, attached to it.

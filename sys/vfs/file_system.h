@@ -59,6 +59,9 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     }
     // A node's last holder has left; its memory goes by itself.
     virtual void node_gone(vnode&) noexcept {}
+    // Can nothing be changed in it, through whichever mount?
+    bool is_read_only() const noexcept { return read_only_.load(std::memory_order_relaxed); }
+    void set_read_only(bool to) noexcept { read_only_.store(to, std::memory_order_relaxed); }
     // Are its names only there while they are looked at? Then nothing can be renamed, linked or removed in it.
     virtual bool is_virtual() const noexcept { return false; }
 
@@ -86,6 +89,7 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
 
     vnode_ref root_;
     const k::u64 device_;
+    std::atomic<bool> read_only_ = false;
     std::atomic<service*> services_[arch::max_cpus] = {};
     lwkt::sleep_lock starting_; // of services
     lwkt::sleep_lock moving_;   // of directories from one home to another

@@ -21,10 +21,21 @@ k::result<name_ref> name::create(directory& in, const name_text& text, vnode_ref
     return name_ref(new (at) name(in, text, std::move(node)));
 }
 
+k::result<name_ref> name::create_removed(directory& in, const name_text& text) noexcept {
+    name_ref made = TRY(create(in, text, {}));
+    made->removed_.store(true, std::memory_order_relaxed);
+    return made;
+}
+
 void name::last_holder_left() noexcept {
+    (void)go();
+}
+
+vnode_ref name::go() noexcept {
     (void)vnode_ref(node_);
-    (void)vnode_ref(in_);
+    vnode_ref in(in_);
     lwkt::retire(*this, [](lwkt::retirable& r) { mem::destroy(&static_cast<name&>(r)); });
+    return in;
 }
 
 // --- A directory
@@ -112,6 +123,24 @@ name* directory::at_or_after(k::u64 place) noexcept {
 
 void directory::set_own_name(name_ref n) noexcept {
     (void)name_ref(own_name_.exchange(n.release(), std::memory_order_acq_rel));
+}
+
+name_ref directory::take_own_name() noexcept {
+    return name_ref(own_name_.exchange(nullptr, std::memory_order_acq_rel));
+}
+
+void directory::die(name_ref last) noexcept {
+    last->removed_.store(true, std::memory_order_relaxed);
+    dead_.store(true, std::memory_order_release);
+    set_own_name(std::move(last));
+}
+
+bool is_within(directory& at, const directory& above) noexcept {
+    lwkt::critical section;
+    for (directory* d = &at;; d = &d->parent()) {
+        if (d == &above) return true;
+        if (!d->own_name()) return false;
+    }
 }
 
 } // namespace vfs

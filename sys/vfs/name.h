@@ -45,6 +45,8 @@ class name final : public k::counted<name>, lwkt::retirable {
   public:
     // ENOMEM. The text is 1 to longest_name long. A null node makes a negative entry.
     static k::result<k::ref<name>> create(directory& in, const name_text& text, vnode_ref node) noexcept;
+    // One that looks removed: how a file without a name is called.
+    static k::result<k::ref<name>> create_removed(directory& in, const name_text& text) noexcept;
     void last_holder_left() noexcept;
 
     std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), length_}; }
@@ -57,7 +59,10 @@ class name final : public k::counted<name>, lwkt::retirable {
 
   private:
     friend class directory;
+    friend class vnode;
     friend struct name_place;
+    // Nobody holds it any more: it goes, and gives its hold on the directory to the caller.
+    vnode_ref go() noexcept;
 
     directory* const in_; // held
     vnode* const node_;   // held
@@ -84,7 +89,7 @@ class directory : public vnode {
 
     // --- Any CPU, in a critical section; what it gives is valid in that.
     name* find(const name_text& text) const noexcept;
-    // The name under which it stands; null: of a root, or of a directory that was removed.
+    // The name under which it stands, or stood when it was removed; null: of a root.
     name* own_name() const noexcept { return own_name_.load(std::memory_order_acquire); }
     // The directory that it is in; itself if it has no name.
     directory& parent() noexcept {
@@ -108,8 +113,11 @@ class directory : public vnode {
     // The first name at `place` or behind; null: none. Negative ones too.
     name* at_or_after(k::u64 place) noexcept;
     k::u64 place_of(const name& n) const noexcept { return n.place_; }
-    void set_own_name(name_ref n) noexcept; // holds it; empty: it was removed
-    void die() noexcept { dead_.store(true, std::memory_order_release); }
+    void set_own_name(name_ref n) noexcept; // holds it
+    // It was removed. `last`: where it stood; a name like its last one, but without a node.
+    void die(name_ref last) noexcept;
+    // Nobody sees it any more.
+    name_ref take_own_name() noexcept;
 
     // The places in listings of "." and ".."; names begin behind.
     static constexpr k::u64 first_place = 3;
@@ -142,6 +150,9 @@ class directory : public vnode {
         boost::intrusive::key_of_value<name_place>, boost::intrusive::constant_time_size<false>>
         names_;
 };
+
+// Is `at` the directory `above`, or somewhere below it? Only as long as nobody renames directories.
+bool is_within(directory& at, const directory& above) noexcept;
 
 directory& vnode::as_directory() noexcept {
     return static_cast<directory&>(*this);

@@ -20,13 +20,26 @@ vnode::vnode(file_system& of, k::u64 number, const node_attributes& a) noexcept
 }
 
 // The bytes go now; the memory of the node itself may still be looked at.
-void vnode::last_holder_left() noexcept {
+void vnode::go() noexcept {
     pages_.reset();
-    if (is(node_type::directory)) as_directory().set_own_name({}); // one that no directory kept: see look_up()
     for (auto& slot : attached_)
         if (auto what = k::ref<attachment>(slot.exchange(nullptr, std::memory_order_acq_rel))) what->node_gone(*this);
     fs.node_gone(*this);
     lwkt::retire(*this, [](lwkt::retirable& r) { mem::destroy(&static_cast<vnode&>(r)); });
+}
+
+// The name of a removed directory may be the last to hold the one that it was in, and so on upwards: as many as one may
+// have made below each other, so they go one after the other and not in each other.
+void vnode::last_holder_left() noexcept {
+    name_ref above = is(node_type::directory) ? as_directory().take_own_name() : name_ref();
+    go();
+    while (name* n = above.drop()) {
+        vnode_ref in = n->go();
+        vnode* parent = in.drop();
+        if (!parent) return;
+        above = parent->as_directory().take_own_name();
+        parent->go();
+    }
 }
 
 void vnode::note_access() noexcept {
@@ -48,6 +61,15 @@ void vnode::touch_modified() noexcept {
 
 void vnode::touch_changed() noexcept {
     changed_ns.store(now_ns(), std::memory_order_relaxed);
+}
+
+k::result<claim> claim::take(vnode& of, claim_kind kind) noexcept {
+    const auto one = static_cast<k::i32>(kind);
+    k::i32 before = of.claims.load(std::memory_order_relaxed);
+    do
+        if (before && (before > 0) != (one > 0)) return k::error::txtbsy;
+    while (!of.claims.compare_exchange_weak(before, before + one, std::memory_order_acquire));
+    return claim(of, kind);
 }
 
 k::ref<attachment> vnode::find_attached(attachment_kind kind) noexcept {

@@ -42,6 +42,8 @@ struct node_attributes {
     k::u64 device = 0; // of a character or block node
 };
 
+enum class claim_kind : k::i32 { writing = 1, running = -1 };
+
 // What other parts of the kernel keep with a node while somebody uses it: the pipe of a fifo, a socket, locks,
 // watchers.
 class attachment : public k::counted<attachment> {
@@ -73,6 +75,9 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     std::atomic<bool> awaits_name = false; // made without one (O_TMPFILE): link() may give it its first
     std::atomic<k::u64> size = 0;
     std::atomic<k::u64> accessed_ns, modified_ns, changed_ns; // since 1970
+
+    // How many have it open for writing, or, below zero, run it: see `claim`.
+    std::atomic<k::i32> claims = 0;
 
     // What F_ADD_SEALS has promised; the values are kernel/files' business.
     std::atomic<k::u32> seals = 0;
@@ -133,6 +138,7 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
   private:
     void note_access() noexcept;
     k::ref<attachment> attach(attachment_kind kind, k::ref<attachment> what) noexcept;
+    void go() noexcept;
 
     std::atomic<k::u64> day_is_over_ = 0; // by the CPU's counter, which is cheaper to look at than a clock
     k::ref<vm::object> pages_; // set before anybody else sees the node
@@ -141,6 +147,29 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
 };
 
 using vnode_ref = k::ref<vnode>;
+
+// Who has a file open for writing and who runs it keep each other out.
+class claim {
+  public:
+    claim() = default;
+    // ETXTBSY.
+    static k::result<claim> take(vnode& of, claim_kind kind) noexcept;
+    claim(claim&& other) noexcept : of_(std::move(other.of_)), kind_(other.kind_) {}
+    claim& operator=(claim&& other) noexcept {
+        std::swap(of_, other.of_);
+        std::swap(kind_, other.kind_);
+        return *this;
+    }
+    ~claim() {
+        if (of_) of_->claims.fetch_sub(static_cast<k::i32>(kind_), std::memory_order_release);
+    }
+
+  private:
+    claim(vnode& of, claim_kind kind) noexcept : of_(vnode_ref::to(of)), kind_(kind) {}
+
+    vnode_ref of_;
+    claim_kind kind_ = claim_kind::writing;
+};
 
 // Now, as nodes note it.
 k::u64 now_ns() noexcept;

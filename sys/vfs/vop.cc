@@ -31,12 +31,11 @@ k::status can_lose(vnode& what) noexcept {
     return what.as_directory().is_empty() ? k::status() : k::error::notempty;
 }
 
-// A node loses the name that was taken out of `in`.
-void lose(directory& in, vnode& what) noexcept {
+// A node loses the name that was taken out of `in`; a directory keeps the `last` one, so that ".." leads up from there.
+void lose(directory& in, vnode& what, name_ref last) noexcept {
     if (what.is(node_type::directory)) {
         directory& d = what.as_directory();
-        d.die();
-        d.set_own_name({});
+        d.die(std::move(last));
         drop_link(in); // its ".."
         drop_link(d);  // its "."
     }
@@ -70,7 +69,7 @@ k::status vop_remove::run() noexcept {
     if (is_directory != directory_wanted) return is_directory ? k::error::isdir : k::error::notdir;
     TRY(can_lose(expected));
     removed = in.take_out(*there);
-    lose(in, expected);
+    lose(in, expected, std::move(last));
     in.touch_modified();
     return {};
 }
@@ -111,7 +110,7 @@ k::status vop_rename::run() noexcept {
     if (swapped)
         go_to(from(), swapped, *replaced);
     else if (replaced)
-        lose(to(), *replaced);
+        lose(to(), *replaced, std::move(last));
     from().touch_modified();
     to().touch_modified();
     return {};

@@ -40,26 +40,30 @@ struct vop_add final : vop {
 };
 
 // Takes the name out that has this text and, if `expected` is not null, leads to that node. ENOENT; EISDIR or ENOTDIR
-// if a directory is not `wanted` or is; ENOTEMPTY; EBUSY: something is mounted on it. `removed` is the name.
+// if a directory is not `wanted` or is; ENOTEMPTY; EBUSY: something is mounted on it. `removed` is the name. `remains`
+// (of a directory): see directory::die().
 struct vop_remove final : vop {
-    vop_remove(directory& in, const name_text& t, vnode& what, bool want_directory) noexcept
-        : text(t), expected(what), directory_wanted(want_directory) {
+    vop_remove(directory& in, const name_text& t, vnode& what, bool want_directory, name_ref remains) noexcept
+        : text(t), expected(what), directory_wanted(want_directory), last(std::move(remains)) {
         nodes = {&in, what.is(node_type::directory) ? &what : nullptr};
     }
     k::status run() noexcept override;
     const name_text& text;
     vnode& expected;
     const bool directory_wanted;
+    name_ref last;
     name_ref removed;
 };
 
 // Renames: from.text, which leads to `moved`, goes, and `fresh` (made for the same node) comes; what had its text and
 // is `replaced` (null: nothing had) goes. With `swapped` (made for `replaced`, in the old place) they change places.
-// ENOENT, EEXIST: the directories are not as they were when the caller looked (try again); ENOTEMPTY, EBUSY.
+// `remains` (if `replaced` is a directory and goes): see directory::die(). ENOENT, EEXIST: the directories are not as
+// they were when the caller looked (try again); ENOTEMPTY, EBUSY.
 struct vop_rename final : vop {
     vop_rename(directory& from_in, const name_text& text, vnode& what, directory& to_in, name_ref becomes,
-               vnode* instead_of, name_ref swap) noexcept
-        : from_text(text), moved(what), replaced(instead_of), fresh(std::move(becomes)), swapped(std::move(swap)) {
+               vnode* instead_of, name_ref swap, name_ref remains) noexcept
+        : from_text(text), moved(what), replaced(instead_of), fresh(std::move(becomes)), swapped(std::move(swap)),
+          last(std::move(remains)) {
         nodes = {&from_in, &from_in == &to_in ? nullptr : &to_in,
                  instead_of && instead_of->is(node_type::directory) ? instead_of : nullptr};
     }
@@ -69,7 +73,7 @@ struct vop_rename final : vop {
     const name_text& from_text;
     vnode& moved;
     vnode* const replaced;
-    name_ref fresh, swapped;
+    name_ref fresh, swapped, last;
     name_ref removed[2]; // the old names, for the caller to let go of
 
   private:

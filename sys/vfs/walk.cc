@@ -1,5 +1,6 @@
 #include "sys/vfs/walk.h"
 
+#include "kernel/lib/format.h"
 #include "sys/vfs/vop.h"
 
 #include <cstring>
@@ -151,10 +152,10 @@ void walker::go_up() noexcept {
             at_ = &at_->parent();
             return;
         }
-        mount* const parent = in_->parent();
-        if (!parent) return;
-        at_ = &in_->covered();
-        in_ = parent;
+        const mount_point* const where = in_->point();
+        if (!where) return;
+        at_ = where->covered;
+        in_ = where->in;
     }
 }
 
@@ -228,7 +229,7 @@ k::status walker::arrive(found* to) noexcept {
         name_ = at_ == &in_->root() ? nullptr : at_->own_name();
     }
     if (goal_ == goal::look) return {};
-    to->in = mount_use(*in_);
+    if (in_) to->in = mount_use(*in_); // a file without a name is in none
     to->node = vnode_ref::to_living(*node_);
     if (!to->node) return k::error::stale;
     to->called = name_ ? name_ref::to_living(*name_) : name_ref();
@@ -402,6 +403,7 @@ k::result<std::string_view> path_of(const place& root, mount& in, vnode& node, c
     directory* at;
     if (node.is(node_type::directory)) {
         at = &node.as_directory();
+        if (at->is_dead() && !put(" (deleted)")) return k::error::range;
     } else {
         if (!called) return k::error::noent;
         if (called->removed() && !put(" (deleted)")) return k::error::range;
@@ -410,13 +412,13 @@ k::result<std::string_view> path_of(const place& root, mount& in, vnode& node, c
     }
     while (m != root.in.get() || at != &root.dir()) {
         if (at == &m->root()) {
-            mount* const parent = m->parent();
-            if (!parent) {
+            const mount_point* const where = m->point();
+            if (!where) {
                 if (!put("(unreachable)")) return k::error::range;
                 break;
             }
-            at = &m->covered();
-            m = parent;
+            at = where->covered;
+            m = where->in;
             continue;
         }
         const name* own = at->own_name();
@@ -426,6 +428,14 @@ k::result<std::string_view> path_of(const place& root, mount& in, vnode& node, c
     }
     if (start == to.size() && !put("/")) return k::error::range;
     return std::string_view(to.data() + start, to.size() - start);
+}
+
+k::result<std::string_view> path_of(const place& root, const found& what, std::span<char> to) noexcept {
+    if (what.in) return path_of(root, *what.in, *what.node, what.called.get(), to);
+    if (!what.called) return k::error::noent;
+    k::buffer_sink text(to);
+    k::format_to(text, "/{}{}", what.called->text(), what.called->removed() ? " (deleted)" : "");
+    return text.view();
 }
 
 } // namespace vfs

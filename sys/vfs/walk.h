@@ -29,6 +29,15 @@ struct found {
     explicit operator bool() const { return static_cast<bool>(node); }
 };
 
+// What memory of a process is mapped from, where that was found by a path. No other backing is made in this kernel.
+class mapped : public vm::backing {
+  public:
+    virtual const found& what() const noexcept = 0;
+
+  protected:
+    ~mapped() = default;
+};
+
 // The directory in which the last name of a path stands or would stand.
 struct spot {
     mount_use in;
@@ -65,5 +74,7 @@ k::result<found> look_up(mount& in, directory& at, std::string_view text) noexce
 // "(unreachable)". ERANGE. A name that was removed has " (deleted)" behind it.
 k::result<std::string_view> path_of(const place& root, mount& in, vnode& node, const name* called,
                                     std::span<char> to) noexcept;
+// The same of what was found; of a file that no directory has ever named, what it is called.
+k::result<std::string_view> path_of(const place& root, const found& what, std::span<char> to) noexcept;
 
 } // namespace vfs

@@ -57,6 +57,38 @@ class sharing_habit {
     k::u32 copy_next_ = 0;
 };
 
+// What a mapping was made of, for whoever asks: the entries that show it keep it. Who lets it go last may hold a
+// space's token, so its end must not need one.
+class backing {
+  public:
+    virtual void keep() noexcept = 0;
+    virtual void let_go() noexcept = 0;
+
+  protected:
+    ~backing() = default;
+};
+
+class backing_ref {
+  public:
+    backing_ref() = default;
+    explicit backing_ref(backing* what) noexcept : what_(what) {
+        if (what_) what_->keep();
+    }
+    backing_ref(backing_ref&& other) noexcept : what_(std::exchange(other.what_, nullptr)) {}
+    backing_ref& operator=(backing_ref&& other) noexcept {
+        std::swap(what_, other.what_);
+        return *this;
+    }
+    ~backing_ref() {
+        if (what_) what_->let_go();
+    }
+    backing_ref share() const noexcept { return backing_ref(what_); }
+    backing* get() const noexcept { return what_; }
+
+  private:
+    backing* what_ = nullptr;
+};
+
 struct entry {
     boost::intrusive::set_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>> by_address;
     lwkt::list_hook mapping_link; // in the list of the object that shown() gives
@@ -68,6 +100,7 @@ struct entry {
     user_address lowest = 0; // of a stack: how far down it may grow
     k::ref<object> what;
     k::ref<object> under;
+    backing_ref of;        // null: of nothing that has a name
     k::u8 access = 0;      // user_access bits
     k::u8 most_access = 0; // what protect() may give
     sharing how = sharing::private_copy;

@@ -38,6 +38,7 @@ k::status space::copy_entry(entry& e, space& child) noexcept NO_THREAD_SAFETY_AN
     twin->under_offset = e.under_offset;
     twin->lowest = e.lowest;
     twin->under = e.under.share();
+    twin->of = e.of.share();
     twin->access = e.access;
     twin->most_access = e.most_access;
     twin->how = e.how;

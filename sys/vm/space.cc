@@ -21,8 +21,9 @@ void payer_gone(xio::payer& who) {
 bool continues(const entry& e, const entry& next) {
     return e.end == next.base && e.access == next.access && e.most_access == next.most_access && e.how == next.how &&
            e.inherited == next.inherited && e.grows_down == next.grows_down && e.locked == next.locked &&
-           e.what.get() == next.what.get() && (!e.what || e.offset + e.pages() == next.offset) &&
-           e.under.get() == next.under.get() && (!e.under || e.under_offset + e.pages() == next.under_offset);
+           e.of.get() == next.of.get() && e.what.get() == next.what.get() &&
+           (!e.what || e.offset + e.pages() == next.offset) && e.under.get() == next.under.get() &&
+           (!e.under || e.under_offset + e.pages() == next.under_offset);
 }
 
 // The lowest address that a mapping keeps for itself.
@@ -153,6 +154,7 @@ k::status space::split_at(user_address at) noexcept {
     upper->under_offset = e->under_index_of(at);
     upper->what = e->what.share();
     upper->under = e->under.share();
+    upper->of = e->of.share();
     upper->access = e->access;
     upper->most_access = e->most_access;
     upper->how = e->how;
@@ -260,6 +262,7 @@ k::result<user_address> space::map_locked(map_request& what, k::u64 bytes) noexc
     e->access = what.access;
     e->most_access = what.most_access;
     e->how = what.how;
+    e->of = std::move(what.of);
     e->locked = what.lock;
     e->grows_down = what.grows_down;
     e->lowest = what.grows_down ? k::align_up<user_address>(what.lowest, arch::page_size) : 0;

@@ -25,6 +25,7 @@ struct map_request {
     k::u8 access = arch::user_read | arch::user_write; // user_access bits; 0: reserved, touching it is a fault
     sharing how = sharing::private_copy;
     k::ref<object> what{};   // none: fresh zeroes
+    backing_ref of{};        // whose pages those are
     k::u64 offset = 0;       // into the object, page aligned
     bool fixed = false;      // at the hint, in the place of what is there
     bool no_replace = false; // with fixed: EEXIST if something is there
@@ -51,6 +52,7 @@ struct entry_view {
     bool locked;
     k::u64 offset;
     const object* shown; // whose pages it shows, to be compared only; null: fresh memory
+    const backing* of;
 };
 
 class space final : public k::counted<space>, public xio::user_memory {
@@ -150,7 +152,7 @@ class space final : public k::counted<space>, public xio::user_memory {
         lwkt::token_hold hold(token_);
         for (const entry& e : entries_)
             visit(entry_view{e.base, e.end, e.access, e.how, e.grows_down, e.locked,
-                             (e.is_shared() ? e.offset : e.under_offset) << arch::page_shift, e.shown()});
+                             (e.is_shared() ? e.offset : e.under_offset) << arch::page_shift, e.shown(), e.of.get()});
     }
 
     // Whose loans this space's memory backs: it pays for their pins.

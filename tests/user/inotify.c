@@ -237,6 +237,59 @@ static void too_many_events_end_in_one(void) {
 }
 
 // Watches come and go while others make events.
+static void of_what_was_unlinked_it_is_silent_if_asked(void) {
+    begin();
+    make_file("d/f");
+    make_file("d/g");
+    const int told = inotify_add_watch(watcher, "d", IN_MODIFY | IN_OPEN | IN_DELETE | IN_CLOSE_WRITE);
+    int fd = open("d/f", O_RDWR);
+    CHECK(fd >= 0 && unlink("d/f") == 0 && write(fd, "x", 1) == 1 && close(fd) == 0);
+    EXPECT(told, IN_OPEN, "f");
+    EXPECT(told, IN_DELETE, "f");
+    EXPECT(told, IN_MODIFY, "f");
+    EXPECT(told, IN_CLOSE_WRITE, "f");
+    const int again =
+        inotify_add_watch(watcher, "d", IN_MODIFY | IN_OPEN | IN_DELETE | IN_CLOSE_WRITE | IN_EXCL_UNLINK);
+    CHECK_EQ(again, told);
+    const int self = inotify_add_watch(watcher, "d/g", IN_MODIFY | IN_ACCESS | IN_EXCL_UNLINK);
+    fd = open("d/g", O_RDWR);
+    CHECK(fd >= 0 && write(fd, "x", 1) == 1);
+    EXPECT(told, IN_OPEN, "g");
+    EXPECT(told, IN_MODIFY, "g");
+    EXPECT(self, IN_MODIFY, "");
+    CHECK(unlink("d/g") == 0 && write(fd, "x", 1) == 1);
+    EXPECT(told, IN_DELETE, "g");
+    EXPECT_NONE;
+    CHECK(close(fd) == 0);
+    EXPECT(self, IN_IGNORED, "");
+    EXPECT_NONE;
+    // What is there under another name is not unlinked; that it was opened by this one counts.
+    make_file("d/h");
+    CHECK(link("d/h", "e/h") == 0);
+    fd = open("d/h", O_WRONLY);
+    CHECK(fd >= 0 && unlink("d/h") == 0 && write(fd, "x", 1) == 1 && close(fd) == 0);
+    EXPECT(told, IN_OPEN, "h");
+    EXPECT(told, IN_CLOSE_WRITE, "h"); // make_file()'s
+    EXPECT(told, IN_OPEN, "h");
+    EXPECT(told, IN_DELETE, "h");
+    EXPECT_NONE;
+}
+
+static void a_watch_can_be_made_only_once(void) {
+    begin();
+    const int first = inotify_add_watch(watcher, "d", IN_CREATE | IN_MASK_CREATE);
+    CHECK(first > 0);
+    CHECK_ERROR(inotify_add_watch(watcher, "d", IN_DELETE | IN_MASK_CREATE), EEXIST);
+    CHECK_ERROR(inotify_add_watch(watcher, "e", IN_CREATE | IN_MASK_CREATE | IN_MASK_ADD), EINVAL);
+    CHECK_EQ(inotify_add_watch(watcher, "d", IN_DELETE | IN_MASK_ADD), first);
+    make_file("d/f");
+    CHECK(unlink("d/f") == 0);
+    EXPECT(first, IN_CREATE, "f");
+    EXPECT(first, IN_DELETE, "f");
+    CHECK_ERROR(inotify_add_watch(watcher, "d", 0), EINVAL);
+    CHECK_ERROR(inotify_add_watch(watcher, "d", 0x00800000), EINVAL);
+}
+
 static void on_many_cpus(void) {
     begin();
     IN_CHILD(child) {
@@ -259,4 +312,4 @@ static void on_many_cpus(void) {
 
 TAP_MAIN(T(a_directory_tells_of_its_names), T(a_file_tells_what_is_done_to_it), T(masks_are_changed_and_added_to),
          T(some_are_for_one_event), T(events_that_are_the_same_are_one), T(reading), T(too_many_events_end_in_one),
-         T(on_many_cpus))
+         T(of_what_was_unlinked_it_is_silent_if_asked), T(a_watch_can_be_made_only_once), T(on_many_cpus))

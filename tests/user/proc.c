@@ -325,6 +325,87 @@ static void maps_name_the_stack_the_heap_and_the_program(void) {
     CHECK(strstr(text, link_of("/proc/self/exe")) != NULL);
 }
 
+// The line of a mapping that begins there, as maps has it; what follows it is cut off.
+static char* line_of_mapping(const void* at) {
+    char base[32];
+    slurp("/proc/self/maps");
+    snprintf(base, sizeof base, "%08lx-", (unsigned long)(uintptr_t)at);
+    char* line = strstr(text, base);
+    CHECK(line != NULL && (line == text || line[-1] == '\n'));
+    line[strcspn(line, "\n")] = 0;
+    return line;
+}
+
+static int ends_with(const char* line, const char* end) {
+    const size_t all = strlen(line), some = strlen(end);
+    const int is_so = all > some && !strcmp(line + all - some, end);
+    if (!is_so) note("%s", line);
+    return is_so;
+}
+
+static void maps_name_the_files(void) {
+    char path[64], want[200];
+    snprintf(path, sizeof path, "/tmp/maps.%d", getpid());
+    int fd = open(path, O_CREAT | O_RDWR, 0600);
+    struct stat s;
+    CHECK(fd >= 0 && ftruncate(fd, 4 * page) == 0 && fstat(fd, &s) == 0);
+    char* own = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    char* all = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, page);
+    CHECK(own != MAP_FAILED && all != MAP_FAILED && close(fd) == 0);
+    own[0] = 1;
+    snprintf(want, sizeof want, " %s", path);
+    CHECK(ends_with(line_of_mapping(own), want));
+    unsigned long offset, inode;
+    CHECK_EQ(sscanf(line_of_mapping(all), "%*s %*s %lx %*s %lu", &offset, &inode), 2);
+    CHECK_EQ(offset, page);
+    CHECK_EQ(inode, s.st_ino);
+    CHECK(!strncmp(strchr(line_of_mapping(own), ' '), " rw-p ", 6) &&
+          !strncmp(strchr(line_of_mapping(all), ' '), " rw-s ", 6));
+    // Its halves, and what a child has of it.
+    CHECK(mprotect(all + page, page, PROT_READ) == 0);
+    CHECK(ends_with(line_of_mapping(all), want) && ends_with(line_of_mapping(all + 2 * page), want));
+    CHECK_EQ(sscanf(line_of_mapping(all + 2 * page), "%*s %*s %lx", &offset), 1);
+    CHECK_EQ(offset, 3 * page);
+    IN_CHILD(child) CHECK(ends_with(line_of_mapping(own), want) && ends_with(line_of_mapping(all + page), want));
+    CHECK_EQ(EXIT_STATUS(child), 0);
+    CHECK(unlink(path) == 0);
+    snprintf(want, sizeof want, " %s (deleted)", path);
+    CHECK(ends_with(line_of_mapping(own), want));
+
+    fd = memfd_create("some name", MFD_CLOEXEC);
+    CHECK(fd >= 0 && ftruncate(fd, page) == 0);
+    char* memory = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, 0);
+    CHECK(memory != MAP_FAILED);
+    CHECK(ends_with(line_of_mapping(memory), " /memfd:some name (deleted)"));
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    CHECK(!strcmp(link_of(path), "/memfd:some name (deleted)"));
+    char* nameless = mmap(NULL, page, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(ends_with(line_of_mapping(nameless), " /dev/zero (deleted)"));
+    char* fresh = anonymous(page);
+    CHECK(ends_with(line_of_mapping(fresh), " 0 "));
+}
+
+// A file system stays in use as long as one of its files is mapped.
+static void a_mapping_keeps_the_mount(void) {
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/mapped.%d", getpid());
+    CHECK(mkdir(path, 0700) == 0);
+    if (unshare(CLONE_NEWNS) == 0 ? mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL)
+                                  : errno != ENOSYS && errno != EINVAL)
+        tap_skip("nobody may mount here");
+    CHECK(mount("none", path, "tmpfs", 0, NULL) == 0);
+    char file[80];
+    snprintf(file, sizeof file, "%s/f", path);
+    const int fd = open(file, O_CREAT | O_RDWR, 0600);
+    CHECK(fd >= 0 && ftruncate(fd, page) == 0);
+    char* at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(at != MAP_FAILED && close(fd) == 0);
+    CHECK_ERROR(umount2(path, 0), EBUSY);
+    at[0] = 1;
+    CHECK(munmap(at, page) == 0);
+    CHECK(umount2(path, 0) == 0 && rmdir(path) == 0);
+}
+
 static void statm_counts_pages(void) {
     long before, after;
     slurp("/proc/self/statm");
@@ -600,6 +681,8 @@ static const struct tap_test tests[] = {
     T(the_list_of_descriptors_is_true),
     T(maps_of_a_thousand_mappings_are_whole_in_every_piece),
     T(maps_name_the_stack_the_heap_and_the_program),
+    T(maps_name_the_files),
+    T(a_mapping_keeps_the_mount),
     T(statm_counts_pages),
     T(threads_stand_under_task),
     T(others_see_little_of_a_process),

@@ -348,7 +348,7 @@ SELFTEST(files, a_timer_file_may_be_closed_on_any_cpu) {
 // --- memfd
 
 SELFTEST(files, a_memory_file_is_a_stretch_of_bytes) {
-    auto made = files::make_memory_file(true);
+    auto made = files::make_memory_file("x", true);
     REQUIRE(made);
     file_ref f = *std::move(made);
     EXPECT_EQ(tests::write_text(*f, "hello, world").value_or(0), 12u);
@@ -380,7 +380,7 @@ SELFTEST(files, a_memory_file_is_a_stretch_of_bytes) {
 
 SELFTEST(files, a_memory_file_holds_what_a_model_holds) {
     constexpr k::u64 most = 40'000;
-    auto made = files::make_memory_file(true);
+    auto made = files::make_memory_file("x", true);
     support::buffer model(most), scratch(most);
     REQUIRE(made && model && scratch);
     file_ref f = *std::move(made);

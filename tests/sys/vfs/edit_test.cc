@@ -228,7 +228,7 @@ SELFTEST(vfs_edit, attributes_change_by_their_owner_only) {
 SELFTEST(vfs_edit, a_read_only_mount_changes_nothing) {
     world w;
     REQUIRE(w && w.touch("f") == fine && w.mkdir("d") == fine);
-    w.top().in->set_flags(vfs::mount_read_only);
+    EXPECT_EQ(error_of(vfs::change_flags(w.top(), vfs::mount_read_only, false)), fine);
     EXPECT_EQ(w.touch("g"), k::error::rofs);
     EXPECT_EQ(w.touch("f"), k::error::exist);
     EXPECT_EQ(w.unlink("f"), k::error::rofs);
@@ -237,7 +237,7 @@ SELFTEST(vfs_edit, a_read_only_mount_changes_nothing) {
     vfs::found f = w.find("f").value();
     EXPECT_EQ(error_of(vfs::change_mode(f, root, 0)), k::error::rofs);
     EXPECT_EQ(error_of(vfs::truncate(f, root, 5)), k::error::rofs);
-    w.top().in->set_flags(0);
+    EXPECT_EQ(error_of(vfs::change_flags(w.top(), 0, false)), fine);
     EXPECT_EQ(w.unlink("f"), fine);
 }
 

@@ -25,12 +25,12 @@ SELFTEST(vfs_mount, one_that_was_taken_away_lives_on_for_its_users) {
     vfs::found user = w.find("m/in").value();
     const vfs::place inside{user.in.share(), user.node.share()};
     const vfs::view v{root, w.top(), inside};
-    EXPECT_EQ(w.unmount("m", true), fine);
+    EXPECT_EQ(w.unmount("m", vfs::unmount_how::detach), fine);
     EXPECT(!w.has("m/in"));
     EXPECT_EQ(error_of(vfs::make(v, vfs::find_spot(v, "new").value(), {.type = node_type::regular})), fine);
     EXPECT_EQ(error_of(vfs::find(v, "new")), fine);
     EXPECT_EQ(vfs::find(v, "../../..").value().node.get(), &user.in->root()); // up leads no further
-    EXPECT_EQ(error_of(vfs::unmount(user.in.share(), true)), k::error::inval);
+    EXPECT_EQ(error_of(vfs::unmount(user.in.share(), vfs::unmount_how::detach)), k::error::inval);
     auto more = vfs::make_tmpfs({.pages = 10, .nodes = 10});
     REQUIRE(more);
     auto more_root = vfs::vnode_ref::to((*more)->root());
@@ -75,7 +75,7 @@ SELFTEST(vfs_mount, users_of_every_cpu_are_counted) {
         for (unsigned cpu = 1; cpu < arch::cpu::count(); cpu++)
             REQUIRE(c.start(cpu, use));
         for (unsigned i = 0; i < 30; i++) {
-            const k::error e = w.unmount("m", i % 5 == 4);
+            const k::error e = w.unmount("m", i % 5 == 4 ? vfs::unmount_how::detach : vfs::unmount_how::when_unused);
             if (e == fine) {
                 done++;
                 EXPECT_EQ(w.mount_fresh("m"), fine);

@@ -26,7 +26,7 @@ class world {
         if (made) top_ = *std::move(made);
     }
     ~world() {
-        if (top_) EXPECT_EQ(error_of(vfs::unmount(top_.in.share(), true)), fine);
+        if (top_) EXPECT_EQ(error_of(vfs::unmount(top_.in.share(), vfs::unmount_how::detach)), fine);
     }
     explicit operator bool() const { return static_cast<bool>(top_); }
 
@@ -84,12 +84,22 @@ class world {
         return error_of(vfs::rename(as(who), *old, *fresh, flags));
     }
     // Mounts a directory of this world (bind), or another file system's root, on a directory.
-    k::error bind(std::string_view from, std::string_view to) const {
+    k::error bind(std::string_view from, std::string_view to, bool recursive = false) const {
         auto what = find(from);
         auto at = find(to);
         if (!what || !at) return k::error::noent;
-        return error_of(vfs::mount_on({at->in.share(), at->node.share()}, vfs::file_system_ref::to(what->node->fs),
-                                      what->node.share(), 0, "bind"));
+        return error_of(vfs::bind(place_of(*what), place_of(*at), recursive));
+    }
+    k::error move(std::string_view from, std::string_view to) const {
+        auto what = find(from);
+        auto at = find(to);
+        if (!what || !at) return k::error::noent;
+        return error_of(vfs::move(place_of(*what), place_of(*at)));
+    }
+    k::error propagate(std::string_view path, vfs::propagation how, bool recursive = false) const {
+        auto what = find(path);
+        if (!what) return what.error();
+        return error_of(vfs::propagate(place_of(*what), how, recursive));
     }
     k::error mount_fresh(std::string_view to) const {
         auto made = vfs::make_tmpfs({.pages = 100, .nodes = 100});
@@ -99,13 +109,13 @@ class world {
         return error_of(
             vfs::mount_on({at->in.share(), at->node.share()}, *std::move(made), std::move(root_of), 0, "x"));
     }
-    k::error unmount(std::string_view at, bool detached = false) const {
+    k::error unmount(std::string_view at, vfs::unmount_how how = vfs::unmount_how::when_unused) const {
         auto what = find(at);
         if (!what) return what.error();
         vfs::mount_use use = std::move(what->in);
         what->node = {};
         what->called = {};
-        return error_of(vfs::unmount(std::move(use), detached));
+        return error_of(vfs::unmount(std::move(use), how));
     }
     // What path_of() says of a path.
     bool path_is(std::string_view path, std::string_view expected) const {
@@ -115,6 +125,8 @@ class world {
         auto text = vfs::path_of(top_, *what->in, *what->node, what->called.get(), room);
         return text && *text == expected;
     }
+
+    static vfs::place place_of(const vfs::found& f) { return {f.in.share(), f.node.share()}; }
 
   private:
     vfs::place top_;
