@@ -1,5 +1,5 @@
-// Extended attributes: no file system here keeps any. The calls look at what they are given, as Linux's do before they ask
-// a file system, and then say so.
+// Extended attributes: no file system here keeps any. The calls look at what they are given, as Linux's do before they
+// ask a file system, and then say so.
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/path_arguments.h"
 
@@ -95,18 +95,12 @@ k::result<k::u64> sys_flistxattr(fd of) {
 constexpr std::string_view none = "no file system keeps any";
 
 constexpr entry entries[] = {
-    call<sys_setxattr>(188, "setxattr", ends, none),
-    call<sys_lsetxattr>(189, "lsetxattr", ends, none),
-    call<sys_fsetxattr>(190, "fsetxattr", ends, none),
-    call<sys_getxattr>(191, "getxattr", ends, none),
-    call<sys_lgetxattr>(192, "lgetxattr", ends, none),
-    call<sys_fgetxattr>(193, "fgetxattr", ends, none),
-    call<sys_listxattr>(194, "listxattr", ends, none),
-    call<sys_llistxattr>(195, "llistxattr", ends, none),
-    call<sys_flistxattr>(196, "flistxattr", ends, none),
-    call<sys_getxattr>(197, "removexattr", ends, none),
-    call<sys_lgetxattr>(198, "lremovexattr", ends, none),
-    call<sys_fgetxattr>(199, "fremovexattr", ends, none),
+    call<sys_setxattr>(188, "setxattr", ends, none),      call<sys_lsetxattr>(189, "lsetxattr", ends, none),
+    call<sys_fsetxattr>(190, "fsetxattr", ends, none),    call<sys_getxattr>(191, "getxattr", ends, none),
+    call<sys_lgetxattr>(192, "lgetxattr", ends, none),    call<sys_fgetxattr>(193, "fgetxattr", ends, none),
+    call<sys_listxattr>(194, "listxattr", ends, none),    call<sys_llistxattr>(195, "llistxattr", ends, none),
+    call<sys_flistxattr>(196, "flistxattr", ends, none),  call<sys_getxattr>(197, "removexattr", ends, none),
+    call<sys_lgetxattr>(198, "lremovexattr", ends, none), call<sys_fgetxattr>(199, "fremovexattr", ends, none),
 };
 
 } // namespace
