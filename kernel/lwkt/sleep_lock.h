@@ -2,6 +2,7 @@
 // up. One holder; who wants it sleeps. Thread context.
 #pragma once
 
+#include "kernel/lwkt/contention.h"
 #include "kernel/lwkt/wait_queue.h"
 
 namespace lwkt {
@@ -21,6 +22,7 @@ class CAPABILITY("sleep lock") sleep_lock {
         k::u8 seen = free;
         if (state_.compare_exchange_strong(seen, held, std::memory_order_acquire)) [[likely]]
             return;
+        note_wait(waited_for::sleep_lock);
         // Who has waited does not know whether others still do, and says that they might.
         waiters_.wait([this] { return state_.exchange(wanted, std::memory_order_acquire) == free; });
     }

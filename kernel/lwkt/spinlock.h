@@ -16,11 +16,10 @@ class CAPABILITY("spinlock") spinlock {
   private:
     friend class spin_guard;
     void lock() noexcept ACQUIRE() {
-        while (taken_.exchange(true, std::memory_order_acquire)) {
-            while (taken_.load(std::memory_order_relaxed))
-                arch::cpu::relax();
-        }
+        if (taken_.exchange(true, std::memory_order_acquire)) [[unlikely]]
+            spin();
     }
+    void spin() noexcept; // until it is ours (contention.cc)
     void unlock() noexcept RELEASE() { taken_.store(false, std::memory_order_release); }
 
     std::atomic<bool> taken_ = false;

@@ -1,5 +1,7 @@
 #include "kernel/lwkt/token.h"
 
+#include "kernel/lwkt/contention.h"
+
 namespace lwkt {
 
 bool token::try_take(sharing how) noexcept {
@@ -27,6 +29,7 @@ void token::tell_waiters(k::u32 before) noexcept {
 // Sleeps until the token looks free. Whoever gives it up sees the waiting bit, which is set before
 // the last look.
 void token::wait_for(sharing how) noexcept {
+    note_wait(waited_for::token);
     const k::u32 bits = waiting_bit | (how == sharing::exclusive ? wanted_bit : 0);
     const k::u32 in_the_way = exclusive_bit | (how == sharing::exclusive ? count_mask : wanted_bit);
     waiters_.wait([&] { return !(word_.fetch_or(bits, std::memory_order_acq_rel) & in_the_way); });

@@ -3,6 +3,7 @@
 // What belongs to a CPU is read by that CPU, in an IPI function that writes it down in a buffer of the caller's;
 // the text is made afterwards, in the caller's thread. CPUs that did not start are not asked.
 #include "kernel/lib/log.h"
+#include "kernel/lwkt/contention.h"
 #include "kernel/lwkt/ipiq.h"
 #include "kernel/lwkt/port_list.h"
 #include "kernel/lwkt/thread.h"
@@ -22,6 +23,7 @@ struct cpu_record {
     bool running;
     lwkt::scheduler_counters scheduler;
     lwkt::ipi_counters ipi;
+    lwkt::contention_counters waits;
     ktime::ns now;
 };
 
@@ -34,6 +36,7 @@ struct cpu_records {
             .running = true,
             .scheduler = lwkt::scheduler_statistics(cpu),
             .ipi = lwkt::ipi_statistics(cpu),
+            .waits = lwkt::contention_statistics(cpu),
             .now = ktime::now(),
         };
     }
@@ -115,16 +118,18 @@ k::status put_cpus(k::text_sink& to) noexcept {
     if (!records) return k::error::nomem;
     lwkt::call_everywhere(cpu_records::add, records.get());
     k::format_to(to, "{}\n", arch::cpu::model());
-    k::format_to(to, "{:>3} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9} {:>5} {:>14}\n", "cpu", "switches", "preempted",
-                 "moved off", "ipis sent", "interrupts", "ring full", "idle", "time ns");
+    k::format_to(to, "{:>3} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9} {:>7} {:>7} {:>7} {:>5} {:>14}\n", "cpu", "switches",
+                 "preempted", "moved off", "ipis sent", "interrupts", "ring full", "tokens", "spins", "sleeps", "idle",
+                 "time ns");
     for (unsigned cpu = 0; cpu < arch::cpu::count(); cpu++) {
         const cpu_record& r = records->of[cpu];
         if (!r.running) {
             k::format_to(to, "{:>3} not running\n", cpu);
             continue;
         }
-        k::format_to(to, "{:>3} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9} {:>4}% {:>14}\n", cpu, r.scheduler.switches,
-                     r.scheduler.preemptions, r.scheduler.handed_over, r.ipi.sent, r.ipi.interrupts, r.ipi.ring_full,
+        k::format_to(to, "{:>3} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9} {:>7} {:>7} {:>7} {:>4}% {:>14}\n", cpu,
+                     r.scheduler.switches, r.scheduler.preemptions, r.scheduler.handed_over, r.ipi.sent,
+                     r.ipi.interrupts, r.ipi.ring_full, r.waits.tokens, r.waits.spinlocks, r.waits.sleep_locks,
                      r.scheduler.idle_ns / std::max<k::u64>(r.now / 100, 1), r.now);
     }
     return {};
