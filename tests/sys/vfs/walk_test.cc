@@ -142,7 +142,7 @@ SELFTEST(vfs_walk, each_directory_on_the_way_must_be_searchable) {
     EXPECT_EQ(error_of(w.find("a/b", somebody)), fine);
 }
 
-SELFTEST(vfs_walk, a_directory_that_was_removed_leads_nowhere) {
+SELFTEST(vfs_walk, a_removed_directory_leads_up_to_where_it_was) {
     world w;
     REQUIRE(w && furnish(w));
     vfs::found there = w.find("a/b/c").value();
@@ -154,7 +154,39 @@ SELFTEST(vfs_walk, a_directory_that_was_removed_leads_nowhere) {
     EXPECT_EQ(error_of(vfs::make(v, vfs::find_spot(v, "x").value(), {.type = node_type::regular})), k::error::noent);
     EXPECT_EQ(there.node->links.load(), 0u);
     char room[64];
-    EXPECT_EQ(error_of(vfs::path_of(w.top(), *there.in, *there.node, there.called.get(), room)), k::error::noent);
+    EXPECT(vfs::path_of(w.top(), there, room).value() == "/a/b/c (deleted)");
+    EXPECT_EQ(vfs::find(v, "..").value().node.get(), &w.node("a/b"));
+    // Another directory of that name is another one, and what is above may be gone as well.
+    EXPECT_EQ(w.mkdir("a/b/c"), fine);
+    EXPECT(&w.node("a/b/c") != there.node.get());
+    EXPECT_EQ(w.rmdir("a/b/c"), fine);
+    EXPECT_EQ(w.rmdir("a/b"), fine);
+    EXPECT(vfs::find(v, "..").value().node->as_directory().is_dead());
+    EXPECT_EQ(vfs::find(v, "../..").value().node.get(), &w.node("a"));
+    EXPECT(vfs::path_of(w.top(), there, room).value() == "/a/b/c (deleted)");
+}
+
+// Each is held by nothing but the one below it; when the last goes they all go, and no stack is deep enough for that.
+SELFTEST(vfs_walk, a_chain_of_removed_directories_goes_without_recursion) {
+    constexpr unsigned depth = 4000;
+    world w(1000, 2 * depth);
+    REQUIRE(w);
+    vfs::place at = w.top().share();
+    const auto spot_at = [&](const vfs::place& p) { return vfs::find_spot({root, w.top(), p}, "d"); };
+    for (unsigned i = 0; i < depth; i++) {
+        auto made = vfs::make({root, w.top(), at}, spot_at(at).value(), {.type = node_type::directory, .mode = 0755});
+        REQUIRE(made);
+        at = {made->in.share(), made->node.share()};
+    }
+    for (vfs::place below = at.share(); &below.dir() != &w.dir();) {
+        auto above = vfs::find({root, w.top(), below}, "..");
+        REQUIRE(above);
+        below = {above->in.share(), above->node.share()};
+        REQUIRE(vfs::remove({root, w.top(), below}, spot_at(below).value(), true));
+    }
+    EXPECT_EQ(w.fs().state().nodes - w.fs().state().free_nodes, depth + 1u);
+    at = {};
+    EXPECT_EQ(w.fs().state().nodes - w.fs().state().free_nodes, 1u);
 }
 
 SELFTEST(vfs_walk, mounts_are_walked_into_and_out_of) {
