@@ -81,6 +81,21 @@ def linux_kernel():
         return kernels[-1], kernels[-1].name.removeprefix("vmlinuz-")
 
 
+disk_modules = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"]
+
+
+def disk_modules_archive(version):
+    """What Linux needs beside its kernel to have a virtio disk: an archive to stand behind the other."""
+    it = cpio.archive()
+    it.folder("modules")
+    for number, name in enumerate(disk_modules):
+        found = sorted((project.build_root / "linux/lib/modules" / version).rglob(f"{name}.ko"))
+        if not found:
+            raise project.problem(f"Debian's kernel {version} has no module {name}")
+        it.file(f"modules/{number:02}-{name}.ko", found[0].read_bytes())
+    return it.bytes()
+
+
 def current_kernel_package():
     meta = "linux-image-cloud-amd64"
     done = subprocess.run(["apt-cache", "depends", meta], capture_output=True, text=True)

@@ -1,6 +1,9 @@
 """./tools/bench --vs linux: one static program (user/bench/bench.c) timing itself on this kernel and on Debian's Linux, in
 the same QEMU. Nothing is kept from earlier runs: both are measured each time."""
 
+import tempfile
+from pathlib import Path
+
 import bench
 import machine
 import project
@@ -106,11 +109,23 @@ def compare(glob):
     project.install("build", "image", "qemu")
     programs = userland.initrd()
     kernel, version = userland.linux_kernel()
-    option = "userbench=" + (glob.replace(" ", "?") or "*")  # a word is a word on both kernels' command lines
+    glob = glob.replace(" ", "?") or "*"  # a word is a word on both kernels' command lines
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        disk = Path(folder) / "disk.img"
+        disk.write_bytes(bytes(32 << 20))
+        return compare_with(programs, kernel, version, glob, machine.disk(disk))
+
+
+def compare_with(programs, kernel, version, glob, disk):
     kept = True
+    # Where time is counted in instructions, a wait for a disk counts too: no disk there.
     for how, title in [(machine.options(smp=1, mem="1G", cpu=processor, icount=True), "One CPU, instructions counted"),
-                       (machine.options(smp=2, mem="1G", cpu=processor), "Two CPUs under QEMU, nanoseconds (only to be compared with each other)")]:
+                       (machine.options(smp=2, mem="1G", cpu=processor, disks=(disk,)), "Two CPUs under QEMU, nanoseconds (only to be compared with each other)")]:
+        if glob.startswith("disk") and not how.disks:
+            continue
+        option = f"userbench={glob} disk=vda" if how.disks else f"userbench={glob}"
         ours = measure_ours(how, option, programs)
-        linux = measure_linux(how, option, programs, kernel)
+        modules = userland.disk_modules_archive(version) if how.disks else b""
+        linux = measure_linux(how, option, programs + modules, kernel)
         kept &= print_table(f"{title}; Linux is {version}", ours, linux, how.icount)
     return kept

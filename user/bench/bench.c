@@ -92,9 +92,12 @@ static void transfer(ssize_t (*how)(int, void*, size_t), int file, char* buffer,
     }
 }
 
-static ssize_t put(int file, void* buffer, size_t bytes) { return write(file, buffer, bytes); }
+static ssize_t put(int file, void* buffer, size_t bytes) {
+    return write(file, buffer, bytes);
+}
 
-// Two ways between processes: two pipes, or a pair of sockets. Ours are `in` and `out`, the other's `far_in` and `far_out`.
+// Two ways between processes: two pipes, or a pair of sockets. Ours are `in` and `out`, the other's `far_in` and
+// `far_out`.
 struct ways {
     int in, out, far_in, far_out;
 };
@@ -138,11 +141,15 @@ static long long round_trips(int turns, long bytes, struct ways w) {
     return took;
 }
 
-static long long pipe_round_trips(int turns, long bytes) { return round_trips(turns, bytes, by_pipes()); }
-static long long socket_round_trips(int turns, long bytes) { return round_trips(turns, bytes, by_sockets()); }
+static long long pipe_round_trips(int turns, long bytes) {
+    return round_trips(turns, bytes, by_pipes());
+}
+static long long socket_round_trips(int turns, long bytes) {
+    return round_trips(turns, bytes, by_sockets());
+}
 
-// One mebibyte a turn from page-aligned memory to page-aligned memory; `touched`: the writer writes to every page before
-// each turn, so that it needs its pages back.
+// One mebibyte a turn from page-aligned memory to page-aligned memory; `touched`: the writer writes to every page
+// before each turn, so that it needs its pages back.
 static long long stream(int turns, long touched, struct ways w) {
     char *buffer = memory(mib), byte = 0;
     memset(buffer, 1, mib);
@@ -169,8 +176,12 @@ static long long stream(int turns, long touched, struct ways w) {
     return took;
 }
 
-static long long pipe_stream(int turns, long touched) { return stream(turns, touched, by_pipes()); }
-static long long socket_stream(int turns, long touched) { return stream(turns, touched, by_sockets()); }
+static long long pipe_stream(int turns, long touched) {
+    return stream(turns, touched, by_pipes());
+}
+static long long socket_stream(int turns, long touched) {
+    return stream(turns, touched, by_sockets());
+}
 
 static long long forks(int turns, long touched_mib) {
     const size_t bytes = (size_t)touched_mib * mib;
@@ -220,7 +231,9 @@ static long long maps(int turns, long unused) {
 
 static int words[2];
 
-static long futex(int* word, int what, int value) { return syscall(SYS_futex, word, what | 128 /* private */, value, 0, 0, 0); }
+static long futex(int* word, int what, int value) {
+    return syscall(SYS_futex, word, what | 128 /* private */, value, 0, 0, 0);
+}
 
 static void pass(int which) {
     __atomic_store_n(&words[which], 1, __ATOMIC_SEQ_CST);
@@ -254,7 +267,9 @@ static long long futex_round_trips(int turns, long unused) {
     return took;
 }
 
-static void* nothing(void* argument) { return argument; }
+static void* nothing(void* argument) {
+    return argument;
+}
 
 static long long threads(int turns, long unused) {
     pthread_t other;
@@ -324,5 +339,6 @@ int main(int count, char** arguments) {
     measure("sched_yield, a switch between two processes", yields, 1000, 0);
     measure_files();
     measure_messages();
+    measure_disk();
     return 0;
 }

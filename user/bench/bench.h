@@ -26,3 +26,4 @@ pid_t start(void);          // fork
 
 void measure_files(void);    // files.c
 void measure_messages(void); // caps.c
+void measure_disk(void);     // disk.c

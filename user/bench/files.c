@@ -27,8 +27,12 @@ enum habit { touches_a_page, writes_it_anew, looks_at_all };
 
 typedef ssize_t move(int fd, char* buffer, size_t bytes);
 
-static ssize_t read_in(int fd, char* buffer, size_t bytes) { return pread(fd, buffer, bytes, 0); }
-static ssize_t write_out(int fd, char* buffer, size_t bytes) { return pwrite(fd, buffer, bytes, 0); }
+static ssize_t read_in(int fd, char* buffer, size_t bytes) {
+    return pread(fd, buffer, bytes, 0);
+}
+static ssize_t write_out(int fd, char* buffer, size_t bytes) {
+    return pwrite(fd, buffer, bytes, 0);
+}
 
 // Each turn uses the same buffer again, as programs do.
 static long long moves(int turns, long bytes, move* how, enum habit then) {
@@ -50,10 +54,18 @@ static long long moves(int turns, long bytes, move* how, enum habit then) {
     return took;
 }
 
-static long long reads(int turns, long bytes) { return moves(turns, bytes, read_in, touches_a_page); }
-static long long reads_and_looks(int turns, long bytes) { return moves(turns, bytes, read_in, looks_at_all); }
-static long long writes(int turns, long bytes) { return moves(turns, bytes, write_out, touches_a_page); }
-static long long writes_anew(int turns, long bytes) { return moves(turns, bytes, write_out, writes_it_anew); }
+static long long reads(int turns, long bytes) {
+    return moves(turns, bytes, read_in, touches_a_page);
+}
+static long long reads_and_looks(int turns, long bytes) {
+    return moves(turns, bytes, read_in, looks_at_all);
+}
+static long long writes(int turns, long bytes) {
+    return moves(turns, bytes, write_out, touches_a_page);
+}
+static long long writes_anew(int turns, long bytes) {
+    return moves(turns, bytes, write_out, writes_it_anew);
+}
 
 static long long maps_and_touches(int turns, long unused) {
     const int fd = file_of(mib);
@@ -82,7 +94,8 @@ static long long stats(int turns, long unused) {
 }
 
 static long long creates(int turns, long unused) {
-    TIMED(turns, close(open(folder "/fresh", O_WRONLY | O_CREAT | O_EXCL, 0600)); if (unlink(folder "/fresh")) die("unlink"));
+    TIMED(turns, close(open(folder "/fresh", O_WRONLY | O_CREAT | O_EXCL, 0600));
+          if (unlink(folder "/fresh")) die("unlink"));
 }
 
 enum copy_kind { by_read_and_write, by_sendfile, by_range };

@@ -1,0 +1,86 @@
+// A block device, where the environment's `disk` names one. On Linux its driver is made of modules, which stand in
+// /modules in the order in which they are loaded.
+#include "user/bench/bench.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { span_mib = 24 };
+
+static char path[64];
+
+static void load_modules(void) {
+    struct dirent** names;
+    const int count = scandir("/modules", &names, NULL, alphasort);
+    for (int n = 0; n < count; n++) {
+        char file[300];
+        snprintf(file, sizeof file, "/modules/%s", names[n]->d_name);
+        const int fd = open(file, O_RDONLY);
+        if (names[n]->d_name[0] != '.' && fd >= 0) syscall(SYS_finit_module, fd, "", 0);
+        close(fd);
+    }
+    if (count > 0) mount("none", "/dev", "devtmpfs", 0, NULL);
+}
+
+static int find_disk(void) {
+    const char* name = getenv("disk");
+    if (!name) return 0;
+    snprintf(path, sizeof path, "/dev/%s", name);
+    load_modules();
+    for (int tries = 0; access(path, R_OK) && tries < 500; tries++)
+        usleep(10000);
+    return 1;
+}
+
+struct transfer {
+    int flags, writes, syncs;
+    long bytes;
+};
+
+static long long transfers(int turns, long argument) {
+    const struct transfer* t = (const struct transfer*)argument;
+    const int fd = open(path, O_RDWR | t->flags);
+    if (fd < 0) die(path);
+    char* buffer = memory(t->bytes);
+    memset(buffer, 1, t->bytes);
+    const long places = (long)span_mib * mib / t->bytes;
+    const long long begun = now_ns();
+    for (int turn = 0; turn < turns; turn++) {
+        const off_t at = turn % places * t->bytes;
+        if (t->writes) *(volatile char*)buffer = (char)turn;
+        if ((t->writes ? pwrite(fd, buffer, t->bytes, at) : pread(fd, buffer, t->bytes, at)) != t->bytes)
+            die("transfer");
+        if (t->syncs && fsync(fd)) die("fsync");
+    }
+    const long long took = now_ns() - begun;
+    munmap(buffer, t->bytes);
+    close(fd);
+    return took;
+}
+
+void measure_disk(void) {
+    static const struct {
+        const char* name;
+        struct transfer how;
+        int turns;
+    } all[] = {
+        {"disk O_DIRECT read 4096", {O_DIRECT, 0, 0, 4096}, 400},
+        {"disk O_DIRECT write 4096", {O_DIRECT, 1, 0, 4096}, 400},
+        {"disk O_DIRECT read 1048576", {O_DIRECT, 0, 0, mib}, 60},
+        {"disk O_DIRECT write 1048576", {O_DIRECT, 1, 0, mib}, 60},
+        {"disk read 4096", {0, 0, 0, 4096}, 2000},
+        {"disk read 1048576", {0, 0, 0, mib}, 60},
+        {"disk write 1048576+fsync", {0, 1, 1, mib}, 40},
+    };
+    if (!find_disk()) return;
+    for (unsigned n = 0; n < sizeof all / sizeof all[0]; n++)
+        measure(all[n].name, transfers, all[n].turns, (long)&all[n].how);
+}
