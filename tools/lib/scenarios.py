@@ -583,7 +583,9 @@ def idle(it):
     """How soon the shell is there, and what memory is used then: all of the machine's but what is free and the archive."""
     how, programs = machine.options(), userland.initrd()
     seconds, used = [], None
-    for number in range(3):  # the first may have to share the machine with whatever ran before
+    for number in range(6):  # until one has the machine to itself for a second: time is all that others can take away
+        if seconds and min(seconds) <= most_seconds_to_prompt:
+            break
         # The shell itself looks at the clock, which began with the loader's hand-over, as it prints its prompt.
         with machine.boot(how, "PS1=[$(cat</proc/uptime)]#", {"initrd": programs}) as running:
             at = running.wait_for(r"\n\[[^\n]*\]#", command_timeout)
