@@ -9,7 +9,7 @@ import project
 import userland
 
 release = "bookworm"
-beside = ["lua5.4", "python3", "sqlite3"]  # what the minimal system has not
+beside = ["lsof", "lua5.4", "procps", "python3", "sqlite3"]  # what the minimal system has not
 # What nothing in the guest reads: packages that are unpacked already, and lists of those that are not there.
 left_out = ["./var/cache/apt/archives/*.deb", "./var/cache/apt/*.bin", "./var/lib/apt/lists/*_*", "./proc/*", "./sys/*"]
 scripts = project.root / "tests/debian"
