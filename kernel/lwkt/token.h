@@ -40,8 +40,8 @@ class CAPABILITY("token") token {
             return word_.compare_exchange_strong(word, exclusive_bit, std::memory_order_acquire,
                                                  std::memory_order_relaxed);
         word = word_.load(std::memory_order_relaxed);
-        return !(word & ~count_mask) && word_.compare_exchange_weak(word, word + 1, std::memory_order_acquire,
-                                                                    std::memory_order_relaxed);
+        return !(word & ~count_mask) &&
+               word_.compare_exchange_weak(word, word + 1, std::memory_order_acquire, std::memory_order_relaxed);
     }
     bool try_take(sharing how) noexcept;
     void give_up(sharing how) noexcept {

@@ -61,13 +61,13 @@ k::status stat_at(int directory, user_text path, k::u64 flags, stat_record& out)
     if (argument.text().empty()) return stat_slowly(as, directory, argument.text(), flags, out);
     const bool follow = !(flags & at_no_follow);
     bool seen = false;
-    const k::status looked = vfs::look_at(TRY(as.from(directory, argument.text())), argument.text(),
-                                          follow ? vfs::last_link::follow : vfs::last_link::keep,
-                                          [&](const vfs::vnode& n) {
-                                              if (n.is_magic() && follow) return;
-                                              files::describe(n, out);
-                                              seen = true;
-                                          });
+    const k::status looked =
+        vfs::look_at(TRY(as.from(directory, argument.text())), argument.text(),
+                     follow ? vfs::last_link::follow : vfs::last_link::keep, [&](const vfs::vnode& n) {
+                         if (n.is_magic() && follow) return;
+                         files::describe(n, out);
+                         seen = true;
+                     });
     if (seen || !looked) return looked;
     return stat_slowly(as, directory, argument.text(), flags, out);
 }

@@ -15,11 +15,10 @@ constinit const entry* own_by_number[most_own_calls] = {};
 namespace {
 
 const std::span<const entry>* const parts[] = {
-    &process_calls, &credential_calls, &limit_calls,  &sched_calls,   &misc_calls,          &memory_calls,
-    &file_calls,    &descriptor_calls, &pipe_calls,   &poll_calls,    &event_calls,         &path_calls,
-    &edit_calls,    &mount_calls,      &xio_calls,    &signal_calls,  &time_calls,          &futex_calls,
-    &lock_calls,    &watch_calls,      &socket_calls, &message_calls, &socket_option_calls, &caps_calls,
-    &attribute_calls,
+    &process_calls,    &credential_calls,    &limit_calls, &sched_calls,     &misc_calls, &memory_calls, &file_calls,
+    &descriptor_calls, &pipe_calls,          &poll_calls,  &event_calls,     &path_calls, &edit_calls,   &mount_calls,
+    &xio_calls,        &signal_calls,        &time_calls,  &futex_calls,     &lock_calls, &watch_calls,  &socket_calls,
+    &message_calls,    &socket_option_calls, &caps_calls,  &attribute_calls,
 };
 
 } // namespace

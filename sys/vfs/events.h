@@ -49,8 +49,8 @@ void announce_rename(directory& from, std::string_view from_text, directory& to,
 void announce_use_slow(vnode& to, const name* called, k::u32 event) noexcept;
 // The same of what an open file does: to its name in its directory, and then to the node.
 inline void announce_use(vnode& to, const name* called, k::u32 event) noexcept {
-    if (to.has_attached(attachment_kind::watchers) ||
-        (called && called->in().has_attached(attachment_kind::watchers))) [[unlikely]]
+    if (to.has_attached(attachment_kind::watchers) || (called && called->in().has_attached(attachment_kind::watchers)))
+        [[unlikely]]
         announce_use_slow(to, called, event);
 }
 

@@ -141,7 +141,7 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     void go() noexcept;
 
     std::atomic<k::u64> day_is_over_ = 0; // by the CPU's counter, which is cheaper to look at than a clock
-    k::ref<vm::object> pages_; // set before anybody else sees the node
+    k::ref<vm::object> pages_;            // set before anybody else sees the node
     // Set once each; they go with the node.
     std::atomic<attachment*> attached_[attachment_kinds] = {};
 };

@@ -27,8 +27,8 @@ constexpr k::u64 pages_in(k::u64 bytes) {
     return bytes >> arch::page_shift;
 }
 
-// What sharing pages with a file has come to for a mapping: a page that is written to soon after was copied all the same,
-// and by a fault.
+// What sharing pages with a file has come to for a mapping: a page that is written to soon after was copied all the
+// same, and by a fault.
 class sharing_habit {
   public:
     // Before so many pages are shared. False: copy them this time.

@@ -80,8 +80,8 @@ class loan_builder {
     }
     xio::list_builder& list() noexcept { return list_; }
 
-    // All of a range at once, if it is much and plain private memory in one mapping, with every page there. EAGAIN: page
-    // by page.
+    // All of a range at once, if it is much and plain private memory in one mapping, with every page there. EAGAIN:
+    // page by page.
     static k::result<xio::source> lend_as_a_whole(space& s, const xio::source& range) noexcept {
         const xio::user_range r = range.front_range();
         const user_address first = k::align_down<user_address>(r.base, arch::page_size);
@@ -327,7 +327,7 @@ class delivery {
         page* given[batch];
         std::size_t count = 0;
         user_address shown = at;
-        k::u32 none = 0; // must flush: nothing is shown there
+        k::u32 none = 0;  // must flush: nothing is shown there
         auto show = [&] { // else a fault shows them
             (void)space_.pmap_.enter_pages(shown, {given, count}, e.access & ~arch::user_write, none);
             shown += count << arch::page_shift;

@@ -71,28 +71,28 @@ class object final : public k::counted<object> {
     // The first page at or behind `from` that is there (or, not there); pages() if none is.
     k::u64 next_resident(k::u64 from, bool there) noexcept;
 
-    // For files: moves bytes at an offset, at most `most`, by copying; fresh pages are made for what is written. Bytes beyond the size
-    // are not moved; the status tells of a bad user address, of no memory or ENOSPC: the budget is used up. Thread
-    // context.
+    // For files: moves bytes at an offset, at most `most`, by copying; fresh pages are made for what is written. Bytes
+    // beyond the size are not moved; the status tells of a bad user address, of no memory or ENOSPC: the budget is used
+    // up. Thread context.
     xio::moved read(k::u64 offset, xio::sink& to, k::u64 most = ~k::u64{0}) noexcept;
     xio::moved write(k::u64 offset, const xio::source& from) noexcept;
-    // The same with bytes of one page that is there (to be written: and may be written in place) and with user memory that
-    // is at hand; false: they may have changed, use the functions above. Nothing is pinned, for nothing sleeps.
+    // The same with bytes of one page that is there (to be written: and may be written in place) and with user memory
+    // that is at hand; false: they may have changed, use the functions above. Nothing is pinned, for nothing sleeps.
     bool read_at_hand(k::u64 offset, k::u64 bytes, xio::sink& to) noexcept {
         const k::u64 in_page = offset % arch::page_size;
         if (in_page + bytes > arch::page_size) return false;
         lwkt::token_hold hold(token_, lwkt::sharing::shared);
         const page* p = tree_.find_page(pages_in(offset));
-        return p && to.write_at_hand({static_cast<const std::byte*>(direct(p)) + in_page, bytes},
-                                     xio::reason::file_read);
+        return p &&
+               to.write_at_hand({static_cast<const std::byte*>(direct(p)) + in_page, bytes}, xio::reason::file_read);
     }
     bool write_at_hand(k::u64 offset, k::u64 bytes, const xio::source& from) noexcept {
         const k::u64 in_page = offset % arch::page_size;
         if (in_page + bytes > arch::page_size) return false;
         lwkt::token_hold hold(token_);
         const found_page found = tree_.find(pages_in(offset));
-        return found.sole && from.read_at_hand({static_cast<std::byte*>(direct(found.p)) + in_page, bytes},
-                                               xio::reason::file_write);
+        return found.sole &&
+               from.read_at_hand({static_cast<std::byte*>(direct(found.p)) + in_page, bytes}, xio::reason::file_write);
     }
     // The same without copying (object_pages.cc). A stable source of bytes that lie in the object: whoever writes to
     // the object afterwards writes to another page. EAGAIN: copy instead; ENOMEM.
@@ -102,8 +102,9 @@ class object final : public k::counted<object> {
     k::u64 adopt(k::u64 offset, const xio::source& from) noexcept;
     // The same between the object and private memory, where neither keeps a list of what is lent: branches of the page
     // trees are shared. Puts `count` pages from `first` on at `at` in a space / takes those at `at` in their place. How
-    // many pages, from the start; fewer, or none, where memory is not plain private memory, pages are not there, somebody
-    // fills one, or where the program writes to what it shares too soon: the rest is to be copied. Thread context.
+    // many pages, from the start; fewer, or none, where memory is not plain private memory, pages are not there,
+    // somebody fills one, or where the program writes to what it shares too soon: the rest is to be copied. Thread
+    // context.
     k::u64 give_to(space& to, k::u64 at, k::u64 first, k::u64 count) noexcept;
     k::u64 take_from(space& from, k::u64 at, k::u64 first, k::u64 count) noexcept;
     // Shows `count` pages of another object from `first` on too, until either side is written to: whole branches of the

@@ -10,8 +10,8 @@ k::result<xio::source> snapshot::take(const page_tree& of, k::u64 first, k::u64 
     auto made = mem::make_box<snapshot>(first % page_tree::fanout);
     if (!made) return k::error::nomem;
     TRY(made->tree_.graft(made->first_, count, of, first));
-    auto lent = xio::source::over_snapshot(*made, offset, bytes,
-                                           {.paid_by = paid_by, .promise = xio::stability::stable});
+    auto lent =
+        xio::source::over_snapshot(*made, offset, bytes, {.paid_by = paid_by, .promise = xio::stability::stable});
     if (lent) made.release(); // the source's from here on
     return lent;
 }

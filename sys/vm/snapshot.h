@@ -13,8 +13,8 @@ constexpr k::u64 least_snapshot = page_tree::fanout;
 class snapshot final : public xio::page_snapshot {
   public:
     // `count` pages from `first` on, all of which are there and filled by nobody, as a stable source of `bytes` from
-    // `offset` into the first one on. The caller takes the right to write away from every mapping before anybody else can
-    // look at the tree again. ENOMEM, EAGAIN. Any context that may change the tree's owner.
+    // `offset` into the first one on. The caller takes the right to write away from every mapping before anybody else
+    // can look at the tree again. ENOMEM, EAGAIN. Any context that may change the tree's owner.
     static k::result<xio::source> take(const page_tree& of, k::u64 first, k::u64 count, k::u64 offset, k::u64 bytes,
                                        xio::payer& paid_by) noexcept;
 

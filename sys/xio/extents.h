@@ -118,9 +118,7 @@ class extent_list {
     bool one_holder() const noexcept { return holders_.load(std::memory_order_acquire) == 1; }
 
     // Null: there are none, but a snapshot.
-    const extent_block* blocks() const {
-        return snapshot_ ? nullptr : reinterpret_cast<const extent_block*>(&first_);
-    }
+    const extent_block* blocks() const { return snapshot_ ? nullptr : reinterpret_cast<const extent_block*>(&first_); }
     page_snapshot* snapshot() const { return snapshot_; }
     k::u64 bytes() const { return bytes_; }
     payer& paid_by() const { return payer_; }

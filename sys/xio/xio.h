@@ -32,10 +32,9 @@ struct loan_terms {
     stability promise = stability::stable;
 };
 
-// How far the bytes are bound to a place: user addresses that nobody looked at yet (user_memory.h), or pages, pinned one
-// by one or held as a whole in a snapshot.
-// Slicing, cloning and moving bytes work on both. What needs pages asserts that it has them: the kernel binds a
-// range (sys/vm/loan.h) before it hands it to anybody else.
+// How far the bytes are bound to a place: user addresses that nobody looked at yet (user_memory.h), or pages, pinned
+// one by one or held as a whole in a snapshot. Slicing, cloning and moving bytes work on both. What needs pages asserts
+// that it has them: the kernel binds a range (sys/vm/loan.h) before it hands it to anybody else.
 enum class binding : k::u8 { range, pages };
 
 // What source and sink have in common: where they start, how long they are, who holds what.
@@ -54,8 +53,8 @@ class slice_base {
         kassert(!user_);
         return start_;
     }
-    // Whose pages these are, if they are held as a whole: the first byte is start().offset bytes behind the beginning of
-    // its first page. For walkers, and for who can do more with all of it. Null: a list, or a range.
+    // Whose pages these are, if they are held as a whole: the first byte is start().offset bytes behind the beginning
+    // of its first page. For walkers, and for who can do more with all of it. Null: a list, or a range.
     page_snapshot* snapshot() const noexcept { return list_ ? list_->snapshot() : nullptr; }
     // Of a range: the first piece of user memory that is left in it, and whose memory it is. For binding.
     user_range front_range() const noexcept {

@@ -91,13 +91,13 @@ SELFTEST(vm_share, a_files_page_that_somebody_fills_is_not_shared) {
 SELFTEST(vm_share, memory_that_cannot_change_hands_is_left_alone) {
     file_and_lender l;
     REQUIRE(l.file);
-    EXPECT_EQ(l.file->take_from(*l.s, l.at, 1, count), 0u);            // beyond the file's end
-    EXPECT_EQ(l.file->take_from(*l.s, 0, 0, count), 0u);               // nothing is mapped there
-    EXPECT_EQ(l.file->give_to(*l.s, arch::user_end, 0, count), 0u);    // no user memory
-    EXPECT(l.file->punch(2, 1));                                       // a hole
+    EXPECT_EQ(l.file->take_from(*l.s, l.at, 1, count), 0u);         // beyond the file's end
+    EXPECT_EQ(l.file->take_from(*l.s, 0, 0, count), 0u);            // nothing is mapped there
+    EXPECT_EQ(l.file->give_to(*l.s, arch::user_end, 0, count), 0u); // no user memory
+    EXPECT(l.file->punch(2, 1));                                    // a hole
     EXPECT_EQ(l.file->give_to(*l.s, l.at, 0, count), 0u);
     EXPECT(l.s->protect(l.at, lent_bytes, arch::user_read));
-    EXPECT_EQ(l.file->give_to(*l.s, l.at, 0, 2), 0u);                  // may not be written
+    EXPECT_EQ(l.file->give_to(*l.s, l.at, 0, 2), 0u); // may not be written
     EXPECT_EQ(l.page(0), 100u);
     const vm::user_address shared = fresh(*l.s, count, 0, vm::sharing::shared);
     REQUIRE(shared);

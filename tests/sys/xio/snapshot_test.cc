@@ -5,8 +5,8 @@
 #include "tests/support/bytes.h"
 #include "tests/support/page_set.h"
 
-using xio::platform::page_size;
 using xio::source;
+using xio::platform::page_size;
 
 namespace {
 
