@@ -1,7 +1,7 @@
 // Services and messages: Nutcracker's own way to talk to other programs and to the kernel (docs/caps.md is the manual).
 //
 // A message has up to 256 bytes of text, which are copied, and up to 8 items of xio, which are not. The functions below
-// are the system calls; caps_lib.h makes the common things short. All return -1 and set errno.
+// are the system calls. All return -1 and set errno.
 #pragma once
 
 #include <stddef.h>

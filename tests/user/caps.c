@@ -921,16 +921,20 @@ static void unless_they_are_made_to_be_inherited(void) {
 
 static void exec_keeps_them_unless_told_otherwise(void) {
     begin();
-    int ends[2];
-    CHECK(pipe(ends) == 0);
+    int input[2];
+    CHECK(pipe(input) == 0);
     for (int closes = 0; closes < 2; closes++) {
+        int before_exec[2];
+        CHECK(pipe2(before_exec, O_CLOEXEC) == 0);
         IN_CHILD(child) {
             CHECK(caps_service("execed", CAPS_WORLD | (closes ? O_CLOEXEC : 0)) >= 0);
-            dup2(ends[0], 0);
-            close(ends[1]);
+            dup2(input[0], 0);
+            close(input[1]);
             execl("/bin/cat", "cat", NULL);
         }
-        sleep_ms(100);
+        close(before_exec[1]);
+        char byte;
+        CHECK_EQ(read(before_exec[0], &byte, 1), 0); // the end of the pipe: exec has closed the child's
         if (closes)
             CHECK_ERROR(caps_connect("execed", 0, 0), ENOENT);
         else
@@ -1006,7 +1010,8 @@ static void on_alarm(int number) {}
 static void alarm_after_ms(int ms, int flags) {
     struct sigaction action = {.sa_handler = on_alarm, .sa_flags = flags};
     CHECK(sigaction(SIGALRM, &action, NULL) == 0);
-    CHECK(setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {0, ms * 1000}}, NULL) == 0);
+    const struct timeval every = {0, ms * 1000}; // if the first comes too early, another one does
+    CHECK(setitimer(ITIMER_REAL, &(struct itimerval){every, every}, NULL) == 0);
 }
 
 static void a_signal_ends_a_call(void) {
@@ -1023,6 +1028,7 @@ static void a_signal_ends_a_call(void) {
     const int other = connect_to("signal-2");
     alarm_after_ms(100, SA_RESTART);
     CHECK_ERROR(caps_call(other, &saying(&l, "x")->m, &l.m, 0), ECANCELED); // it is not sent twice
+    CHECK(setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL) == 0);
     saying(&l, "x")->m.timeout_ns = 30000000;
     CHECK_ERROR(caps_call(other, &l.m, &l.m, 0), ETIMEDOUT);
     end(server);

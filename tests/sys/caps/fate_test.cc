@@ -164,13 +164,17 @@ SELFTEST(caps, requests_of_a_service_that_died_come_back) {
     pair p;
     REQUIRE(p && p.put(1) && p.put(2));
     EXPECT_EQ(p.take(), 1u);
+    arrival first = std::move(p.last);
+    EXPECT_EQ(p.take(), 2u);
+    p.s->put_back(std::move(p.last));
+    EXPECT_EQ(p.take(), 2u);
     auto call = [&](unsigned) {
         message_ref m = fresh_message(3);
         if (m) EXPECT(is(p.c->call(m), error::connreset));
     };
     lwkt_test::crew caller;
     REQUIRE(caller.start(arch::cpu::count() - 1, call));
-    lwkt::sleep_for(ktime::millisecond);
+    lwkt_test::wait_until([&] { return p.s->has_arrivals(); });
     p.s->close();
     caller.join();
     for (int i = 0; i < 2; i++) {
@@ -179,7 +183,7 @@ SELFTEST(caps, requests_of_a_service_that_died_come_back) {
         EXPECT(!(*reply)->answered() && is((*reply)->result(), error::connreset));
         p.c->done(**reply);
     }
-    EXPECT(is(p.s->reply(p.last), error::inval));
+    EXPECT(is(p.s->reply(first), error::inval));
     EXPECT(is(p.c->get(0), error::notconn));
     EXPECT(is(p.c->put(fresh_message()), error::notconn));
     EXPECT(is(p.s->get(), error::notconn));
@@ -297,16 +301,21 @@ SELFTEST(caps, a_call_that_takes_too_long_ends) {
     EXPECT(is(p.c->call(m, soon()), error::timedout) && m); // nobody took it
     EXPECT(is(p.s->get(no_wait), error::again));
     EXPECT(is(p.c->call(m, {.interrupted = [] { return true; }}), error::intr) && m);
+    std::atomic<bool> ended = false;
     auto serve = [&](unsigned) {
-        auto a = p.s->get();
-        REQUIRE(a);
-        lwkt::sleep_for(5 * ktime::millisecond);
-        EXPECT(is(p.s->reply(*a), error::canceled));
+        while (auto a = p.s->get()) {
+            if (!a->what) continue;
+            lwkt_test::wait_until([&] { return ended.load(); });
+            EXPECT(is(p.s->reply(*a), error::canceled));
+        }
     };
     lwkt_test::crew server;
     REQUIRE(server.start(arch::cpu::count() - 1, serve));
-    lwkt::sleep_for(ktime::millisecond);
-    EXPECT(is(p.c->call(m, {.deadline = ktime::after(2 * ktime::millisecond)}), error::timedout) && !m);
+    for (ktime::ns limit = 2 * ktime::millisecond; m; limit *= 2) // until the server was quick enough to have it
+        EXPECT(is(p.c->call(m, {.deadline = ktime::after(limit)}), error::timedout));
+    ended = true;
+    lwkt_test::wait_until([&] { return !p.s->has_arrivals(); });
+    p.s->close();
     server.join();
 }
 
