@@ -21,8 +21,7 @@ mount::mount(file_system_ref fs, vnode_ref root, k::u32 flags, std::string_view 
     source_length_ = static_cast<k::u8>(source.copy(source_, sizeof(source_)));
 }
 
-mount_use::~mount_use() {
-    if (!mount_) return;
+void mount_use::let_go() noexcept {
     if (mount_->expiring_.load(std::memory_order_relaxed)) [[unlikely]]
         mount_->expiring_.store(false, std::memory_order_relaxed);
     if (mount_->users_.drop()) mount_table::free_when_unseen(*mount_);

@@ -33,7 +33,9 @@ class mount_use {
         std::swap(mount_, other.mount_);
         return *this;
     }
-    ~mount_use();
+    ~mount_use() {
+        if (mount_) let_go();
+    }
     mount_use share() const noexcept { return mount_ ? mount_use(*mount_) : mount_use(); }
     // Lets go, as if nobody had used it: see unmount_how::expire. The caller knows of another use.
     void let_go_unnoticed() noexcept;
@@ -44,6 +46,8 @@ class mount_use {
     mount* operator->() const { return mount_; }
 
   private:
+    void let_go() noexcept;
+
     mount* mount_ = nullptr;
 };
 
