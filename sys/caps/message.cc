@@ -30,7 +30,7 @@ void message::clear() noexcept {
 
 k::status message::set_text(std::span<const std::byte> text) noexcept {
     if (text.size() > most_inline) return k::error::msgsize;
-    std::memcpy(inline_, text.data(), text.size());
+    std::ranges::copy(text, inline_);
     bytes_ = static_cast<k::u32>(text.size());
     return {};
 }
