@@ -107,7 +107,8 @@ class model_virtio final : public virtio::transport {
         unsigned count = 0;
         while (q.seen != available && count < 64)
             places[count++] = at<k::u16>(q.where.available + 4 + 2 * (q.seen++ % q.size));
-        at<k::u16>(q.where.used + 4 + 8 * q.size) = q.seen; // tell me at the next
+        // Tell me at the next.
+        std::atomic_ref(at<k::u16>(q.where.used + 4 + 8 * q.size)).store(q.seen, std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_seq_cst);
         if (!count) return false;
         for (unsigned i = count; i > 1; i--)
