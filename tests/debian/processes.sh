@@ -12,7 +12,7 @@ pidof sleep | grep -c $p
 pmap $p | sed -n "1s/^$p: *//p"
 pmap $p | grep -q 'libc.so' && echo "the library has a name"
 pmap $p | tail -1 | awk '{ print $1, ($2 > 0) }'
-free | awk 'NR == 1 { print } /Mem/ { print ($2 > 0), ($3 > 0), ($4 > 0), ($7 > 0), ($2 >= $3 + $4) }'
+free | awk 'NR == 1 { print } /Mem/ { print ($2 > 0), ($3 > 0), ($4 > 0), ($7 > 0) }'
 uptime | grep -c 'load average: [0-9.]*, [0-9.]*, [0-9.]*$'
 vmstat | awk 'NR == 3 { print NF, ($4 > 0) }'
 vmstat 1 2 | tail -1 | awk '{ print ($13 + $14 + $15 + $16 + $17 >= 98) }'
