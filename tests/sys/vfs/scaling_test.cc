@@ -72,6 +72,7 @@ template <class Prepare, class Work> void run_everywhere(Prepare prepare, Work w
 } // namespace
 
 SELFTEST(vfs_scaling, reading_and_writing_own_files_meets_nobody) {
+    if constexpr (k::debug_build) return; // there all lending meets at the lock of sys/xio/guard
     world w;
     REQUIRE(w);
     struct bytes {
