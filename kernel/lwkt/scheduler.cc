@@ -34,6 +34,7 @@ bool idle_chores() {
 } // namespace
 
 static void share_with(const thread& t, thread& running, scheduler& s) noexcept;
+static void share_with_ready(thread& running, scheduler& s) noexcept;
 
 scheduler* scheduler_of(unsigned cpu) noexcept {
     return cpu < arch::max_cpus ? schedulers[cpu].load(std::memory_order_acquire) : nullptr;
@@ -63,7 +64,7 @@ void switch_away() noexcept {
     s.counters.switches++;
     to.switches++;
     to.preempted = false;
-    if (to.user && s.top() >= user_priority) share_with(*s.ready[s.top()].begin(), to, s);
+    if (to.user) share_with_ready(to, s);
     arch::context::switch_to(from.context, to.context,
                              from.state == thread_state::dead ? arch::leaving::for_good : arch::leaving::for_now);
     finish_switch();
@@ -113,6 +114,11 @@ static void share_with(const thread& t, thread& running, scheduler& s) noexcept 
         s.turn.arm(ktime::after(slice_ns));
 }
 
+// The same for one that starts to run, or starts to be a user thread, while others are ready.
+static void share_with_ready(thread& running, scheduler& s) noexcept {
+    if (s.top() >= user_priority) share_with(s.ready[s.top()].front(), running, s);
+}
+
 // Looks who runs when a slice may be over. Threads that sleep before that never pay for arming: the callout stays as it
 // is for whoever runs then, and only here it is found out how long that has been.
 void end_turn(ktime::callout& c) noexcept {
@@ -138,8 +144,10 @@ k::u64 slice_used() noexcept {
 
 void set_user(user_part* user) noexcept {
     critical section;
+    scheduler& s = local_scheduler();
     self().user = user;
-    local_scheduler().running_user.store(user, std::memory_order_release);
+    s.running_user.store(user, std::memory_order_release);
+    if (user) share_with_ready(self(), s); // as it got the CPU it had no turn yet that could end
 }
 
 void settle() noexcept {

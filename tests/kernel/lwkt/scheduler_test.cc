@@ -150,6 +150,32 @@ SELFTEST(lwkt, among_interrupt_threads_only_a_higher_one_preempts) {
         EXPECT_EQ(seen.entries[i], expected[i]);
 }
 
+// A thread gets the CPU as any thread of the kernel does and becomes a user thread then. Nothing is woken after that, so
+// that moment is the only one at which its turn can be given an end.
+SELFTEST(lwkt, a_new_user_thread_makes_room_for_those_that_were_ready_before_it) {
+    lwkt::sleep_for(20 * millisecond); // what the tests before left to other threads is done: they would end the turn
+    lwkt::thread& test = lwkt::self();
+    bool other_ran = false;
+    auto computes = [&](unsigned) {
+        lwkt::user_part part;
+        lwkt::set_user(&part);
+        for (const ktime::ns deadline = ktime::after(10 * ktime::second); !other_ran && ktime::now() < deadline;
+             arch::cpu::relax())
+            if (part.attention.exchange(0) & lwkt::attention_turn) lwkt::yield();
+        EXPECT(other_ran);
+        lwkt::set_user(nullptr);
+    };
+    auto other = [&](unsigned) {
+        other_ran = true;
+        lwkt::wake(test);
+    };
+    crew c;
+    lwkt::critical section;
+    REQUIRE(c.start(0, computes, lwkt::user_priority));
+    REQUIRE(c.start(0, other, lwkt::user_priority));
+    lwkt::block();
+}
+
 SELFTEST(lwkt, critical_sections_hold_events_off_and_deliver_them_at_the_end) {
     struct probe {
         ktime::callout callout{[](ktime::callout& c) { reinterpret_cast<probe&>(c).ran.store(true); }};
