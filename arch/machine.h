@@ -97,6 +97,8 @@ enum class exit_status : std::uint8_t { success, failure };
 // is left will ever run again.
 enum class leaving : std::uint8_t { for_now, for_good };
 
+class user_context;
+
 // The kernel's side: functions that a port calls.
 namespace upcall {
 // The boot CPU, on its boot stack, critical depth 1, memory::regions() known, one CPU running.
@@ -106,10 +108,15 @@ namespace upcall {
 // Events are pending and the critical depth is 0. Called with interrupts enabled or disabled,
 // returns in the same state. May switch threads (preemption) before it returns.
 void deliver_events();
+// User code has made a system call. Of registers() the call's number and arguments, rip, rsp and rflags are good; what
+// functions preserve (rbx, rbp, r12 to r15) is in the CPU still, and the rest a system call destroys anyway. Called
+// with interrupts enabled, on the stack of who called run(). True, with interrupts off, if user code is to go on at
+// once with rax as it is then and nothing else changed; user.may_go_on() must have said so after interrupts went off.
+// Else false, with interrupts enabled: run() returns, with all registers in place.
+bool system_call(user_context& user) noexcept asm("arch_upcall_system_call");
 } // namespace upcall
 
 class user_map;
-class user_context;
 
 // Version 14 breaks the lines of a requires expression.
 // clang-format off
@@ -129,6 +136,7 @@ concept cpu_operations = requires(unsigned id, vaddr stack, std::string_view why
     { Cpu::critical_exit() } noexcept -> std::same_as<void>;
     // Stops interrupts on this CPU and says whether they were enabled / puts that state back.
     { Cpu::interrupts_disable() } noexcept -> std::same_as<bool>;
+    { Cpu::interrupts_off() } noexcept -> std::same_as<void>; // where they are known to be enabled
     { Cpu::interrupts_restore(enabled) } noexcept -> std::same_as<void>;
     { Cpu::relax() } noexcept -> std::same_as<void>; // in every spin loop
     // Called in a critical section by the idle thread: sleeps until `pending` is not 0; may wake early.
@@ -279,9 +287,12 @@ concept user_context_operations = requires(User_context& u, const User_context& 
     { u.reset(address, address) } noexcept -> std::same_as<void>;
     // Copies everything from another context that is not in user mode; its owner runs this.
     { u.copy(other) } noexcept -> std::same_as<void>;
-    // Runs user code until it traps. Serves interrupts (latches and delivers events) before it returns. Registers that
-    // user code may not have are put right first: whatever registers() says, the kernel is safe.
+    // Runs user code until it traps, but not for system calls that upcall::system_call() was content with. Serves
+    // interrupts (latches and delivers events) before it returns. Registers that user code may not have are put right
+    // first: whatever registers() says, the kernel is safe.
     { u.run() } noexcept -> std::same_as<user_exit>;
+    // For upcall::system_call(), with interrupts off: makes the CPU ready for user code, if it can go on at once.
+    { u.may_go_on() } noexcept -> std::same_as<bool>;
     { other.thread_pointer() } noexcept -> std::same_as<std::uint64_t>; // FS base
     { u.set_thread_pointer(address) } noexcept -> std::same_as<void>; // below user_end
     // The floating-point state as an XSAVE image of the standard form / takes one over; false: it is not a good one.

@@ -69,7 +69,8 @@ class thread final : public k::counted<thread>, public lwkt::user_part {
     // The system call that it runs or, on its way out, has run; null after other exits from user mode and once its
     // restart was decided. rax is the result by then (-errno); rdi, rsi, rdx, r10, r8 and r9 are as they were.
     const syscalls::entry* call = nullptr;
-    k::u64 call_number = 0; // rax before the call
+    k::u64 call_number = 0;  // rax before the call
+    bool call_waits = false; // it did not run at once: syscalls::dispatch() is to be called
     // Of a call that slept for a relative time and was interrupted: when that time is over. It counts, instead of the
     // argument, if the call begins anew without a handler having run; 0: none.
     ktime::ns restart_deadline = 0;

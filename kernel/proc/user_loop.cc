@@ -38,8 +38,7 @@ void charge_timers(thread& t) {
     t.owner.timers.charge(t);
 }
 
-// What was asked of the thread since it came into the kernel. A call that ended with EINTR is settled even if the
-// signal is gone: it may begin anew.
+// What was asked of the thread since it came into the kernel.
 void pay_attention(thread& t) {
     do {
         const k::u32 asked = t.attention.load(std::memory_order_acquire) & all_attention;
@@ -51,6 +50,13 @@ void pay_attention(thread& t) {
         if (asked & attention_charge) charge_timers(t);
         deliver_signals(t);
     } while (t.asked(all_attention));
+}
+
+// A system call after which user code could not go on at once.
+void finish_call(thread& t) {
+    if (std::exchange(t.call_waits, false)) syscalls::dispatch(t);
+    // One that ended with EINTR is settled even if the signal is gone: it may begin anew.
+    if (syscalls::was_interrupted(t)) pay_attention(t);
 }
 
 } // namespace
@@ -86,18 +92,41 @@ void run_user_thread(void* argument) {
         }
         t.count_user_cycles(-1);
         const arch::user_exit why = t.user.run();
+        if (why.kind == arch::user_exit_kind::syscall) {
+            finish_call(t);
+            continue;
+        }
         t.count_user_cycles(1);
-        bool settle = false;
-        if (why.kind != arch::user_exit_kind::syscall) t.call = nullptr;
+        t.call = nullptr;
         switch (why.kind) {
-        case arch::user_exit_kind::syscall: settle = syscalls::dispatch(t); break;
+        case arch::user_exit_kind::syscall:
+        case arch::user_exit_kind::interrupt: break;
         case arch::user_exit_kind::page_fault: handle_page_fault(t, why); break;
         case arch::user_exit_kind::exception: handle_exception(t, why); break;
-        case arch::user_exit_kind::interrupt: break;
         }
-        if (settle) [[unlikely]]
-            pay_attention(t);
     }
 }
 
 } // namespace proc
+
+bool arch::upcall::system_call(user_context&) noexcept {
+    lwkt::user_part* const user = lwkt::self().user;
+    if (!user) [[unlikely]]
+        return false; // a context by itself: whoever runs it looks at its registers
+    auto& t = static_cast<proc::thread&>(*user);
+    t.count_user_cycles(1);
+    if (!syscalls::dispatch_at_once(t)) [[unlikely]] {
+        t.call_waits = true;
+        return false;
+    }
+    if (syscalls::was_interrupted(t)) [[unlikely]]
+        return false;
+    // The last look, as in run_user_thread().
+    cpu::interrupts_off();
+    if (t.asked(proc::all_attention) || !t.user.may_go_on()) [[unlikely]] {
+        cpu::interrupts_restore(true);
+        return false;
+    }
+    t.count_user_cycles(-1);
+    return true;
+}

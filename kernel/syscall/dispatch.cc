@@ -2,14 +2,13 @@
 
 #include "kernel/lib/log.h"
 #include "kernel/proc/process.h"
-#include "kernel/syscall/table.h"
 #include "kernel/syscall/trace_priv.h"
 
 namespace syscalls {
 
 namespace {
 
-constexpr int nobody = -1;
+constexpr int nobody = -1, everybody = 0;
 std::atomic<int> traced_pid = nobody;
 
 // Ten lines, then one a second: whoever tries all numbers does not fill the log.
@@ -27,29 +26,26 @@ void note_unknown(const proc::thread& t, k::u64 number) {
 
 bool traced(const proc::thread& t) {
     const int pid = traced_pid.load(std::memory_order_relaxed);
-    return pid == 0 || pid == t.owner.pid;
+    return pid == everybody || pid == t.owner.pid;
 }
 
 } // namespace
 
 void trace(int pid) noexcept {
     traced_pid.store(pid, std::memory_order_relaxed);
+    hold_back_all();
 }
 
-bool dispatch(proc::thread& t) noexcept {
+void dispatch(proc::thread& t) noexcept {
     arch::user_registers& r = t.user.registers();
     t.call_number = r.rax;
-    const entry* called = find(r.rax);
-    t.call = called;
-    if (!called) [[unlikely]] {
+    t.call = find(r.rax);
+    if (!t.call) {
         note_unknown(t, r.rax);
         r.rax = static_cast<k::u64>(failure(k::error::nosys));
-        return false;
+    } else {
+        r.rax = static_cast<k::u64>(traced(t) ? run_traced(t, *t.call) : t.call->run(r));
     }
-    const bool shown = traced_pid.load(std::memory_order_relaxed) != nobody && traced(t);
-    const k::i64 result = shown ? run_traced(t, *called) : called->run(r);
-    r.rax = static_cast<k::u64>(result);
-    return result == failure(k::error::intr);
 }
 
 } // namespace syscalls

@@ -277,10 +277,11 @@ k::result<k::u64> sys_setsid() {
 
 constexpr entry entries[] = {
     call<sys_getpid>(39, "getpid"),
-    call<sys_clone>(56, "clone", starts_over, "no namespaces, no pidfd; FS and SIGHAND only for threads"),
-    call<sys_fork>(57, "fork", starts_over),
-    call<sys_vfork>(58, "vfork", starts_over),
-    call<sys_execve>(59, "execve"),
+    with_registers(
+        call<sys_clone>(56, "clone", starts_over, "no namespaces, no pidfd; FS and SIGHAND only for threads")),
+    with_registers(call<sys_fork>(57, "fork", starts_over)),
+    with_registers(call<sys_vfork>(58, "vfork", starts_over)),
+    with_registers(call<sys_execve>(59, "execve")),
     call<sys_exit>(60, "exit"),
     call<sys_wait4>(61, "wait4", restarts),
     call<sys_setpgid>(109, "setpgid"),
@@ -293,8 +294,8 @@ constexpr entry entries[] = {
     call<sys_set_tid_address>(218, "set_tid_address"),
     call<sys_exit_group>(231, "exit_group"),
     call<sys_waitid>(247, "waitid", restarts, "no P_PIDFD"),
-    call<sys_execveat>(322, "execveat"),
-    call<sys_clone3>(435, "clone3", starts_over, "as clone; no set_tid, no cgroup"),
+    with_registers(call<sys_execveat>(322, "execveat")),
+    with_registers(call<sys_clone3>(435, "clone3", starts_over, "as clone; no set_tid, no cgroup")),
 };
 
 } // namespace

@@ -280,7 +280,7 @@ k::result<k::u64> sys_rt_tgsigqueueinfo(int pid, int tid, int number, user_buffe
 constexpr entry entries[] = {
     call<sys_rt_sigaction>(13, "rt_sigaction"),
     call<sys_rt_sigprocmask>(14, "rt_sigprocmask"),
-    call<sys_rt_sigreturn>(15, "rt_sigreturn"),
+    with_registers(call<sys_rt_sigreturn>(15, "rt_sigreturn")),
     call<sys_pause>(34, "pause"),
     call<sys_kill>(62, "kill"),
     call<sys_rt_sigpending>(127, "rt_sigpending"),

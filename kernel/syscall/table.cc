@@ -8,8 +8,8 @@
 namespace syscalls {
 
 namespace detail {
-constinit const entry* by_number[most_calls] = {};
-constinit const entry* own_by_number[most_own_calls] = {};
+constinit const entry* by_number[all_numbers] = {};
+constinit std::atomic<const entry*> at_once[all_numbers] = {};
 } // namespace detail
 
 namespace {
@@ -27,11 +27,16 @@ void initialise() noexcept {
     for (const std::span<const entry>* part : parts)
         if (part)
             for (const entry& e : *part) {
-                const entry*& place =
-                    e.number < most_calls ? detail::by_number[e.number] : detail::own_by_number[e.number - own_calls];
-                kassert((e.number < most_calls || e.number - own_calls < most_own_calls) && !place);
-                place = &e;
+                kassert(e.number < most_calls || (e.number >= own_calls && e.number < detail::all_numbers));
+                kassert(!detail::by_number[e.number]);
+                detail::by_number[e.number] = &e;
+                if (!e.needs_registers) detail::at_once[e.number].store(&e, std::memory_order_relaxed);
             }
+}
+
+void hold_back_all() noexcept {
+    for (std::atomic<const entry*>& e : detail::at_once)
+        e.store(nullptr, std::memory_order_relaxed);
 }
 
 } // namespace syscalls

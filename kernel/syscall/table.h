@@ -21,6 +21,7 @@
 #include "sys/vm/user_pointer.h"
 
 #include <array>
+#include <atomic>
 #include <string_view>
 
 namespace syscalls {
@@ -63,6 +64,8 @@ struct entry {
     // What the caller's rax becomes: the value, or a negative error number.
     k::i64 (*run)(const arch::user_registers& r) noexcept;
     std::string_view note; // for the docs: what is left out; empty: nothing that we know of
+    // It reads or replaces more of the caller's registers than its arguments: it cannot run at once (dispatch.h).
+    bool needs_registers = false;
 };
 
 constexpr k::i64 failure(k::error why) noexcept {
@@ -130,23 +133,34 @@ constexpr entry call(k::u16 number, std::string_view name, on_signal after = end
     return {number, after, adapted::count, name, adapted::kinds, adapted::run, note};
 }
 
+constexpr entry with_registers(entry of) {
+    of.needs_registers = true;
+    return of;
+}
+
 // Joins the parts. Boot, once.
 void initialise() noexcept;
+// From now on no call runs at once. Any time.
+void hold_back_all() noexcept;
 
 constexpr unsigned most_calls = 512; // Linux's numbers are below
 constexpr unsigned own_calls = 1024; // and our own from here on
 constexpr unsigned most_own_calls = 64;
 
 namespace detail {
-extern const entry* by_number[most_calls];
-extern const entry* own_by_number[most_own_calls];
+constexpr unsigned all_numbers = own_calls + most_own_calls;
+extern const entry* by_number[all_numbers];
+extern std::atomic<const entry*> at_once[all_numbers];
 } // namespace detail
 
 // The entry of a number, or null.
 inline const entry* find(k::u64 number) noexcept {
-    if (number < most_calls) [[likely]]
-        return detail::by_number[number];
-    return number - own_calls < most_own_calls ? detail::own_by_number[number - own_calls] : nullptr;
+    return number < detail::all_numbers ? detail::by_number[number] : nullptr;
+}
+
+// The same, but null too for those that must not run at once.
+inline const entry* find_at_once(k::u64 number) noexcept {
+    return number < detail::all_numbers ? detail::at_once[number].load(std::memory_order_relaxed) : nullptr;
 }
 
 } // namespace syscalls

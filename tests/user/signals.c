@@ -546,6 +546,53 @@ static void registers_survive_interruption(void) {
     CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
 }
 
+// A system call changes rax, rcx and r11 and nothing else, whether it goes straight back, sleeps, is interrupted, or
+// gives the CPU to somebody whose registers hold something else.
+static uint64_t registers_wrong_after(long number, uint64_t mark) {
+    uint64_t wrong;
+    __asm__ volatile(
+        "push %%rbp\n\tmov %[n], %%rax\n\tmov %[m], %%rbx\n\t"
+        "lea 1(%%rbx), %%rbp\n\tlea 2(%%rbx), %%r12\n\tlea 3(%%rbx), %%r13\n\tlea 4(%%rbx), %%r14\n\t"
+        "lea 5(%%rbx), %%r15\n\tlea 6(%%rbx), %%rdx\n\tlea 7(%%rbx), %%r8\n\tlea 8(%%rbx), %%r9\n\t"
+        "lea 9(%%rbx), %%r10\n\txor %%edi, %%edi\n\txor %%esi, %%esi\n\tmovq %%rsp, %%mm0\n\tstd\n\tsyscall\n\t"
+        "pushf\n\tpop %%rax\n\tcld\n\tand $0x400, %%eax\n\txor $0x400, %%eax\n\t"
+        "movq %%mm0, %%rcx\n\tsub %%rsp, %%rcx\n\tor %%rcx, %%rax\n\tor %%rdi, %%rax\n\tor %%rsi, %%rax\n\t"
+        "lea -1(%%rbp), %%rcx\n\tsub %%rbx, %%rcx\n\tor %%rcx, %%rax\n\t"
+        "lea -2(%%r12), %%rcx\n\tsub %%rbx, %%rcx\n\tor %%rcx, %%rax\n\t"
+        "lea -3(%%r13), %%rcx\n\tsub %%rbx, %%rcx\n\tor %%rcx, %%rax\n\t"
+        "lea -4(%%r14), %%rcx\n\tsub %%rbx, %%rcx\n\tor %%rcx, %%rax\n\t"
+        "lea -5(%%r15), %%rcx\n\tsub %%rbx, %%rcx\n\tor %%rcx, %%rax\n\t"
+        "lea -6(%%rdx), %%rcx\n\tsub %%rbx, %%rcx\n\tor %%rcx, %%rax\n\t"
+        "lea -7(%%r8), %%rcx\n\tsub %%rbx, %%rcx\n\tor %%rcx, %%rax\n\t"
+        "lea -8(%%r9), %%rcx\n\tsub %%rbx, %%rcx\n\tor %%rcx, %%rax\n\t"
+        "lea -9(%%r10), %%rcx\n\tsub %%rbx, %%rcx\n\tor %%rcx, %%rax\n\temms\n\tpop %%rbp"
+        : "=a"(wrong)
+        : [n] "r"(number), [m] "r"(mark)
+        : "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc", "memory");
+    return wrong;
+}
+
+static void registers_survive_every_way_through_a_call(void) {
+    const struct itimerval often = {{0, 700}, {0, 700}}, never = {{0, 0}, {0, 0}};
+    const long calls[] = {SYS_getppid, SYS_sched_yield, SYS_nanosleep /* of nothing: EFAULT */, SYS_pause, 999};
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(0, &cpus);
+    CHECK(sched_setaffinity(0, sizeof cpus, &cpus) == 0);
+    IN_CHILD(neighbour) for (uint64_t mark = 1ull << 40;; mark += 16) CHECK(!registers_wrong_after(SYS_getppid, mark));
+    handle(SIGALRM, SA_RESTART, tick);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    const long long deadline = now_ns() + 500000000;
+    for (uint64_t mark = 1; now_ns() < deadline || seen < 100; mark += 16) {
+        const long number = calls[mark / 16 % (mark / 16 % 97 ? 3 : 5)]; // pause now and then
+        CHECK_EQ(registers_wrong_after(number, mark), 0);
+        CHECK(now_ns() < deadline + 20000000000LL);
+    }
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    CHECK(kill(neighbour, SIGKILL) == 0);
+    CHECK_EQ(waitpid(neighbour, NULL, 0), neighbour);
+}
+
 static void change_context(int number, siginfo_t* info, void* context) {
     ucontext_t* user = context;
     user->uc_mcontext.gregs[REG_RIP] += 2; // over the ud2
@@ -672,5 +719,6 @@ TAP_MAIN(T(handlers_run), T(masks_hold_back), T(kill_and_stop_cannot_be_changed)
          T(a_step_into_the_kernel_is_harmless), T(faults_without_a_handler_kill), T(stop_and_continue),
          T(parents_hear_of_stops), T(only_the_own_may_be_killed), T(sleep_tells_the_rest), T(a_stopped_sleep_goes_on),
          T(registers_survive_a_handler), T(vector_registers_survive_a_handler), T(registers_survive_interruption),
-         T(handlers_may_change_the_context), T(damaged_contexts_hurt_nobody_else), T(threads_get_their_own_signals),
+         T(registers_survive_every_way_through_a_call), T(handlers_may_change_the_context),
+         T(damaged_contexts_hurt_nobody_else), T(threads_get_their_own_signals),
          T(the_processes_signal_goes_to_who_takes_it), T(a_storm_of_signals))

@@ -39,6 +39,7 @@ struct cpu {
         me.interrupts_on = false;
         return were_on;
     }
+    static void interrupts_off() noexcept { (void)interrupts_disable(); }
     // Delivers nothing: what came meanwhile stays latched till the next critical section ends.
     static void interrupts_restore(bool enabled) noexcept { host::this_cpu()->interrupts_on = enabled; }
 
@@ -81,6 +82,7 @@ class user_context {
     void reset(std::uint64_t entry, std::uint64_t stack) noexcept;
     void copy(const user_context& other) noexcept { *this = other; }
     user_exit run() noexcept;
+    bool may_go_on() noexcept { return false; }
     std::uint64_t thread_pointer() const noexcept { return thread_pointer_; }
     void set_thread_pointer(std::uint64_t address) noexcept { thread_pointer_ = address; }
     std::span<const std::byte> save_float() noexcept { return {}; }

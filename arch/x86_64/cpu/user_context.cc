@@ -45,10 +45,10 @@ constexpr u64 flag_direction = 1u << 10, flag_overflow = 1u << 11, flags_privile
 constexpr u64 flag_nested = 1u << 14, flag_resume = 1u << 16, flag_alignment = 1u << 18, flag_identity = 1u << 21;
 
 constexpr u64 flags_always = flag_one | flag_interrupts;
-// What sysret loads without a second thought, and what user code may have at all.
-constexpr u64 flags_plain = flag_carry | flag_parity | flag_adjust | flag_zero | flag_sign | flag_direction |
-                            flag_overflow | flag_alignment | flag_identity;
-constexpr u64 flags_of_user = flags_plain | flag_trap | flag_resume;
+// What user code may have at all.
+constexpr u64 flags_arithmetic = flag_carry | flag_parity | flag_adjust | flag_zero | flag_sign | flag_direction |
+                                 flag_overflow | flag_alignment | flag_identity;
+constexpr u64 flags_of_user = flags_arithmetic | flag_trap | flag_resume;
 
 constexpr u64 syscall_mask =
     flag_trap | flag_interrupts | flag_direction | flags_privilege | flag_nested | flag_resume | flag_alignment;
@@ -58,9 +58,6 @@ constexpr u8 vector_general_protection = 13;
 
 constexpr u64 fault_write = 1u << 1, fault_reserved = 1u << 3, fault_fetch = 1u << 4;
 
-void interrupts_off() {
-    asm volatile("cli" : : : "memory");
-}
 void interrupts_on() {
     asm volatile("sti" : : : "memory");
 }
@@ -207,9 +204,10 @@ std::uint64_t user_context::float_features() noexcept {
 
 // A system call whose registers are still as `syscall` left them, where they matter.
 inline bool user_context::may_sysret() const noexcept {
+    static_assert(flags_plain_ == (flags_arithmetic | flags_always));
     const user_registers& r = registers_;
     return r.vector == vector_syscall && r.rcx == r.rip && r.r11 == r.rflags && r.rip < user_end &&
-           (r.rflags & ~flags_plain) == flags_always;
+           (r.rflags & flags_always) == flags_always && !(r.rflags & ~flags_plain_);
 }
 
 // For iretq. A stack pointer may be anything: it is only loaded. False: there is no such instruction pointer.
@@ -222,7 +220,7 @@ bool user_context::put_right() noexcept {
 }
 
 user_exit user_context::run() noexcept {
-    interrupts_off();
+    cpu::interrupts_off();
     if (events_wait()) [[unlikely]] {
         upcall::deliver_events();
         interrupts_on();

@@ -68,6 +68,7 @@ class cpu {
         asm volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
         return flags & (1u << 9);
     }
+    static void interrupts_off() noexcept { asm volatile("cli" : : : "memory"); }
     static void interrupts_restore(bool enabled) noexcept {
         if (enabled) asm volatile("sti" : : : "memory");
     }
@@ -110,6 +111,13 @@ class user_context {
     void reset(std::uint64_t entry, std::uint64_t stack) noexcept;
     void copy(const user_context& other) noexcept;
     user_exit run() noexcept;
+    bool may_go_on() noexcept {
+        if (registers_.rflags & ~flags_plain_) [[unlikely]]
+            return false;
+        if (!in_registers_) [[unlikely]]
+            enter_registers();
+        return true;
+    }
     std::uint64_t thread_pointer() const noexcept { return thread_pointer_; }
     void set_thread_pointer(std::uint64_t address) noexcept;
     std::span<const std::byte> save_float() noexcept;
@@ -120,6 +128,9 @@ class user_context {
 
   private:
     friend class context;
+
+    // What sysretq can load: arithmetic's flags, DF, AC, ID, and those that user code always has.
+    static constexpr std::uint64_t flags_plain_ = 0x240ed7;
 
     bool may_sysret() const noexcept;
     bool put_right() noexcept;
