@@ -159,7 +159,7 @@ concept cpu_operations = requires(unsigned id, vaddr stack, std::string_view why
 // critical section with interrupts enabled. `retire` frees what a port attached to a context that will
 // never run again; its stack must not be in use any more.
 template <class Context>
-concept context_operations = requires(Context& from, Context& to, vaddr stack, std::size_t size, void (*entry)(void*),
+concept context_operations = requires(Context& from, Context& to, const Context& seen, vaddr stack, std::size_t size, void (*entry)(void*),
                                       void* argument, leaving how, user_map* map, user_context* user) {
     { to.prepare(stack, size, entry, argument) } noexcept -> std::same_as<void>;
     { Context::switch_to(from, to, how) } noexcept -> std::same_as<void>;
@@ -169,6 +169,7 @@ concept context_operations = requires(Context& from, Context& to, vaddr stack, s
     // Of a thread with a life in user mode: the map to load and the state to keep whenever it is switched to or from;
     // null for neither. For the running thread's own context, in a critical section; takes effect at once.
     { from.set_user(map, user) } noexcept -> std::same_as<void>;
+    { seen.has_map() } noexcept -> std::same_as<bool>; // was it given one?
 };
 
 // A checked build (AddressSanitizer and the like) makes frames larger: stacks grow by this factor.

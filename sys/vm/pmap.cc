@@ -1,6 +1,7 @@
 #include "sys/vm/pmap.h"
 
 #include "kernel/lwkt/ipiq.h"
+#include "kernel/lwkt/thread.h"
 #include "kernel/mem/page.h"
 
 namespace vm {
@@ -29,9 +30,14 @@ struct flush_request {
         lwkt::critical section;
         arch::user_map::flush_here(va, pages);
     }
+    // On a CPU whose thread has no map the one of the thread before is still loaded, in case that one comes back.
+    // Whoever changes it should not have to ask a second time.
     static void serve(void* self) {
         auto& request = *static_cast<flush_request*>(self);
-        request.here();
+        if (lwkt::self().context.has_map())
+            request.here();
+        else
+            arch::user_map::deactivate();
         request.remaining.fetch_sub(1, std::memory_order_release); // the request may be gone after this
     }
 };

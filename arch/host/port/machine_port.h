@@ -105,6 +105,7 @@ class context {
     // With a stack on which the caller does not stand (0 and 0, say), the one on which the CPU began is meant.
     void adopt(vaddr stack, std::size_t size) noexcept;
     void set_user(user_map* map, user_context*) noexcept;
+    bool has_map() const noexcept { return map_; }
 
   private:
     static void begin(void* self);

@@ -164,6 +164,7 @@ class context {
     void retire() noexcept { stack_pointer_ = nullptr; }
     void adopt(vaddr, std::size_t) noexcept {} // the first switch away saves all there is
     void set_user(user_map* map, user_context* user) noexcept;
+    bool has_map() const noexcept { return map_; }
 
   private:
     static void leave_user(user_context& user, leaving how) noexcept;
