@@ -150,8 +150,8 @@ SELFTEST(lwkt, among_interrupt_threads_only_a_higher_one_preempts) {
         EXPECT_EQ(seen.entries[i], expected[i]);
 }
 
-// A thread gets the CPU as any thread of the kernel does and becomes a user thread then. Nothing is woken after that, so
-// that moment is the only one at which its turn can be given an end.
+// A thread gets the CPU as any thread of the kernel does and becomes a user thread then. Nothing is woken after that,
+// so that moment is the only one at which its turn can be given an end.
 SELFTEST(lwkt, a_new_user_thread_makes_room_for_those_that_were_ready_before_it) {
     lwkt::sleep_for(20 * millisecond); // what the tests before left to other threads is done: they would end the turn
     lwkt::thread& test = lwkt::self();
