@@ -4,6 +4,7 @@
 #include "kernel/lib/text.h"
 #include "kernel/procfs/procfs.h"
 #include "sys/vfs/tmpfs.h"
+#include "sys/vfs/userfs.h"
 
 namespace files {
 
@@ -67,7 +68,27 @@ k::status read_option(std::string_view option, vfs::tmpfs_limits& to) noexcept {
     return {};
 }
 
-k::status read_options(std::string_view options, vfs::tmpfs_limits& to) noexcept {
+// timeout=, in seconds, or in milliseconds with ms behind it; nodes=.
+k::status read_option(std::string_view option, vfs::userfs_options& to) noexcept {
+    const std::size_t equals = option.find('=');
+    if (equals == option.npos) return k::error::inval;
+    const std::string_view name = option.substr(0, equals);
+    std::string_view value = option.substr(equals + 1);
+    const bool in_ms = name == "timeout" && value.ends_with("ms");
+    if (in_ms) value.remove_suffix(2);
+    const auto number = k::parse_number(value);
+    constexpr k::u64 most_seconds = 86'400;
+    if (!number || !*number) return k::error::inval;
+    if (name == "timeout" && *number <= most_seconds * (in_ms ? 1000 : 1))
+        to.timeout = *number * (in_ms ? ktime::millisecond : ktime::second);
+    else if (name == "nodes")
+        to.nodes = *number;
+    else
+        return k::error::inval;
+    return {};
+}
+
+template <class Options> k::status read_options(std::string_view options, Options& to) noexcept {
     while (!options.empty()) {
         const std::size_t end = std::min(options.find(','), options.size());
         if (end) TRY(read_option(options.substr(0, end), to));
@@ -79,13 +100,19 @@ k::status read_options(std::string_view options, vfs::tmpfs_limits& to) noexcept
 } // namespace
 
 std::span<const std::string_view> file_system_types() noexcept {
-    static constexpr std::string_view types[] = {"tmpfs", "ramfs", "proc", "devpts"};
+    static constexpr std::string_view types[] = {"tmpfs", "ramfs", "proc", "devpts", "user"};
     return types;
 }
 
-k::result<vfs::file_system_ref> make_file_system(std::string_view type, std::string_view options) noexcept {
+k::result<vfs::file_system_ref> make_file_system(std::string_view type, std::string_view source,
+                                                 std::string_view options) noexcept {
     if (type == "proc") return procfs::make();
     if (type == "devpts") return share_pty_names();
+    if (type == "user") {
+        vfs::userfs_options wanted{.service = source};
+        TRY(read_options(options, wanted));
+        return vfs::make_userfs(wanted);
+    }
     if (type != "tmpfs" && type != "ramfs") return k::error::nodev;
     vfs::tmpfs_limits limits = vfs::usual_tmpfs_limits();
     TRY(read_options(options, limits));

@@ -131,7 +131,7 @@ k::status make_devices() noexcept {
 // Mounts a file system of a kind on a directory that is there.
 k::status mount_at(std::string_view path, std::string_view type) noexcept {
     const vfs::found at = TRY(vfs::find(from_root(), path));
-    vfs::file_system_ref made = TRY(make_file_system(type, {}));
+    vfs::file_system_ref made = TRY(make_file_system(type, {}, {}));
     vfs::vnode_ref top = vfs::vnode_ref::to(made->root());
     return vfs::mount_on({at.in.share(), at.node.share()}, std::move(made), std::move(top), 0, type);
 }

@@ -69,10 +69,13 @@ class stored_file final : public file, public vfs::mapped {
     }
     k::result<k::u64> seek(k::i64 offset, int from) noexcept override;
     k::status truncate(k::u64 bytes) noexcept override;
+    k::status sync() noexcept override { return node().sync_there(); }
     k::result<k::ref<vm::object>> mapped_object() noexcept override {
         if (!node().pages()) return k::error::nodev;
         return k::ref<vm::object>::to(*node().pages());
     }
+    // What is written to a mapping reaches nobody who keeps the bytes elsewhere.
+    bool shares_writes() const noexcept override { return !node().is_kept_elsewhere(); }
 
     // A mapping keeps the file open.
     vfs::mapped* mapped_as() noexcept override { return this; }

@@ -67,8 +67,8 @@ k::status take_file(vm::map_request& what, int number, u64 offset) {
     const files::file_use file = proc::current().files->look_up(number);
     if (!file || (file->flags() & files::open_path)) return error::badf;
     if (!file->readable()) return error::acces;
-    if (what.how == vm::sharing::shared && !file->writable()) {
-        if (what.access & arch::user_write) return error::acces;
+    if (what.how == vm::sharing::shared && !(file->writable() && file->shares_writes())) {
+        if (what.access & arch::user_write) return file->writable() ? error::nodev : error::acces;
         what.most_access &= static_cast<u8>(~arch::user_write);
     }
     what.what = TRY(file->mapped_object());

@@ -66,7 +66,9 @@ k::status remount(const found& at, k::u64 asked, std::string_view options) {
 
 k::status mount_fresh(const found& at, std::string_view kind, std::string_view source, k::u32 flags,
                       std::string_view options) {
-    vfs::file_system_ref made = TRY(files::make_file_system(kind, options));
+    vfs::file_system_ref made = TRY(files::make_file_system(kind, source, options));
+    // What a program says of its files gives nobody another's rights, nor a device.
+    if (made->is_kept_elsewhere()) flags |= vfs::mount_no_set_id | vfs::mount_no_devices;
     if (made->holders() == 1) made->set_read_only(flags & vfs::mount_read_only); // else others see it, too
     vfs::vnode_ref root = vfs::vnode_ref::to(made->root());
     return vfs::mount_on(place_of(at), std::move(made), std::move(root), flags, source);
@@ -118,6 +120,8 @@ k::result<k::u64> sys_umount2(user_text target, bits flags) {
         if (flags.value & (force | detach) || in.get() == as.root().in.get()) return k::error::inval;
         how = unmount_how::expire;
     }
+    // What is asked elsewhere ends; who has it open keeps what is known.
+    if (flags.value & force && in->fs().give_up()) how = unmount_how::detach;
     TRY(vfs::unmount(std::move(in), how));
     return 0;
 }

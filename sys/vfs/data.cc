@@ -32,11 +32,27 @@ k::status zero_behind_end(vnode& n, k::u64 new_end) noexcept {
 
 k::status resize_locked(vnode& n, k::u64 bytes) noexcept {
     if (bytes > most_file_bytes) return k::error::fbig;
+    TRY(n.resize_there(bytes));
     TRY(zero_behind_end(n, bytes));
     if (bytes < size_of(n)) n.size.store(bytes, std::memory_order_release); // before the pages go
     TRY(n.pages()->resize(pages_for(bytes)));
     n.size.store(bytes, std::memory_order_release);
+    n.pages()->extend_paged(pages_for(bytes));
     return {};
+}
+
+// Bytes were written behind the old end or in front of it: they are seen, and kept wherever the file is, or it is as it
+// was.
+k::status written(vnode& to, k::u64 before, k::u64 at, k::u64 bytes) noexcept {
+    to.size.store(std::max(before, at + bytes), std::memory_order_release);
+    const k::status stored = to.store_there(at, bytes);
+    if (stored) {
+        to.touch_modified();
+        return stored;
+    }
+    to.size.store(before, std::memory_order_release);
+    (void)to.pages()->resize(pages_for(before));
+    return stored;
 }
 
 constexpr bool is_page_aligned(k::u64 offset, xio::user_address at) {
@@ -58,6 +74,7 @@ k::u64 give_pages(vnode& from, k::u64 offset, const xio::sink& to, k::u64 bytes)
 }
 
 [[gnu::noinline]] k::result<k::u64> read_much(vnode& from, k::u64 offset, xio::sink& to, k::u64 bytes) noexcept {
+    from.bring_in(offset, bytes);
     const bool to_user = to.binding() == xio::binding::range;
     const k::u64 given = bytes >= least_given && to_user ? give_pages(from, offset, to, bytes) : 0;
     if (!given) return from.pages()->read(offset, to, bytes).as_result();
@@ -128,8 +145,7 @@ k::result<k::u64> copy_range(vnode& from, k::u64 from_offset, vnode& to, k::u64 
     const k::status shared =
         pages.share_pages(offset >> arch::page_shift, *from.pages(), from_offset >> arch::page_shift, pages_for(whole));
     if (shared) {
-        to.size.store(std::max(before, offset + whole), std::memory_order_release);
-        to.touch_modified();
+        TRY(written(to, before, offset, whole));
         from.touch_accessed();
         return whole;
     }
@@ -157,9 +173,8 @@ namespace {
         const xio::source part = TRY(from.slice(0, bytes));
         m = write_from(pages, at, part);
     }
-    const k::u64 after = m.bytes ? std::max(before, at + m.bytes) : before;
-    if (m.bytes) to.touch_modified();
-    to.size.store(after, std::memory_order_release);
+    if (m.bytes) TRY(written(to, before, at, m.bytes));
+    const k::u64 after = size_of(to);
     if (pages.pages() > pages_for(after)) (void)pages.resize(pages_for(after));
     return m.as_result();
 }
@@ -173,6 +188,7 @@ k::result<k::u64> write(vnode& to, const write_request& what, const xio::source&
     // Bytes that the file has already, as small writes often are.
     if (bytes && bytes <= before && at <= before - bytes && at + bytes <= what.limit &&
         to.pages()->write_at_hand(at, bytes, from)) {
+        TRY(to.store_there(at, bytes));
         to.touch_modified();
         return bytes;
     }
@@ -188,6 +204,7 @@ k::status resize(vnode& of, k::u64 bytes) noexcept {
 }
 
 k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept {
+    if (of.is_kept_elsewhere()) return k::error::opnotsupp;
     k::u64 end;
     if (__builtin_add_overflow(offset, bytes, &end) || end > most_file_bytes) return k::error::fbig;
     lwkt::sleep_hold hold(of.writers);
@@ -207,6 +224,7 @@ k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept {
 }
 
 k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept {
+    if (of.is_kept_elsewhere()) return k::error::opnotsupp;
     lwkt::sleep_hold hold(of.writers);
     const k::u64 size = size_of(of);
     if (offset >= size) return {};

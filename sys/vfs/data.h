@@ -35,7 +35,8 @@ k::result<k::u64> copy_range(vnode& from, k::u64 from_offset, vnode& to, k::u64 
 
 // EFBIG, ENOMEM.
 k::status resize(vnode& of, k::u64 bytes) noexcept;
-// fallocate(2): room for a range, if need be behind the end, which moves there if `grow`. ENOSPC, ENOMEM, EFBIG.
+// fallocate(2): room for a range, if need be behind the end, which moves there if `grow`. ENOSPC, ENOMEM, EFBIG;
+// EOPNOTSUPP, and of punch(): its bytes are kept elsewhere.
 k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept;
 // Zeroes a range; whole pages of it go. ENOMEM.
 k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept;

@@ -20,6 +20,13 @@ k::status may_change_names(const view& v, const spot& where) noexcept {
     return check(where.dir(), v.who, may_write | may_execute);
 }
 
+// Has a directory a name that leads to that node (null: none)?
+bool leads_to(const directory& in, const name_text& text, const vnode* node) noexcept {
+    lwkt::critical section;
+    const name* n = in.find(text);
+    return (n ? n->node() : nullptr) == node;
+}
+
 bool is_covered(const found& f) noexcept {
     return f.node->is(node_type::directory) && f.node->as_directory().mounted_on.load(std::memory_order_relaxed);
 }
@@ -41,7 +48,9 @@ k::result<found> make(const view& v, const spot& where, node_attributes a, std::
             a.mode &= ~k::u32{set_group}; // nobody gets a group's rights by making a file there
     }
     file_system& fs = where.in->fs();
-    vnode_ref node = TRY(fs.make_node(a, link_text));
+    const names_hold asking(in);
+    if (in.is_dead()) return k::error::noent;
+    vnode_ref node = TRY(fs.make_there(in, where.name(), a, link_text));
     vop_add add(in, TRY(name::create(in, name_text(where.name()), node.share())));
     TRY(fs.call(add));
     announce(in, event_create, where.name(), is_directory);
@@ -72,7 +81,10 @@ k::status link(const view& v, const found& what, const spot& where) noexcept {
     } while (!node.links.compare_exchange_weak(links, links + 1, std::memory_order_relaxed));
     auto fresh = name::create(where.dir(), name_text(where.name()), what.node.share());
     k::status added = fresh ? k::status() : fresh.error();
-    if (fresh) {
+    const names_hold asking(where.dir());
+    if (added && where.dir().is_dead()) added = k::error::noent;
+    if (added) added = where.in->fs().link_there(node, where.dir(), where.name());
+    if (added) {
         vop_add add(where.dir(), *std::move(fresh));
         added = where.in->fs().call(add);
     }
@@ -107,6 +119,12 @@ k::status remove(const view& v, const spot& where, bool of_directory) noexcept {
         const name_text text(where.name());
         name_ref remains;
         if (is_directory) remains = TRY(name::create(where.dir(), text, {}));
+        const names_hold asking(where.dir());
+        if (where.in->fs().is_kept_elsewhere()) {
+            if (!leads_to(where.dir(), text, there.node.get())) continue;
+            if (is_directory && !there.node->as_directory().has_no_nodes()) return k::error::notempty;
+            TRY(where.in->fs().remove_there(where.dir(), where.name(), *there.node));
+        }
         vop_remove gone(where.dir(), text, *there.node, of_directory, std::move(remains));
         const k::status done = where.in->fs().call(gone);
         // Another file has the name by now: once more.
@@ -167,6 +185,13 @@ k::status rename(const view& v, const spot& from, const spot& to, unsigned flags
             swapped = TRY(name::create(from.dir(), from_text, replaced.node.share()));
         else if (replaced && replaced.node->is(node_type::directory))
             remains = TRY(name::create(to.dir(), to_text, {}));
+        const names_hold asking(from.dir(), to.dir());
+        if (fs.is_kept_elsewhere()) {
+            if (to.dir().is_dead() || from.dir().is_dead()) return k::error::noent;
+            if (!leads_to(from.dir(), from_text, moved.node.get()) || !leads_to(to.dir(), to_text, replaced.node.get()))
+                continue;
+            TRY(fs.rename_there(from.dir(), from.name(), to.dir(), to.name(), flags));
+        }
         vop_rename change(from.dir(), from_text, *moved.node, to.dir(), std::move(fresh), replaced.node.get(),
                           std::move(swapped), std::move(remains));
         const k::status done = fs.call(change);
@@ -191,6 +216,7 @@ k::status change_mode(const found& of, const subject& who, k::u32 mode) noexcept
     mode &= permission_bits;
     const bool group_is_foreign = !who.privileged() && !who.in_group(n.gid.load(std::memory_order_relaxed));
     if (group_is_foreign && !n.is(node_type::directory)) mode &= ~k::u32{set_group};
+    TRY(n.fs.change_there(n, {.mode = mode}));
     n.mode.store(mode, std::memory_order_relaxed);
     n.touch_changed();
     announce_use(n, of.called.get(), event_attributes);
@@ -201,6 +227,7 @@ void drop_set_id(vnode& of, const subject& who) noexcept {
     const k::u32 mode = of.mode.load(std::memory_order_relaxed);
     if (!(mode & (set_user | set_group)) || who.privileged() || of.is(node_type::directory)) return;
     const k::u32 drop = set_user | (mode & 0010 ? k::u32{set_group} : 0);
+    (void)of.fs.change_there(of, {.mode = mode & ~drop});
     of.mode.fetch_and(~drop, std::memory_order_relaxed);
 }
 
@@ -212,6 +239,10 @@ k::status change_owner(const found& of, const subject& who, k::u32 uid, k::u32 g
         if (uid != no_change && (uid != owner || who.uid != owner)) return k::error::perm;
         if (gid != no_change && (who.uid != owner || !who.in_group(gid))) return k::error::perm;
     }
+    file_system::new_attributes fresh{};
+    if (uid != no_change) fresh.uid = uid;
+    if (gid != no_change) fresh.gid = gid;
+    TRY(n.fs.change_there(n, fresh));
     if (uid != no_change) n.uid.store(uid, std::memory_order_relaxed);
     if (gid != no_change) n.gid.store(gid, std::memory_order_relaxed);
     if (!n.is(node_type::directory)) {
@@ -233,6 +264,10 @@ k::status change_times(const found& of, const subject& who, new_time accessed, n
         TRY(check(n, who, may_write));
     }
     const k::u64 now = now_ns();
+    const auto fresh = [now](const new_time& to) {
+        return to.what == kind::keep ? std::nullopt : std::optional(to.what == kind::now ? now : to.ns);
+    };
+    TRY(n.fs.change_there(n, {.accessed_ns = fresh(accessed), .modified_ns = fresh(modified)}));
     const auto set = [now](std::atomic<k::u64>& at, const new_time& to) {
         if (to.what != kind::keep) at.store(to.what == kind::now ? now : to.ns, std::memory_order_relaxed);
     };

@@ -29,6 +29,7 @@ file_system::file_system() noexcept : device_(last_device.fetch_add(1, std::memo
 void file_system::last_holder_left() noexcept {
     drop_names();
     root_.reset();
+    ending();
     for (auto& slot : services_) {
         service* s = slot.load(std::memory_order_acquire);
         if (!s) continue;
@@ -38,6 +39,16 @@ void file_system::last_holder_left() noexcept {
     // The last nodes have called node_gone() by now; others may still look at their memory, which names this. No
     // waiting: a mount that goes is the last holder, and goes in the thread that one would wait for.
     lwkt::retire(*this, [](lwkt::retirable& r) { mem::destroy(&static_cast<file_system&>(r)); });
+}
+
+names_hold::names_hold(directory& in) noexcept {
+    if (in.fs.is_kept_elsewhere()) first_.emplace(in.asking);
+}
+
+names_hold::names_hold(directory& one, directory& other) noexcept {
+    if (!one.fs.is_kept_elsewhere()) return;
+    first_.emplace(&one < &other ? one.asking : other.asking);
+    if (&one != &other) second_.emplace(&one < &other ? other.asking : one.asking);
 }
 
 // In place on the home of all its nodes; else it is the thread's of the first one's home.

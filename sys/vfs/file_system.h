@@ -8,6 +8,8 @@
 #include "kernel/lwkt/port.h"
 #include "sys/vfs/name.h"
 
+#include <optional>
+
 namespace vfs {
 
 struct vop;
@@ -57,6 +59,34 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     virtual k::result<k::u64> write_made(vnode& node, const xio::source& from) noexcept {
         return (void)node, (void)from, k::error::acces;
     }
+    // --- One whose names and attributes are kept elsewhere too, where each change is made first: userfs.h. All may
+    // sleep. Of the directories concerned the `asking` lock is held.
+    virtual bool is_kept_elsewhere() const noexcept { return false; }
+    virtual k::result<vnode_ref> make_there(directory& in, std::string_view text, const node_attributes& a,
+                                            std::string_view link_text) noexcept {
+        return (void)in, (void)text, make_node(a, link_text);
+    }
+    virtual k::status link_there(vnode& what, directory& in, std::string_view text) noexcept {
+        return (void)what, (void)in, (void)text, k::status();
+    }
+    virtual k::status remove_there(directory& in, std::string_view text, vnode& what) noexcept {
+        return (void)in, (void)text, (void)what, k::status();
+    }
+    virtual k::status rename_there(directory& from, std::string_view from_text, directory& to, std::string_view to_text,
+                                   unsigned flags) noexcept {
+        return (void)from, (void)from_text, (void)to, (void)to_text, (void)flags, k::status();
+    }
+    // Attributes that are to become others; no lock is held.
+    struct new_attributes;
+    virtual k::status change_there(vnode& of, const new_attributes& to) noexcept {
+        return (void)of, (void)to, k::status();
+    }
+    // Whatever waits for an answer from elsewhere ends, and nothing is asked any more (umount -f). False: nothing
+    // waits.
+    virtual bool give_up() noexcept { return false; }
+    // It will not be used any more: the last call, in thread context.
+    virtual void ending() noexcept {}
+
     // A node's last holder has left; its memory goes by itself.
     virtual void node_gone(vnode&) noexcept {}
     // Can nothing be changed in it, through whichever mount?
@@ -98,6 +128,22 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
         k::u64 distance[7]; // no two in one cache line
     };
     counter inodes_[arch::max_cpus];
+};
+
+// What stays is not set.
+struct file_system::new_attributes {
+    std::optional<k::u32> mode = {}, uid = {}, gid = {}; // permission_bits
+    std::optional<k::u64> accessed_ns = {}, modified_ns = {};
+};
+
+// Held by who asks for names that are kept elsewhere, or changes them; nothing of others.
+class names_hold {
+  public:
+    explicit names_hold(directory& in) noexcept;
+    names_hold(directory& one, directory& other) noexcept;
+
+  private:
+    std::optional<lwkt::sleep_hold> first_, second_;
 };
 
 using file_system_ref = k::ref<file_system>;

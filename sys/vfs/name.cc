@@ -121,6 +121,12 @@ name* directory::at_or_after(k::u64 place) noexcept {
     return found == names_.end() ? nullptr : &*found;
 }
 
+bool directory::has_no_nodes() const noexcept {
+    for (const name& n : names_)
+        if (n.node()) return false;
+    return true;
+}
+
 void directory::set_own_name(name_ref n) noexcept {
     (void)name_ref(own_name_.exchange(n.release(), std::memory_order_acq_rel));
 }

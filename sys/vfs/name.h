@@ -101,6 +101,8 @@ class directory : public vnode {
     bool is_dead() const noexcept { return dead_.load(std::memory_order_acquire); }
     // Is something mounted on it, in some mount point?
     std::atomic<k::u32> mounted_on = 0;
+    // Of one whose names are kept elsewhere: held by who asks for a name or changes one there, until it is so here.
+    lwkt::sleep_lock asking;
 
     // --- On its home CPU, without sleeping.
     // Puts a name in; the caller has seen to it that the text is not there, or takes the old one out afterwards. Takes
@@ -109,6 +111,8 @@ class directory : public vnode {
     // Takes a name out; the caller gets the directory's hold on it.
     name_ref take_out(name& which) noexcept;
     bool is_empty() const noexcept { return names_.empty(); }
+    // Is there none with a node? In one that is not complete: that is known.
+    bool has_no_nodes() const noexcept;
     k::u64 count() const noexcept { return table_ ? live_ : 0; }
     // The first name at `place` or behind; null: none. Negative ones too.
     name* at_or_after(k::u64 place) noexcept;

@@ -28,13 +28,15 @@ name* find_real(directory& in, const name_text& text) noexcept {
 k::status can_lose(vnode& what) noexcept {
     if (!what.is(node_type::directory)) return {};
     if (what.as_directory().mounted_on.load(std::memory_order_relaxed)) return k::error::busy;
-    return what.as_directory().is_empty() ? k::status() : k::error::notempty;
+    return what.as_directory().has_no_nodes() ? k::status() : k::error::notempty;
 }
 
 // A node loses the name that was taken out of `in`; a directory keeps the `last` one, so that ".." leads up from there.
 void lose(directory& in, vnode& what, name_ref last) noexcept {
     if (what.is(node_type::directory)) {
         directory& d = what.as_directory();
+        while (name* missing = d.at_or_after(0)) // what was noted as not there would hold it for ever
+            (void)d.take_out(*missing);
         d.die(std::move(last));
         drop_link(in); // its ".."
         drop_link(d);  // its "."
@@ -118,6 +120,7 @@ k::status vop_rename::run() noexcept {
 
 k::status vop_remember::run() noexcept {
     directory& in = nodes[0]->as_directory();
+    if (in.is_dead()) return k::error::noent;
     {
         lwkt::critical section;
         if (in.find(name_text(fresh->text()))) return {}; // another was quicker

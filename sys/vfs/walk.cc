@@ -355,20 +355,23 @@ k::result<name_ref> uncached_name(directory& at, const name_text& text, vnode& n
     return own;
 }
 
-// ESTALE: what has the name is just going away.
+// What the directory itself says of a name; empty: it does not know. ESTALE: what has the name is just going away.
+k::result<found> look_in_table(mount& in, directory& at, const name_text& wanted) noexcept {
+    lwkt::critical section;
+    name* n = at.find(wanted);
+    if (!n && !at.is_complete() && !at.is_dead()) return found{};
+    if (!n || !n->node()) return k::error::noent;
+    found out{mount_use(in), vnode_ref::to_living(*n->node()), name_ref::to_living(*n)};
+    if (!out.node || !out.called) return k::error::stale;
+    return out;
+}
+
 k::result<found> look_up_once(mount& in, directory& at, std::string_view text) noexcept {
     const name_text wanted(text);
-    {
-        lwkt::critical section;
-        name* n = at.find(wanted);
-        if (n && !n->node()) return k::error::noent;
-        if (n) {
-            found out{mount_use(in), vnode_ref::to_living(*n->node()), name_ref::to_living(*n)};
-            if (!out.node || !out.called) return k::error::stale;
-            return out;
-        }
-        if (at.is_complete()) return k::error::noent;
-    }
+    if (found known = TRY(look_in_table(in, at, wanted))) return known;
+    const names_hold asking(at);
+    if (in.fs().is_kept_elsewhere())
+        if (found known = TRY(look_in_table(in, at, wanted))) return known; // another has asked meanwhile
     bool cache = true;
     auto node = in.fs().look_up(at, text, cache);
     if (!node && node.error() != k::error::noent) return node.error();

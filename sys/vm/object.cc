@@ -214,6 +214,11 @@ void object::forget(k::u64 first, k::u64 count) noexcept {
     if (first < paged_) (void)erase_locked(first, std::min(count, paged_ - first));
 }
 
+void object::extend_paged(k::u64 pages) noexcept {
+    lwkt::token_hold hold(token_);
+    if (pager_) paged_ = std::max(paged_, std::min(pages, this->pages()));
+}
+
 void object::supply(k::u64 first, std::span<page_ref> ahead, k::u64 times) noexcept {
     lwkt::token_hold hold(token_);
     for (std::size_t i = 0; i < ahead.size() && times == times_forgotten(); i++) {

@@ -112,6 +112,9 @@ class object final : public k::counted<object> {
     k::status share_pages(k::u64 first, object& from, k::u64 from_first, k::u64 count) noexcept;
     // The first place in [from, end) that has (or has not) a page now, whatever the pager could bring; `end` if none.
     k::u64 next_in_memory(k::u64 from, k::u64 end, bool there) noexcept;
+    // So many pages from the start are the pager's from now on, at most all: it has what was written to them. Thread
+    // context.
+    void extend_paged(k::u64 pages) noexcept;
     // Takes pages out that the pager can bring back. Thread context.
     void forget(k::u64 first, k::u64 count) noexcept;
     // How often that happened: what was read before, for places that were empty then, may be old now.

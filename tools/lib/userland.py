@@ -12,6 +12,7 @@ import project
 # Debian's static programs and their names in the archive.
 debian_programs = {"/bin/busybox": ["bin/busybox"], "/bin/bash-static": ["bin/bash-static", "bin/bash"],
                    "/bin/zsh-static": ["bin/zsh-static", "bin/zsh"]}
+own_programs = ["bench", "caps-count", "memfs", "run-tests", "tarfs"]
 musl_interpreter = "/lib/ld-musl-x86_64.so.1"
 
 
@@ -37,9 +38,9 @@ def archive(folder):
     it.character_device("dev/console", 5, 1)  # Linux opens it for the first process
     it.character_device("dev/null", 1, 3)
     it.file("init", stripped(folder / "init"))
-    for name in ["bench", "caps-count", "run-tests"]:
+    for name in own_programs:
         it.file(f"bin/{name}", stripped(folder / name))
-    taken = {"bench", "caps-count", "run-tests"}
+    taken = set(own_programs)
     for source, (first, *others) in debian_programs.items():
         it.file(first, Path(source).read_bytes())
         for other in others:

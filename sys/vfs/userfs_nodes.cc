@@ -1,0 +1,215 @@
+#include "sys/vfs/userfs_nodes.h"
+
+#include "kernel/mem/slab.h"
+#include "sys/vfs/data.h"
+
+#include <cstring>
+
+namespace vfs::userfs {
+
+namespace {
+
+// The text follows the node in memory.
+class link_node final : public vnode {
+  public:
+    link_node(file_system& fs, k::u64 inode, const node_attributes& a, std::string_view text) noexcept
+        : vnode(fs, inode, a), length_(text.size()) {
+        std::memcpy(static_cast<void*>(this + 1), text.data(), text.size());
+    }
+    std::string_view link_text() const noexcept override { return {reinterpret_cast<const char*>(this + 1), length_}; }
+
+  private:
+    const std::size_t length_;
+};
+
+constexpr k::u32 type_bits = 0170000;
+
+bool is_type(k::u32 mode) noexcept {
+    switch (static_cast<node_type>(mode & type_bits)) {
+    case node_type::fifo:
+    case node_type::character:
+    case node_type::directory:
+    case node_type::block:
+    case node_type::regular:
+    case node_type::link:
+    case node_type::socket: return true;
+    }
+    return false;
+}
+
+void note(vnode& in, const attributes& said) noexcept {
+    in.links.store(said.links, std::memory_order_relaxed);
+    in.accessed_ns.store(std::min(said.accessed_ns, most_nanoseconds), std::memory_order_relaxed);
+    in.modified_ns.store(std::min(said.modified_ns, most_nanoseconds), std::memory_order_relaxed);
+    in.changed_ns.store(std::min(said.changed_ns, most_nanoseconds), std::memory_order_relaxed);
+}
+
+} // namespace
+
+node_table::~node_table() {
+    lwkt::spin_guard guard(lock_);
+    known_.clear_and_dispose([](record* r) { mem::destroy(r); });
+    while (record* r = gone_) {
+        gone_ = r->next;
+        mem::destroy(r);
+    }
+}
+
+// A node that is known. `there` without one: it is just going away.
+k::result<vnode_ref> node_table::find(const attributes& said, bool& there) noexcept {
+    lwkt::spin_guard guard(lock_);
+    const auto found = known_.find(said.node);
+    there = found != known_.end();
+    if (!there) return vnode_ref();
+    vnode& n = *found->node;
+    if (n.type != static_cast<node_type>(said.mode & type_bits) || n.is(node_type::directory)) return k::error::io;
+    vnode_ref held = vnode_ref::to_living(n);
+    if (held) {
+        found->answers++;
+        n.links.store(said.links, std::memory_order_relaxed);
+    }
+    return held;
+}
+
+k::result<vnode_ref> node_table::make_link(const attributes& said, const node_attributes& a,
+                                           std::string_view text) noexcept {
+    constexpr std::size_t most = most_link_text;
+    void* at = mem::allocate(sizeof(link_node) + most);
+    if (!at) return k::error::nomem;
+    auto* room = reinterpret_cast<std::byte*>(static_cast<link_node*>(at) + 1);
+    std::size_t length = text.size();
+    if (!text.empty()) {
+        std::memcpy(room, text.data(), length);
+    } else {
+        question q{.head = {.operation = operation::read_link, .node = said.node}};
+        auto answer = server_->ask(q);
+        auto got = answer ? server::take_text(**answer, {room, most}) : k::result<std::size_t>(answer.error());
+        if (got && (!*got || std::memchr(room, 0, *got))) got = k::error::io;
+        if (!got) {
+            mem::free(at);
+            return got.error();
+        }
+        length = *got;
+    }
+    void* fitting = mem::allocate(sizeof(link_node) + length);
+    vnode* made = nullptr;
+    if (fitting) {
+        made = new (fitting) link_node(fs_, said.node, a, {reinterpret_cast<const char*>(room), length});
+        made->size.store(length, std::memory_order_relaxed);
+    }
+    mem::free(at);
+    if (!made) return k::error::nomem;
+    return vnode_ref(made);
+}
+
+k::result<vnode_ref> node_table::make(const attributes& said, std::string_view text) noexcept {
+    const node_attributes a{.type = static_cast<node_type>(said.mode & type_bits),
+                            .mode = said.mode & permission_bits,
+                            .uid = said.uid,
+                            .gid = said.gid,
+                            .device = said.device};
+    vnode* made = nullptr;
+    switch (a.type) {
+    case node_type::directory: made = mem::make<directory>(fs_, said.node, a, false); break;
+    case node_type::regular: {
+        file_pages* pager = nullptr;
+        k::ref<vm::object> pages = TRY(file_pages::make(server_.share(), said.node, said.size, pager));
+        made = mem::make<file_node>(fs_, said.node, a, server_.share(), std::move(pages), *pager);
+        if (made) made->size.store(said.size, std::memory_order_relaxed);
+        break;
+    }
+    case node_type::link: return make_link(said, a, text);
+    default: made = mem::make<vnode>(fs_, said.node, a); break;
+    }
+    if (!made) return k::error::nomem;
+    return vnode_ref(made);
+}
+
+k::result<vnode_ref> node_table::node_for(const attributes& said, bool is_root, std::string_view text) noexcept {
+    if (!said.node || !is_type(said.mode) || said.size > most_file_bytes) return k::error::io;
+    if (is_root && (said.mode & type_bits) != static_cast<k::u32>(node_type::directory)) return k::error::io;
+    for (;;) {
+        bool there = false;
+        if (vnode_ref known = TRY(find(said, there))) return known;
+        auto fresh = mem::make_box<record>();
+        if (!fresh) return k::error::nomem;
+        vnode_ref made = TRY(make(said, text));
+        note(*made, said);
+        fresh->number = said.node;
+        fresh->answers = 1;
+        fresh->node = made.get();
+        lwkt::spin_guard guard(lock_);
+        const auto other = known_.find(said.node);
+        if (other != known_.end()) {
+            if (other->node->holders()) continue; // another was quicker: its node
+            other->node = made.get();             // the other one is going, and finds that it is known no more
+            other->answers++;
+            return made;
+        }
+        if (count_ >= most_) {
+            fresh->next = gone_;
+            gone_ = fresh.release();
+            some_gone_.store(true, std::memory_order_relaxed);
+            return k::error::nfile;
+        }
+        count_++;
+        known_.insert(*fresh.release());
+        return made;
+    }
+}
+
+void node_table::gone(const vnode& n) noexcept {
+    lwkt::spin_guard guard(lock_);
+    const auto found = known_.find(n.inode);
+    if (found == known_.end() || found->node != &n) return;
+    record& r = *found;
+    known_.erase(found);
+    count_--;
+    r.next = gone_;
+    gone_ = &r;
+    some_gone_.store(true, std::memory_order_relaxed);
+}
+
+void node_table::tell_gone() noexcept {
+    constexpr unsigned some = 16;
+    for (unsigned told = 0; told < some && some_gone_.load(std::memory_order_relaxed); told++) {
+        record* one;
+        {
+            lwkt::spin_guard guard(lock_);
+            one = gone_;
+            if (one) gone_ = one->next;
+            some_gone_.store(gone_ != nullptr, std::memory_order_relaxed);
+        }
+        if (!one) return;
+        question q{.head = {.operation = operation::forget, .node = one->number, .bytes = one->answers}};
+        (void)server_->ask(q);
+        mem::destroy(one);
+    }
+}
+
+// The first file at or behind a number, which becomes the next one's.
+vnode_ref node_table::next_file(k::u64& number) noexcept {
+    lwkt::spin_guard guard(lock_);
+    unsigned looked = 0;
+    for (auto at = known_.lower_bound(number); at != known_.end() && looked < 64; ++at, ++looked) {
+        number = at->number + 1;
+        vnode& n = *at->node;
+        if (!n.pages() || !n.pages()->resident_pages()) continue;
+        if (vnode_ref held = vnode_ref::to_living(n)) return held;
+    }
+    if (looked < 64) number = 0;
+    return {};
+}
+
+void node_table::trim() noexcept {
+    constexpr unsigned some = 16;
+    k::u64 number = trim_next_.load(std::memory_order_relaxed);
+    for (unsigned i = 0; i < some && vm::memory_is_short(); i++)
+        if (const vnode_ref n = next_file(number)) {
+            lwkt::sleep_hold hold(n->writers); // what is being written is not forgotten
+            n->pages()->forget(0, ~k::u64{0} >> arch::page_shift);
+        }
+    trim_next_.store(number, std::memory_order_relaxed);
+}
+
+} // namespace vfs::userfs

@@ -1,0 +1,108 @@
+// The nodes of a file system in a program, by the numbers that its server gives them.
+#pragma once
+
+#include "kernel/lwkt/spinlock.h"
+#include "sys/vfs/name.h"
+#include "sys/vfs/userfs_server.h"
+
+namespace vfs::userfs {
+
+constexpr k::u64 most_nanoseconds = ~k::u64{0} >> 1;
+
+// The pages of a file, which come from the server. Lives as long as they do, which may be longer than the file system.
+class file_pages final : public vm::pager {
+  public:
+    // Room for the pages of a file of so many bytes.
+    static k::result<k::ref<vm::object>> make(server_ref from, k::u64 node, k::u64 bytes, file_pages*& pager) noexcept;
+
+    k::result<vm::page_ref> page_in(k::u64 index) noexcept override;
+    void object_gone() noexcept override;
+
+    // So many bytes has the server, and what lies in them is the pager's to bring.
+    void set_bytes(k::u64 bytes) noexcept { bytes_.store(bytes, std::memory_order_relaxed); }
+
+    file_pages(server_ref from, k::u64 node, k::u64 bytes) noexcept // for make()
+        : server_(std::move(from)), node_(node), bytes_(bytes) {}
+
+  private:
+    const server_ref server_;
+    const k::u64 node_;
+    vm::object* object_ = nullptr; // whose pages they are
+    std::atomic<k::u64> bytes_;
+    // Where the next page is expected to be asked for, and how many come then: a guess that two readers may spoil.
+    std::atomic<k::u64> next_ = 0, ahead_ = 0;
+};
+
+// A regular file.
+class file_node final : public vnode {
+  public:
+    file_node(file_system& fs, k::u64 inode, const node_attributes& a, server_ref from, k::ref<vm::object> pages,
+              file_pages& pager) noexcept
+        : vnode(fs, inode, a), server_(std::move(from)), pager_(pager) {
+        set_pages(std::move(pages));
+    }
+
+    bool is_kept_elsewhere() const noexcept override { return true; }
+    void bring_in(k::u64 offset, k::u64 bytes) noexcept override;
+    k::status store_there(k::u64 offset, k::u64 bytes) noexcept override;
+    k::status resize_there(k::u64 bytes) noexcept override;
+    k::status sync_there() noexcept override;
+
+  private:
+    k::status store_piece(k::u64 offset, k::u64 bytes) noexcept;
+
+    const server_ref server_;
+    file_pages& pager_; // the object's
+};
+
+// All that are known, each once: a file with two names is one node, and a directory has one.
+class node_table {
+  public:
+    node_table(file_system& fs, server_ref from, k::u64 most) noexcept
+        : fs_(fs), server_(std::move(from)), most_(most) {}
+    ~node_table();
+
+    // The node of these attributes, known already or made. Each success is one answer for the server to forget. EIO:
+    // they make no sense, or another type than before, or a directory in a second place; ENFILE: too many are known.
+    // `text`: of a link that is made; else the server is asked for it.
+    k::result<vnode_ref> node_for(const attributes& said, bool is_root, std::string_view text) noexcept;
+    // A node's last holder has left. Any context.
+    void gone(const vnode& n) noexcept;
+    // Tells the server of those. May block.
+    void tell_gone() noexcept;
+    // Lets go of pages while memory is short. May block; no lock of a node is held.
+    void trim() noexcept;
+
+  private:
+    using hook = boost::intrusive::set_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>;
+    struct record {
+        hook by_number;
+        k::u64 number = 0;
+        k::u64 answers = 0; // that told of it
+        vnode* node = nullptr;
+        record* next = nullptr; // of those that are gone
+    };
+    struct number_of {
+        using type = k::u64;
+        type operator()(const record& r) const noexcept { return r.number; }
+    };
+    using set = boost::intrusive::set<record, boost::intrusive::member_hook<record, hook, &record::by_number>,
+                                      boost::intrusive::key_of_value<number_of>>;
+
+    k::result<vnode_ref> find(const attributes& said, bool& there) noexcept;
+    k::result<vnode_ref> make(const attributes& said, std::string_view text) noexcept;
+    k::result<vnode_ref> make_link(const attributes& said, const node_attributes& a, std::string_view text) noexcept;
+    vnode_ref next_file(k::u64& number) noexcept;
+
+    file_system& fs_;
+    const server_ref server_;
+    const k::u64 most_;
+    lwkt::spinlock lock_;
+    set known_ GUARDED_BY(lock_);
+    k::u64 count_ GUARDED_BY(lock_) = 0;
+    record* gone_ GUARDED_BY(lock_) = nullptr;
+    std::atomic<bool> some_gone_ = false;
+    std::atomic<k::u64> trim_next_ = 0; // where the next trim() goes on
+};
+
+} // namespace vfs::userfs

@@ -1,0 +1,146 @@
+// The bytes of files: what the server gives become the cache's pages as they are, and what is written is lent from
+// there. Everything is written at once, so that any page can be forgotten and asked for again.
+#include "kernel/mem/slab.h"
+#include "sys/vfs/data.h"
+#include "sys/vfs/userfs_nodes.h"
+#include "sys/xio/walk.h"
+
+#include <cstring>
+
+namespace vfs::userfs {
+
+namespace {
+
+constexpr k::u64 first_ahead = 8, most_ahead = 64; // pages
+
+constexpr k::u64 pages_for(k::u64 bytes) {
+    return k::align_up(bytes, k::u64{arch::page_size}) >> arch::page_shift;
+}
+
+// The next page of what came: itself if it is whole and may stand in a cache, else a copy, with zeroes behind the end.
+// Null: no memory.
+vm::page_ref next_page(xio::walker& from) noexcept {
+    if (from.left()) {
+        vm::page* whole = from.whole_page();
+        if (whole && whole->place == 0 && whole->use == vm::page_use::object &&
+            whole->holds.try_add(vm::hold::reference)) {
+            from.advance(arch::page_size);
+            return vm::page_ref(whole);
+        }
+    }
+    vm::page_ref fresh = vm::user_page(vm::fill::any);
+    if (!fresh) return fresh;
+    auto* to = static_cast<std::byte*>(fresh.data());
+    k::u64 done = 0;
+    while (done < arch::page_size && from.left()) {
+        const k::u64 part = std::min(from.run(), arch::page_size - done);
+        std::memcpy(to + done, from.address(), part);
+        from.advance(part);
+        done += part;
+    }
+    xio::note_copied(xio::reason::page_in, done);
+    std::memset(to + done, 0, arch::page_size - done);
+    return fresh;
+}
+
+} // namespace
+
+k::result<k::ref<vm::object>> file_pages::make(server_ref from, k::u64 node, k::u64 bytes,
+                                               file_pages*& pager) noexcept {
+    auto made = mem::make_box<file_pages>(std::move(from), node, bytes);
+    if (!made) return k::error::nomem;
+    auto pages = vm::object::with_pager(*made, pages_for(bytes));
+    if (!pages) return pages;
+    pager = made.release(); // the object's from here on
+    pager->object_ = pages->get();
+    return pages;
+}
+
+void file_pages::object_gone() noexcept {
+    mem::destroy(this);
+}
+
+k::result<vm::page_ref> file_pages::page_in(k::u64 index) noexcept {
+    const k::u64 offset = index << arch::page_shift, end = bytes_.load(std::memory_order_relaxed);
+    if (offset >= end) return vm::user_page(vm::fill::zeroed); // it became shorter meanwhile
+    // Whoever goes on where the last one stopped gets more and more at a time.
+    const bool goes_on = next_.load(std::memory_order_relaxed) == index;
+    const k::u64 ahead = goes_on ? std::min(ahead_.load(std::memory_order_relaxed) * 2, most_ahead) : first_ahead;
+    const k::u64 wanted = std::min(std::max(ahead, first_ahead), pages_for(end) - index);
+    const k::u64 times = object_->times_forgotten();
+    const xio::source got = TRY(server_->read(node_, offset, std::min(wanted << arch::page_shift, end - offset)));
+    next_.store(index + wanted, std::memory_order_relaxed);
+    ahead_.store(wanted, std::memory_order_relaxed);
+    xio::walker from(got);
+    vm::page_ref first = next_page(from);
+    if (!first) return k::error::nomem;
+    vm::page_ref more[most_ahead];
+    k::u64 n = 0;
+    while (n + 1 < wanted && from.left() && (more[n] = next_page(from)))
+        n++;
+    if (n) object_->supply(index + 1, {more, n}, times);
+    return first;
+}
+
+// Whole pages that are missing, much at a time; the others come one by one when they are looked at.
+void file_node::bring_in(k::u64 offset, k::u64 bytes) noexcept {
+    lwkt::sleep_hold hold(writers);
+    vm::object& cache = *pages();
+    const k::u64 size = this->size.load(std::memory_order_acquire), end_page = std::min(offset + bytes, size) >> 12;
+    for (k::u64 at = offset >> arch::page_shift; at < end_page;) {
+        const k::u64 first = cache.next_in_memory(at, end_page, false);
+        const k::u64 most = std::min(end_page, first + (most_moved >> arch::page_shift));
+        at = cache.next_in_memory(first, most, true);
+        const k::u64 wanted = (at - first) << arch::page_shift;
+        if (wanted < least_given) continue;
+        auto got = server_->read(inode, first << arch::page_shift, wanted);
+        if (!got || got->size() != wanted || cache.adopt(first << arch::page_shift, *got) != wanted) return;
+    }
+}
+
+k::status file_node::store_piece(k::u64 offset, k::u64 bytes) noexcept {
+    question q{.head = {.operation = operation::write, .node = inode, .offset = offset, .bytes = bytes}};
+    auto lent = pages()->lend(offset, bytes);
+    if (!lent && lent.error() == k::error::again) { // somebody fills one of the pages: a copy of what is there now
+        xio::sink copy = TRY(xio::sink::fresh(bytes));
+        const xio::moved m = pages()->read(offset, copy);
+        if (m.bytes != bytes) return m.status ? k::error::io : m.status.error();
+        lent = copy.into_source();
+    }
+    q.bytes = TRY(std::move(lent));
+    TRY(server_->ask(q));
+    return {};
+}
+
+// What could not be stored is forgotten here, too.
+k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
+    k::status stored;
+    for (k::u64 done = 0; done < bytes && stored;) {
+        const k::u64 part = std::min(most_moved, bytes - done);
+        stored = store_piece(offset + done, part);
+        done += part;
+    }
+    const k::u64 first = offset >> arch::page_shift, count = pages_for(offset + bytes) - first;
+    if (stored) {
+        const k::u64 end = std::max(size.load(std::memory_order_acquire), offset + bytes);
+        pager_.set_bytes(end);
+        pages()->extend_paged(pages_for(end));
+    }
+    if (!stored || vm::memory_is_short()) pages()->forget(first, count);
+    return stored;
+}
+
+k::status file_node::resize_there(k::u64 bytes) noexcept {
+    question q{.head = {.operation = operation::change, .node = inode, .bytes = bytes, .what = change_size}};
+    TRY(server_->ask(q));
+    pager_.set_bytes(bytes);
+    return {};
+}
+
+k::status file_node::sync_there() noexcept {
+    question q{.head = {.operation = operation::sync, .node = inode}};
+    TRY(server_->ask(q));
+    return {};
+}
+
+} // namespace vfs::userfs

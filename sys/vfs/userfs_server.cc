@@ -1,0 +1,135 @@
+#include "sys/vfs/userfs_server.h"
+
+#include "kernel/mem/slab.h"
+#include "sys/vfs/vnode.h"
+
+#include <cstring>
+
+namespace vfs::userfs {
+
+namespace {
+
+// What a server's error means to who asked. Some numbers steer the kernel itself (look again, elsewhere, interrupted).
+k::error believable(k::error said) noexcept {
+    switch (said) {
+    case k::error::perm:
+    case k::error::noent:
+    case k::error::nxio:
+    case k::error::toobig:
+    case k::error::nomem:
+    case k::error::acces:
+    case k::error::busy:
+    case k::error::exist:
+    case k::error::nodev:
+    case k::error::notdir:
+    case k::error::isdir:
+    case k::error::inval:
+    case k::error::fbig:
+    case k::error::nospc:
+    case k::error::rofs:
+    case k::error::mlink:
+    case k::error::nametoolong:
+    case k::error::nosys:
+    case k::error::notempty: return said;
+    case k::error::opnotsupp: return k::error::nosys; // the other says of a link that it leads to no node
+    default: return k::error::io;
+    }
+}
+
+k::result<xio::source> copy_of(std::string_view text) noexcept {
+    if (text.empty()) return xio::source();
+    return xio::source::copy_of(std::as_bytes(std::span(text)));
+}
+
+} // namespace
+
+k::result<server_ref> server::connect(const userfs_options& options) noexcept {
+    const caps::waiting how{.deadline = ktime::after(options.timeout)};
+    auto made = mem::make<server>(TRY(caps::client::connect({.name = options.service}, how)), options.timeout);
+    if (!made) return k::error::nomem;
+    return server_ref(made);
+}
+
+void server::last_holder_left() noexcept {
+    client_->close();
+    mem::destroy(this);
+}
+
+void server::give_up() noexcept {
+    given_up_.store(true, std::memory_order_relaxed);
+    client_->close(); // wakes who waits
+}
+
+k::result<caps::message_ref> server::write_down(question& q) noexcept {
+    caps::message_ref m = TRY(caps::message::create());
+    q.head.now_ns = now_ns();
+    std::size_t end = sizeof(request);
+    for (unsigned i = 0; i < 2; i++)
+        end += q.head.text_bytes[i] = static_cast<k::u16>(q.texts[i].size());
+    if (!q.bytes.empty()) TRY(m->add(std::move(q.bytes)));
+    const bool fits = end <= caps::most_inline;
+    if (fits) {
+        std::byte* to = m->room().data() + sizeof(request);
+        for (std::string_view text : q.texts) {
+            std::memcpy(to, text.data(), text.size());
+            to += text.size();
+        }
+    } else {
+        const xio::source first = TRY(copy_of(q.texts[0])), second = TRY(copy_of(q.texts[1]));
+        TRY(m->add(TRY(xio::source::append(first, second))));
+    }
+    std::memcpy(m->room().data(), &q.head, sizeof(request));
+    m->set_bytes(static_cast<unsigned>(fits ? end : sizeof(request)));
+    return m;
+}
+
+k::result<caps::message_ref> server::ask(question& q) noexcept {
+    if (is_given_up()) return k::error::notconn;
+    caps::message_ref m = TRY(write_down(q));
+    const caps::waiting how{.deadline = ktime::after(timeout_)};
+    auto id = client_->put(m.share(), how);
+    auto answer = id ? client_->get(*id, how) : k::result<caps::message_ref>(id.error());
+    if (!answer) {
+        if (answer.error() == k::error::nomem) return k::error::nomem;
+        const bool silent = answer.error() == k::error::timedout && !is_given_up();
+        give_up();
+        return silent ? k::error::timedout : k::error::notconn;
+    }
+    client_->done(**answer);
+    if (!(*answer)->answered()) {
+        give_up();
+        return k::error::notconn;
+    }
+    if (const k::status said = (*answer)->result(); !said) return believable(said.error());
+    return answer;
+}
+
+k::result<attributes> server::ask_attributes(question& q) noexcept {
+    const caps::message_ref m = TRY(ask(q));
+    auto said = m->value<attributes>();
+    if (!said) return k::error::io;
+    return said;
+}
+
+k::result<xio::source> server::read(k::u64 node, k::u64 offset, k::u64 bytes) noexcept {
+    question q{.head = {.operation = operation::read, .node = node, .offset = offset, .bytes = bytes}};
+    const caps::message_ref m = TRY(ask(q));
+    if (!m->items()) return xio::source(); // the end
+    xio::source got = TRY(m->source(0).has_value() ? m->source(0) : k::result<xio::source>(k::error::io));
+    if (got.size() > bytes) return k::error::io;
+    return got;
+}
+
+k::result<std::size_t> server::take_text(caps::message& m, std::span<std::byte> to) noexcept {
+    if (!m.items()) {
+        if (m.text().size() > to.size()) return k::error::io;
+        std::memcpy(to.data(), m.text().data(), m.text().size());
+        return m.text().size();
+    }
+    auto from = m.source(0);
+    if (!from || from->size() > to.size()) return k::error::io;
+    TRY(from->read(0, to.first(from->size())));
+    return static_cast<std::size_t>(from->size());
+}
+
+} // namespace vfs::userfs
