@@ -1,5 +1,6 @@
 #include "drivers/busdma/busdma.h"
 
+#include "kernel/lwkt/trace.h"
 #include "sys/xio/walk.h"
 
 #include <cstring>
@@ -225,6 +226,7 @@ void map::build() noexcept {
     }
     make.finish();
     count_ = make.count();
+    trace::note(trace::event::dma_loaded, what().size(), count_);
     state_ = state::loaded;
 }
 

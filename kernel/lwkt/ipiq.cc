@@ -1,6 +1,7 @@
 #include "kernel/lwkt/ipiq.h"
 
 #include "kernel/lwkt/scheduler_priv.h"
+#include "kernel/lwkt/trace.h"
 #include "kernel/mem/slab.h"
 
 #include <bit>
@@ -100,6 +101,7 @@ void send(unsigned target, ipi_function function, void* argument) noexcept {
     state.counters.sent++;
     if (in.sources.fetch_or(1u << self, std::memory_order_acq_rel)) return;
     state.counters.interrupts++;
+    trace::note(trace::event::ipi_sent, target);
     arch::cpu::send_ipi(target);
 }
 
@@ -109,6 +111,7 @@ void serve_incoming() noexcept {
     incoming& in = inboxes[arch::cpu::id()];
     state.serving = true;
     while (k::u32 sources = in.sources.exchange(0, std::memory_order_acq_rel)) {
+        trace::note(trace::event::ipi_taken, sources);
         for (; sources; sources &= sources - 1) {
             ring& r = in.rings[std::countr_zero(sources)];
             ipi_message m;

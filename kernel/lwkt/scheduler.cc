@@ -1,6 +1,7 @@
 #include "kernel/lwkt/ipiq.h"
 #include "kernel/lwkt/scheduler_priv.h"
 #include "kernel/lwkt/token.h"
+#include "kernel/lwkt/trace.h"
 #include "kernel/mem/slab.h"
 #include "kernel/time/callout.h"
 
@@ -65,6 +66,7 @@ void switch_away() noexcept {
     to.switches++;
     to.preempted = false;
     if (to.user) share_with_ready(to, s);
+    trace::note(trace::event::switched, reinterpret_cast<k::u64>(&to), reinterpret_cast<k::u64>(&from), to.name);
     arch::context::switch_to(from.context, to.context,
                              from.state == thread_state::dead ? arch::leaving::for_good : arch::leaving::for_now);
     finish_switch();

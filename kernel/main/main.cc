@@ -9,6 +9,7 @@
 #include "kernel/files/unix_socket.h"
 #include "kernel/lib/log.h"
 #include "kernel/lib/text.h"
+#include "kernel/lwkt/trace.h"
 #include "kernel/mem/slab.h"
 #include "kernel/monitor/monitor.h"
 #include "kernel/proc/init.h"
@@ -26,8 +27,8 @@
 
 namespace {
 
-constexpr std::array<std::string_view, 8> known_options = {"selftest", "selftest.wait", "bench",    "seed",
-                                                           "init",     "strace",        "norandom", "novdso"};
+constexpr std::array<std::string_view, 9> known_options = {"selftest", "selftest.wait", "bench",  "seed", "init",
+                                                           "strace",   "norandom",      "novdso", "trace"};
 
 // Calls visit(word) for each option that the kernel does not know.
 template <class Visit> void for_unknown_options(std::string_view line, Visit visit) {
@@ -110,6 +111,7 @@ void kernel_main(void*) {
     if (!files::start_sockets()) k::panic("no memory for sockets");
     if (!files::make_root() || !files::make_place_for_memory_files()) k::panic("no memory for the first files");
     set_user_options(line);
+    if (k::find_option(line, "trace") && !::trace::start()) k::log("trace: no memory\n");
     if (!has_files) name_unknown_options(line);
     if (k::find_option(line, "selftest.wait")) selftest::serve_requests();
     if (const auto glob = k::find_option(line, "selftest")) power_off(selftest::run_matching(*glob));

@@ -1,6 +1,7 @@
 // All files of the machine, as rows; and the texts of the small ones.
 #include "kernel/files/file_systems.h"
 #include "kernel/files/pipe.h"
+#include "kernel/lwkt/trace.h"
 #include "kernel/monitor/state_tables.h"
 #include "kernel/proc/current.h"
 #include "kernel/proc/random.h"
@@ -50,6 +51,29 @@ k::status take_host_name(const task&, std::string_view text) {
     if (!proc::current_process().who.privileged()) return k::error::perm;
     if (text.size() > proc::longest_system_name) return k::error::inval;
     proc::set_host_name(text);
+    return {};
+}
+
+// --- The list of events
+
+k::status make_trace(const task&, k::text_sink& to) {
+    trace::put(to);
+    return {};
+}
+
+// 1: begin anew, 0: stop, and keep what was noted; clear: stop, and forget it.
+k::status take_trace(const task&, std::string_view text) {
+    if (!proc::current_process().who.privileged()) return k::error::perm;
+    if (text == "0") {
+        trace::stop();
+    } else if (text == "clear") {
+        trace::clear();
+    } else if (text == "1") {
+        trace::clear();
+        return trace::start();
+    } else {
+        return k::error::inval;
+    }
     return {};
 }
 
@@ -128,6 +152,7 @@ constexpr file_row top_rows[] = {
     {"ports", 0444, table<monitor::put_ports>},
     {"cpus", 0444, table<monitor::put_cpus>},
     {"pages", 0444, table<monitor::put_pages>},
+    {"trace", 0600, make_trace, take_trace},
 };
 constexpr file_row terminal_rows[] = {{"drivers", 0444, text<terminal_drivers>}};
 constexpr file_row random_rows[] = {

@@ -91,6 +91,13 @@ class message final : public k::counted<message> {
     }
 
     unsigned items() const noexcept { return items_; }
+    // Of all items together.
+    k::u64 item_bytes() const noexcept {
+        k::u64 sum = 0;
+        for (unsigned i = 0; i < items_; i++)
+            sum += table_[i].bytes;
+        return sum;
+    }
     item& at(unsigned index) noexcept {
         kassert(index < items_);
         return table_[index];

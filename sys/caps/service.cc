@@ -1,5 +1,6 @@
 #include "sys/caps/service.h"
 
+#include "kernel/lwkt/trace.h"
 #include "sys/caps/client.h"
 #include "sys/caps/names_priv.h"
 
@@ -74,6 +75,7 @@ bool service::try_get(stage as, arrival& out, k::status& failed) noexcept {
             message& m = *out.what;
             m.stage_.store(as, std::memory_order_relaxed);
             out.id = m.server_id_ = taken_.put(out.what.share());
+            trace::note(trace::event::message_got, reinterpret_cast<k::u64>(&m), 0, name());
             out.kind = m.asks_to_connect_ ? arrival_kind::connection : arrival_kind::request;
             room = senders_waiting_;
             hungry = !hungry_.empty() && queue_.size() <= most_queued_ / 2;
@@ -183,6 +185,8 @@ k::status service::reply(message_ref m, k::status result, bool receipt, bool wai
         m->receipt_ = mem::make<notice>(arrival_kind::fetched, m->server_id_);
         if (!m->receipt_) return k::error::nomem;
     }
+    if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
+        trace::note(trace::event::replied, reinterpret_cast<k::u64>(m.get()), m->item_bytes(), name());
     aftermath then;
     bool unwanted;
     {
@@ -309,6 +313,8 @@ k::status service::try_submit(message& m, client* owner, bool& wake) noexcept {
     m.aborting_.store(false, std::memory_order_relaxed);
     m.stage_.store(stage::queued, std::memory_order_relaxed);
     queue_.push_back(*message_ref::to(m).release());
+    if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
+        trace::note(trace::event::message_put, reinterpret_cast<k::u64>(&m), m.item_bytes(), name());
     pend(1);
     wake = servers_waiting_.load();
     return {};

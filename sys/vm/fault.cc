@@ -3,6 +3,7 @@
 // A page is shown writable only where page_tree::find() calls it sole. A page that is not sole is replaced by a copy
 // when it is written to: first every translation to the old one goes, then the copy takes its place, then it is shown.
 // The old page lives on with whoever holds it.
+#include "kernel/lwkt/trace.h"
 #include "kernel/mem/slab.h"
 #include "sys/vm/space.h"
 
@@ -19,6 +20,7 @@ constexpr k::u8 without_write(k::u8 access) {
 } // namespace
 
 k::status space::fault(user_address at, k::u8 access) noexcept {
+    trace::note(trace::event::fault, at, access);
     if (at >= arch::user_end) return k::error::fault;
     lwkt::token_hold hold(token_);
     for (;;) {
@@ -70,6 +72,7 @@ k::status space::fault_private(entry& e, user_address at, bool write) noexcept {
 
 k::status space::break_sharing(entry& e, user_address at, const page* old) noexcept {
     e.habit.note_broken();
+    if (old->holds.count(hold::source_pin)) trace::note(trace::event::loan_broken, physical(old));
     hide(at, 1);
     page_ref fresh = copy_of_page(old, xio::reason::copy_on_write);
     if (!fresh) return k::error::nomem;

@@ -4,6 +4,7 @@
 #include "sys/vm/snapshot.h"
 #include "sys/xio/walk.h"
 
+#include "kernel/lwkt/trace.h"
 #include "kernel/mem/slab.h"
 
 #include <optional>
@@ -274,6 +275,7 @@ k::result<xio::source> bind_source(space& from, const xio::source& range, xio::s
     if (from.payer().source_pages() + pages_in(range.size()) > table.pages_a_space)
         return copied(from, range, xio::reason::over_limit);
     auto pages = lent(from, range, promise);
+    if (pages) trace::note(trace::event::lent, range.front_range().base, range.size());
     if (pages || (pages.error() != k::error::again && pages.error() != k::error::busy)) return pages;
     return copied(from, range, xio::reason::not_lendable);
 }

@@ -1,12 +1,14 @@
 """Tests of the tools themselves, without a kernel: stand_in.py plays QEMU. Run by ./tools/test tools."""
 
 import io
+import json
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 import unittest
+import xml.etree.ElementTree
 from pathlib import Path
 
 import cpio
@@ -14,6 +16,7 @@ import frames
 import machine
 import project
 import tap
+import tracing
 
 library = Path(__file__).resolve().parent
 
@@ -30,6 +33,52 @@ def run_command(*arguments, what, program="run"):
     environment = dict(os.environ, NUTCRACKER_QEMU=" ".join(stand_in(what)), PYTHONPATH=str(library))
     return subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True,
                           stdin=subprocess.DEVNULL, timeout=60)
+
+
+dump = """0 1000 switch a0 b0 client
+1 1000 switch a1 b1 idle
+0 1100 put c0 100000 count
+0 1150 lent 7f00 100000 
+0 1200 ipi 1 0 
+1 1250 taken 1 0 
+1 1300 switch a2 a1 <server>
+1 1350 got c0 0 count
+1 1400 fault 7f123000 4 
+1 1500 reply c0 0 count
+0 1700 switch a3 a0 idle
+"""
+
+
+class traces(unittest.TestCase):
+    def test_each_run_lasts_until_the_next(self):
+        self.assertEqual(sorted(tracing.runs(tracing.parse(dump)), key=lambda r: (r[3], r[0], r[2])),
+                         [(1, "idle", 1000, 1300), (0, "client", 1000, 1700), (0, "idle", 1700, 1700),
+                          (1, "<server>", 1300, 1700)])
+
+    def test_a_message_is_followed_over_the_cpus(self):
+        steps = tracing.journeys(tracing.parse(dump))
+        self.assertEqual([[(e.what, e.cpu) for e in one] for one in steps], [[("put", 0), ("got", 1), ("reply", 1)]])
+
+    def test_json_has_slices_and_one_flow(self):
+        said = json.loads(json.dumps(tracing.to_chrome(tracing.parse(dump))))["traceEvents"]
+        self.assertEqual([e["ph"] for e in said if e.get("cat") == "message"], ["s", "t", "f"])
+        client = next(e for e in said if e["name"] == "client")
+        self.assertEqual((client["ts"], client["dur"], client["tid"]), (0.0, 0.7, 0))
+
+    def test_the_page_needs_nothing_else_and_is_well_formed(self):
+        page = tracing.to_html(tracing.parse(dump))
+        self.assertNotIn("http", page)
+        self.assertNotIn("<server>", page)
+        picture = xml.etree.ElementTree.fromstring(page[page.index("<svg"):page.index("</svg>") + 6])
+        self.assertEqual(sum(e.get("class") == "msg" for e in picture.iter()), 2)
+
+    def test_what_is_no_dump_is_refused(self):
+        for bad in ["nonsense", "0 x put 1 2 a", "0 1 dance 1 2 a", "0 1 put zz 2 a"]:
+            with self.assertRaises(project.problem):
+                tracing.parse(bad)
+
+    def test_an_empty_dump_makes_an_empty_picture(self):
+        self.assertIn("0 events", tracing.to_html(tracing.parse("")))
 
 
 class tap_reports(unittest.TestCase):

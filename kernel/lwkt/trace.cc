@@ -1,0 +1,114 @@
+#include "kernel/lwkt/trace.h"
+
+#include "kernel/lwkt/critical.h"
+#include "kernel/lwkt/grace.h"
+#include "kernel/lwkt/sleep_lock.h"
+#include "kernel/mem/slab.h"
+#include "kernel/time/callout.h"
+
+#include <bit>
+
+namespace trace {
+
+namespace {
+
+struct record {
+    k::u64 at_ns;
+    k::u64 a, b;
+    event what;
+    char text[22];
+};
+static_assert(sizeof(record) == 48);
+
+struct ring : lwkt::retirable {
+    unsigned size; // a power of two
+    std::atomic<k::u64> next = 0;
+    record* records() noexcept { return reinterpret_cast<record*>(this + 1); }
+};
+
+std::atomic<ring*> rings[arch::max_cpus];
+lwkt::sleep_lock changing;
+
+constexpr std::string_view names[events] = {"switch", "put",   "got",  "reply",  "ipi",
+                                            "taken",  "fault", "lent", "broken", "dma"};
+
+ring* make_ring(unsigned size) noexcept {
+    void* at = mem::allocate(sizeof(ring) + size * sizeof(record));
+    if (!at) return nullptr;
+    auto* made = new (at) ring;
+    made->size = size;
+    return made;
+}
+
+// Whoever is writing to one is in a critical section.
+void drop_rings() noexcept {
+    for (auto& slot : rings)
+        if (ring* r = slot.exchange(nullptr, std::memory_order_acq_rel))
+            lwkt::retire(*r, [](lwkt::retirable& gone) { mem::free(&static_cast<ring&>(gone)); });
+}
+
+} // namespace
+
+std::string_view name_of(event e) noexcept {
+    return names[static_cast<unsigned>(e)];
+}
+
+void write_down(event what, k::u64 a, k::u64 b, std::string_view name) noexcept {
+    lwkt::critical section;
+    ring* r = rings[arch::cpu::id()].load(std::memory_order_acquire);
+    if (!r) return;
+    // An interrupt may come in between and writes to the next one.
+    const k::u64 number = r->next.fetch_add(1, std::memory_order_relaxed);
+    record& to = r->records()[number & (r->size - 1)];
+    to.at_ns = ktime::now();
+    to.a = a;
+    to.b = b;
+    to.what = what;
+    const std::size_t length = name.copy(to.text, sizeof(to.text) - 1);
+    to.text[length] = 0;
+}
+
+k::status start(unsigned events_a_cpu) noexcept {
+    lwkt::sleep_hold hold(changing);
+    if (rings[0].load(std::memory_order_relaxed)) return k::error::busy;
+    for (unsigned cpu = 0; cpu < arch::cpu::count(); cpu++) {
+        ring* made = make_ring(std::bit_ceil(events_a_cpu));
+        if (!made) {
+            drop_rings();
+            return k::error::nomem;
+        }
+        rings[cpu].store(made, std::memory_order_release);
+    }
+    is_on.store(true, std::memory_order_relaxed);
+    return {};
+}
+
+void stop() noexcept {
+    lwkt::sleep_hold hold(changing);
+    is_on.store(false, std::memory_order_relaxed);
+}
+
+void clear() noexcept {
+    stop();
+    lwkt::sleep_hold hold(changing);
+    drop_rings();
+}
+
+void put(k::text_sink& to) noexcept {
+    lwkt::sleep_hold hold(changing); // the rings stay
+    for (unsigned cpu = 0; cpu < arch::max_cpus; cpu++) {
+        ring* r = rings[cpu].load(std::memory_order_acquire);
+        if (!r) continue;
+        const k::u64 end = r->next.load(std::memory_order_acquire);
+        for (k::u64 i = end > r->size ? end - r->size : 0; i < end; i++) {
+            const record e = r->records()[i & (r->size - 1)];
+            const auto which = static_cast<unsigned>(e.what);
+            if (which >= events || !e.at_ns) continue; // just being written
+            std::string_view text(e.text, sizeof(e.text));
+            text = text.substr(0, text.find('\0'));
+            k::format_to(to, "{} {} {} {:x} {:x} {}\n", cpu, e.at_ns, names[which], e.a, e.b, text);
+        }
+    }
+}
+
+} // namespace trace
