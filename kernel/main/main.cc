@@ -4,6 +4,7 @@
 #include "drivers/drivers.h"
 #include "kernel/bench/bench.h"
 #include "kernel/files/caps_file.h"
+#include "kernel/files/echo_service.h"
 #include "kernel/files/root.h"
 #include "kernel/files/stored_file.h"
 #include "kernel/files/unix_socket.h"
@@ -108,6 +109,7 @@ void kernel_main(void*) {
     const bool has_files = files::has_boot_archive();
     proc::start_load_average();
     drivers::start();
+    if (!files::start_echo_service()) k::panic("no memory for the kernel's service");
     if (!files::start_sockets()) k::panic("no memory for sockets");
     if (!files::make_root() || !files::make_place_for_memory_files()) k::panic("no memory for the first files");
     set_user_options(line);

@@ -68,6 +68,7 @@ k::status client::wait_for(message_ref& m, const waiting& how) noexcept {
 k::status client::call(message_ref& m, const waiting& how) noexcept {
     if (service_->begin_ && service_->begin_(*service_, *m)) {
         m->answered_ = true;
+        m->result_ = {}; // of the call before
         return {};
     }
     TRY(service_->submit(*m, nullptr, how, how.deadline != at_once));
