@@ -1,6 +1,6 @@
 // Services and messages between processes.
-#include "tests/user/tap.h"
 #include "user/caps.h"
+#include "tests/user/tap.h"
 #include "user/xio.h"
 
 #include <grp.h>
@@ -55,7 +55,9 @@ static int all_are(const char* bytes, size_t count, char what) {
     return 1;
 }
 
-static char* filled(size_t bytes, char with) { return memset(anonymous(bytes), with, bytes); }
+static char* filled(size_t bytes, char with) {
+    return memset(anonymous(bytes), with, bytes);
+}
 
 static int connect_to(const char* name) {
     const int client = caps_connect(name, CAPS_WAIT, 20000000000);
@@ -88,7 +90,9 @@ static pid_t serve_with(const char* name, int flags, int get_flags, server* serv
     }
 }
 
-static pid_t serve(const char* name, server* how) { return serve_with(name, CAPS_WORLD, 0, how); }
+static pid_t serve(const char* name, server* how) {
+    return serve_with(name, CAPS_WORLD, 0, how);
+}
 
 static void end(pid_t child) {
     kill(child, SIGKILL);
@@ -373,7 +377,8 @@ static void what_is_received_can_be_mapped_at_once(void) {
     both_ends("map", &service, &client);
     struct letter l;
     char* at = filled(many, 'm');
-    static const size_t sizes[][2] = {{0, many}, {0, 1}, {100, 50}, {0, page}, {8, 2 * page}, {page - 1, 2}, {17, many - 100}};
+    static const size_t sizes[][2] = {{0, many},     {0, 1},        {100, 50},       {0, page},
+                                      {8, 2 * page}, {page - 1, 2}, {17, many - 100}};
     for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         const size_t offset = sizes[i][0], bytes = sizes[i][1];
         memset(at, 'm', many);
@@ -426,8 +431,8 @@ static void nothing_above_a_page_is_copied(void) {
             memcpy(&sum, l.m.text, sizeof sum);
             CHECK_EQ(sum, bytes / page);
         }
-        // The texts, /proc/xio itself, pages that fork left shared; of bytes in odd places the two ends share pages with
-        // others and are copied.
+        // The texts, /proc/xio itself, pages that fork left shared; of bytes in odd places the two ends share pages
+        // with others and are copied.
         CHECK(copied() - before < 4 * page + calls * (256 + page / 2));
     }
     end(server);
@@ -928,6 +933,7 @@ static void exec_keeps_them_unless_told_otherwise(void) {
         CHECK(pipe2(before_exec, O_CLOEXEC) == 0);
         IN_CHILD(child) {
             CHECK(caps_service("execed", CAPS_WORLD | (closes ? O_CLOEXEC : 0)) >= 0);
+            CHECK(dup3(before_exec[1], 100, O_CLOEXEC) == 100 && close(before_exec[1]) == 0); // the last to be closed
             dup2(input[0], 0);
             close(input[1]);
             execl("/bin/cat", "cat", NULL);
@@ -954,7 +960,8 @@ static void a_socket_passes_an_end_on(void) {
         char room[CMSG_SPACE(sizeof(int))];
     } control = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
     struct iovec one = {&byte, 1};
-    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr message = {
+        .msg_iov = &one, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     IN_CHILD(giver) {
         const int client = connect_to("echo-2");
         memcpy(CMSG_DATA(&control.head), &client, sizeof client);
@@ -976,7 +983,8 @@ static void poll_and_epoll_tell_of_what_comes(void) {
     both_ends("poll", &service, &client);
     struct letter l;
     const int both = epoll_create1(0);
-    struct epoll_event of_service = {EPOLLIN | EPOLLET, {.u32 = 1}}, of_client = {EPOLLIN | EPOLLET, {.u32 = 2}}, got[2];
+    struct epoll_event of_service = {EPOLLIN | EPOLLET, {.u32 = 1}}, of_client = {EPOLLIN | EPOLLET, {.u32 = 2}},
+                       got[2];
     CHECK(epoll_ctl(both, EPOLL_CTL_ADD, service, &of_service) == 0);
     CHECK(epoll_ctl(both, EPOLL_CTL_ADD, client, &of_client) == 0);
     CHECK_EQ(epoll_wait(both, got, 2, 0), 0);
@@ -1080,7 +1088,8 @@ static uint64_t draw(uint64_t* state) {
 
 // Numbers that hurt.
 static uint64_t odd_number(uint64_t* state, char* memory) {
-    static const uint64_t odd[] = {0, 1, 2, 7, 8, 9, 255, 256, 257, 4095, 4096, 4097, 1 << 20, 1 << 30, -1ull, 1ull << 63, 1ull << 47};
+    static const uint64_t odd[] = {0,    1,    2,    7,       8,       9,     255,        256,       257,
+                                   4095, 4096, 4097, 1 << 20, 1 << 30, -1ull, 1ull << 63, 1ull << 47};
     switch (draw(state) % 4) {
     case 0: return odd[draw(state) % (sizeof odd / sizeof odd[0])];
     case 1: return (uintptr_t)memory + draw(state) % (2 * many);
@@ -1110,9 +1119,10 @@ static void rage(uint64_t seed, const char* name, int service) {
         if (draw(&state) % 16 == 0) l.m.items = (void*)odd_number(&state, memory);
         if (draw(&state) % 16 == 0) l.m.sender = (void*)odd_number(&state, memory);
         for (int i = 0; i < CAPS_MOST_ITEMS; i++)
-            l.items[i] = (struct caps_item){draw(&state) % 5, draw(&state) % 2 ? fds[draw(&state) % 4] : (int)(draw(&state) % 20) - 1,
-                                            odd_number(&state, memory), draw(&state) % 2 ? draw(&state) % many : odd_number(&state, memory),
-                                            draw(&state) % 10, draw(&state) % 2};
+            l.items[i] = (struct caps_item){
+                draw(&state) % 5,           draw(&state) % 2 ? fds[draw(&state) % 4] : (int)(draw(&state) % 20) - 1,
+                odd_number(&state, memory), draw(&state) % 2 ? draw(&state) % many : odd_number(&state, memory),
+                draw(&state) % 10,          draw(&state) % 2};
         const int fd = draw(&state) % 8 ? fds[draw(&state) % 2] : fds[draw(&state) % 4];
         const int flags = draw(&state) % 16 | (draw(&state) % 4 ? CAPS_DONTWAIT : 0);
         struct caps_message* m = draw(&state) % 16 ? &l.m : (void*)odd_number(&state, memory);
@@ -1130,7 +1140,8 @@ static void rage(uint64_t seed, const char* name, int service) {
         }
         if (got == 0 && m == &l.m) last = l.m.id;
         // What came is let go of now and then, and sometimes of what it needs itself.
-        for (unsigned i = 0; got == 0 && m == &l.m && l.m.items == l.items && i < l.m.item_count && i < CAPS_MOST_ITEMS; i++)
+        for (unsigned i = 0; got == 0 && m == &l.m && l.m.items == l.items && i < l.m.item_count && i < CAPS_MOST_ITEMS;
+             i++)
             if (l.items[i].kind == CAPS_MAPPED)
                 munmap((void*)(l.items[i].at & -(uintptr_t)page), l.items[i].bytes + page);
         if (draw(&state) % 8 == 0)
@@ -1171,8 +1182,8 @@ static void the_hostile_harm_nobody(void) {
     end(good);
 }
 
-// Clients send and servers answer all the time, and each is killed at some moment and begins anew. What a client gets is
-// always the answer to what it asked.
+// Clients send and servers answer all the time, and each is killed at some moment and begins anew. What a client gets
+// is always the answer to what it asked.
 static void sum_up(int service) {
     struct letter l;
     for (empty(&l);;) {
@@ -1242,10 +1253,44 @@ static void death_at_any_moment_loses_nothing(void) {
         if (living[i]) end(living[i]);
 }
 
-TAP_MAIN(T(a_call_comes_back), T(a_result_is_the_servers), T(names_and_flags_are_checked),
-         T(both_sides_choose_whom_they_talk_to), T(a_service_may_refuse_a_client), T(the_kernel_says_who_sends),
-         T(memory_stays_as_it_was_sent), T(a_received_xio_is_used_like_a_file), T(a_file_travels_too),
-         T(what_is_received_can_be_mapped_at_once), T(nothing_above_a_page_is_copied),
+static void the_kernel_answers_like_a_program(void) {
+    struct letter l;
+    begin();
+    const int client = connect_to("nutcracker.echo");
+    char* memory = filled(many, 'a');
+    char* room = filled(many, 'b');
+    for (int turn = 0; turn < 3; turn++) { // in place, and by way of the queue
+        saying(&l, "hello");
+        add(&l, CAPS_MEMORY, -1, memory, many);
+        if (turn != 2) add(&l, CAPS_ROOM, -1, room, many);
+        if (turn == 1) {
+            CHECK(caps_put(client, &l.m, 0) == 0);
+            const uint64_t id = l.m.id;
+            empty(&l)->m.id = id;
+            CHECK(caps_get(client, &l.m, 0) == 0);
+        } else {
+            CHECK(caps_call(client, &l.m, &l.m, 0) == 0);
+        }
+        CHECK(l.m.kind == CAPS_REPLY && l.m.result == 0 && says(&l, "hello"));
+        CHECK(l.sender.pid == 0 && l.sender.uid == 0);
+        CHECK_EQ(l.m.item_count, 1);
+        CHECK_EQ(l.items[0].bytes, many);
+        if (turn == 0) {
+            CHECK(l.items[0].kind == CAPS_FILLED && all_are(room, many, 'a'));
+        } else {
+            char got[page];
+            CHECK(l.items[0].kind == CAPS_DESCRIPTOR && pread(l.items[0].fd, got, page, many - page) == page);
+            CHECK(all_are(got, page, 'a') && close(l.items[0].fd) == 0);
+        }
+    }
+    CHECK_ERROR(caps_service("nutcracker.echo", CAPS_WORLD), EEXIST); // nobody else is it
+    CHECK(close(client) == 0);
+}
+
+TAP_MAIN(T(the_kernel_answers_like_a_program), T(a_call_comes_back), T(a_result_is_the_servers),
+         T(names_and_flags_are_checked), T(both_sides_choose_whom_they_talk_to), T(a_service_may_refuse_a_client),
+         T(the_kernel_says_who_sends), T(memory_stays_as_it_was_sent), T(a_received_xio_is_used_like_a_file),
+         T(a_file_travels_too), T(what_is_received_can_be_mapped_at_once), T(nothing_above_a_page_is_copied),
          T(a_chain_of_services_touches_no_byte_on_the_way), T(a_room_is_filled_in_the_clients_own_memory),
          T(a_pool_is_shared_once_and_messages_name_places_in_it), T(replies_come_by_name_or_in_order),
          T(a_peek_leaves_it_there), T(what_cannot_be_received_stays), T(what_makes_no_sense_is_not_sent),
