@@ -214,13 +214,18 @@ static void whole_pages_are_not_copied(void) {
     long long before = copied();
     const long long asking = copied() - before;
     before = copied();
+    const long long begun = now_ns();
     CHECK_EQ(write(fd, from, mib), mib);
+    const long long written = now_ns();
     const long long by_writing = copied() - before - asking;
     const int other = open("/tmp/second/f", O_RDONLY);
     before = copied();
+    const long long reads = now_ns();
     CHECK_EQ(read(other, to, mib), mib);
+    const long long read_in = now_ns() - reads;
     const long long by_reading = copied() - before - asking;
-    note("copied by writing a MiB: %lld, by reading it: %lld", by_writing, by_reading);
+    note("copied by writing a MiB: %lld (%lld ns), by reading it: %lld (%lld ns)", by_writing, written - begun,
+         by_reading, read_in);
     CHECK(!memcmp(from, to, mib));
     CHECK(by_writing < page && by_reading < page); // the messages' texts
     CHECK(close(fd) == 0 && close(other) == 0 && umount("/tmp/second") == 0);
