@@ -64,10 +64,24 @@ k::status remount(const found& at, k::u64 asked, std::string_view options) {
     return vfs::change_flags(place_of(at), static_cast<k::u32>(asked & own_flags), of_all);
 }
 
-k::status mount_fresh(const found& at, std::string_view kind, std::string_view source, k::u32 flags,
+// ENOTBLK: the source is no block device.
+k::result<vfs::file_system_ref> mount_device(eyes& as, std::string_view source, k::u32 flags,
+                                             std::string_view options) {
+    if (source.empty()) return k::error::inval;
+    const found device = TRY(vfs::find(as.from_here(), source));
+    if (!device.node->is(vfs::node_type::block)) return k::error::notblk;
+    return files::mount_disk(device.node->device, options, flags & vfs::mount_read_only);
+}
+
+k::status mount_fresh(eyes& as, const found& at, std::string_view kind, std::string_view source, k::u32 flags,
                       std::string_view options) {
-    vfs::file_system_ref made = TRY(files::make_file_system(kind, options));
-    if (made->holders() == 1) made->set_read_only(flags & vfs::mount_read_only); // else others see it, too
+    const bool on_a_disk = files::is_on_a_disk(kind);
+    vfs::file_system_ref made =
+        TRY(on_a_disk ? mount_device(as, source, flags, options) : files::make_file_system(kind, options));
+    // It says itself that nothing can be changed in it, and perhaps others see it, too.
+    if (on_a_disk && made->is_read_only()) flags |= vfs::mount_read_only;
+    if (!on_a_disk && made->holders() == 1)
+        made->set_read_only(flags & vfs::mount_read_only); // else others see it, too
     vfs::vnode_ref root = vfs::vnode_ref::to(made->root());
     return vfs::mount_on(place_of(at), std::move(made), std::move(root), flags, source);
 }
@@ -95,7 +109,7 @@ k::result<k::u64> sys_mount(user_text source, user_text target, user_text type, 
         done = vfs::move(place_of(TRY(find_source(as, from))), place_of(at));
     } else {
         if (!type.at) return k::error::inval;
-        done = mount_fresh(at, kind.text(), from.text(), static_cast<k::u32>(asked & own_flags), options.text());
+        done = mount_fresh(as, at, kind.text(), from.text(), static_cast<k::u32>(asked & own_flags), options.text());
     }
     TRY(std::move(done));
     return 0;

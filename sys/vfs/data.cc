@@ -1,5 +1,6 @@
 #include "sys/vfs/data.h"
 
+#include "sys/vfs/file_system.h"
 #include "sys/vm/space.h"
 
 #include <algorithm>
@@ -58,6 +59,7 @@ k::u64 give_pages(vnode& from, k::u64 offset, const xio::sink& to, k::u64 bytes)
 }
 
 [[gnu::noinline]] k::result<k::u64> read_much(vnode& from, k::u64 offset, xio::sink& to, k::u64 bytes) noexcept {
+    if (from.fs.keeps_elsewhere()) from.fs.will_read(from, offset, bytes);
     const bool to_user = to.binding() == xio::binding::range;
     const k::u64 given = bytes >= least_given && to_user ? give_pages(from, offset, to, bytes) : 0;
     if (!given) return from.pages()->read(offset, to, bytes).as_result();

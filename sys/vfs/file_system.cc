@@ -24,7 +24,8 @@ struct file_system::service {
     } end;
 };
 
-file_system::file_system() noexcept : device_(last_device.fetch_add(1, std::memory_order_relaxed) + 1) {}
+file_system::file_system(keeping where) noexcept
+    : device_(last_device.fetch_add(1, std::memory_order_relaxed) + 1), keeping_(where) {}
 
 void file_system::last_holder_left() noexcept {
     drop_names();

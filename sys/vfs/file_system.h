@@ -12,6 +12,10 @@ namespace vfs {
 
 struct vop;
 
+// Where a file system keeps its names and bytes: in the kernel's objects alone, or also elsewhere, as on a disk, which
+// it must be told of.
+enum class keeping : k::u8 { here, elsewhere };
+
 // What statfs() says.
 struct file_system_state {
     k::u64 block_bytes, blocks, free_blocks;
@@ -57,11 +61,20 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     virtual k::result<k::u64> write_made(vnode& node, const xio::source& from) noexcept {
         return (void)node, (void)from, k::error::acces;
     }
+    // --- Of one that keeps things elsewhere.
+    // Some bytes of a file will be read: it may bring them in. May sleep.
+    virtual void will_read(vnode& node, k::u64 offset, k::u64 bytes) noexcept { (void)node, (void)offset, (void)bytes; }
+    bool keeps_elsewhere() const noexcept { return keeping_ == keeping::elsewhere; }
+    // Held while names are looked up or changed, there and here, so that both say the same.
+    lwkt::sleep_lock changing;
+
     // A node's last holder has left; its memory goes by itself.
     virtual void node_gone(vnode&) noexcept {}
     // Can nothing be changed in it, through whichever mount?
     bool is_read_only() const noexcept { return read_only_.load(std::memory_order_relaxed); }
     void set_read_only(bool to) noexcept { read_only_.store(to, std::memory_order_relaxed); }
+    // Could it be written, if somebody asked for that?
+    virtual bool may_be_written() const noexcept { return true; }
     // Are its names only there while they are looked at? Then nothing can be renamed, linked or removed in it.
     virtual bool is_virtual() const noexcept { return false; }
 
@@ -73,7 +86,7 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     lwkt::sleep_lock renaming;
 
   protected:
-    file_system() noexcept;
+    explicit file_system(keeping where = keeping::here) noexcept;
     // Once, before it is used. It holds the root; the root's node holds nothing of it.
     void set_root(vnode_ref root) noexcept { root_ = std::move(root); }
     // Takes all names out of all directories, so that the nodes go. Nobody uses the file system any more.
@@ -89,6 +102,7 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
 
     vnode_ref root_;
     const k::u64 device_;
+    const keeping keeping_;
     std::atomic<bool> read_only_ = false;
     std::atomic<service*> services_[arch::max_cpus] = {};
     lwkt::sleep_lock starting_; // of services

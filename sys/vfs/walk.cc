@@ -355,20 +355,20 @@ k::result<name_ref> uncached_name(directory& at, const name_text& text, vnode& n
     return own;
 }
 
-// ESTALE: what has the name is just going away.
-k::result<found> look_up_once(mount& in, directory& at, std::string_view text) noexcept {
+// What the directory itself knows: the name, or that there is none (ENOENT); empty: that must be asked. ESTALE: what
+// has the name is just going away.
+k::result<found> look_up_here(mount& in, directory& at, const name_text& wanted) noexcept {
+    lwkt::critical section;
+    name* n = at.find(wanted);
+    if (!n) return at.is_complete() ? k::result<found>(k::error::noent) : found{};
+    if (!n->node()) return k::error::noent;
+    found out{mount_use(in), vnode_ref::to_living(*n->node()), name_ref::to_living(*n)};
+    if (!out.node || !out.called) return k::error::stale;
+    return out;
+}
+
+k::result<found> ask_for(mount& in, directory& at, std::string_view text) noexcept {
     const name_text wanted(text);
-    {
-        lwkt::critical section;
-        name* n = at.find(wanted);
-        if (n && !n->node()) return k::error::noent;
-        if (n) {
-            found out{mount_use(in), vnode_ref::to_living(*n->node()), name_ref::to_living(*n)};
-            if (!out.node || !out.called) return k::error::stale;
-            return out;
-        }
-        if (at.is_complete()) return k::error::noent;
-    }
     bool cache = true;
     auto node = in.fs().look_up(at, text, cache);
     if (!node && node.error() != k::error::noent) return node.error();
@@ -381,6 +381,19 @@ k::result<found> look_up_once(mount& in, directory& at, std::string_view text) n
     }
     if (!out.node) return k::error::noent;
     return out;
+}
+
+k::result<found> look_up_once(mount& in, directory& at, std::string_view text) noexcept {
+    const name_text wanted(text);
+    found here = TRY(look_up_here(in, at, wanted));
+    if (here) return here;
+    if (!in.fs().keeps_elsewhere()) return ask_for(in, at, text);
+    // What is found and what is remembered of it must be one: no name changes in between.
+    lwkt::sleep_hold hold(in.fs().changing);
+    here = TRY(look_up_here(in, at, wanted));
+    if (here) return here;
+    if (at.is_dead()) return k::error::noent;
+    return ask_for(in, at, text);
 }
 
 } // namespace
