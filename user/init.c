@@ -6,6 +6,8 @@
 //     userbench=GLOB  runs the benchmark
 //     (none)          a shell on the console; the machine switches off when it ends
 //
+// Before that, with root=DEVICE, the file system on that disk becomes the root, with this one's /dev and /proc in it.
+//
 // Whatever it starts is the leader of a session with the console as its terminal. init itself reaps orphans; it ends the
 // machine with the status of what it ran.
 //
@@ -21,7 +23,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -150,6 +154,22 @@ static int run(char* path, char* argument) {
     return child > 0 ? wait_for(child) : 127;
 }
 
+// A directory of this root is seen in the disk's root, too.
+static int show_below(const char* root, const char* folder) {
+    char place[64];
+    snprintf(place, sizeof place, "%s%s", root, folder);
+    if (mkdir(place, 0755) < 0 && errno != EEXIST && errno != EROFS) return -1;
+    return mount(folder, place, NULL, MS_BIND | MS_REC, NULL);
+}
+
+static int move_to_disk(const char* device) {
+    static const char root[] = "/disk";
+    if (mkdir(root, 0755) < 0 && errno != EEXIST) return -1;
+    if (mount(device, root, "ext4", 0, NULL) < 0) return -1;
+    if (show_below(root, "/dev") < 0 || show_below(root, "/proc") < 0) return -1;
+    return chdir(root) < 0 || chroot(".") < 0 ? -1 : 0;
+}
+
 // Of the first process only. A machine that is switched off has done well; one whose init ends has not.
 static void end_the_machine(int status) {
     tcdrain(1); // what was printed last
@@ -167,6 +187,12 @@ int main(void) {
     unsetenv("exec");
     unsetenv("usertest");
     unsetenv("userbench");
+    const char* disk = getenv("root");
+    if (disk && move_to_disk(disk) < 0) {
+        say("init: %s cannot be the root: %s\n", disk, strerror(errno));
+        exit(1);
+    }
+    unsetenv("root");
     int status = command     ? run_framed(command)
                  : tests     ? run("/bin/run-tests", tests)
                  : benchmark ? run("/bin/bench", benchmark)

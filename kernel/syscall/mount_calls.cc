@@ -61,7 +61,8 @@ k::status remount(const found& at, k::u64 asked, std::string_view options) {
     if (at.node.get() != &at.in->root()) return k::error::inval;
     const bool of_all = !(asked & request_bind);
     if (of_all) TRY(files::change_file_system(at.in->fs(), options));
-    return vfs::change_flags(place_of(at), static_cast<k::u32>(asked & own_flags), of_all);
+    TRY(vfs::change_flags(place_of(at), static_cast<k::u32>(asked & own_flags), of_all));
+    return asked & vfs::mount_read_only ? at.in->fs().sync(nullptr) : k::status();
 }
 
 // ENOTBLK: the source is no block device.
@@ -132,7 +133,10 @@ k::result<k::u64> sys_umount2(user_text target, bits flags) {
         if (flags.value & (force | detach) || in.get() == as.root().in.get()) return k::error::inval;
         how = unmount_how::expire;
     }
+    // What is unmounted is on the disk, and the disk is clean, when this is over.
+    const vfs::file_system_ref fs = vfs::file_system_ref::to(in->fs());
     TRY(vfs::unmount(std::move(in), how));
+    TRY(fs->sync(nullptr));
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "sys/ext/names.h"
 #include "sys/ext/store.h"
 #include "sys/vfs/vfs.h"
+#include "sys/vfs/vop.h"
 
 #include <cstring>
 
@@ -75,6 +76,7 @@ class file_system final : public vfs::file_system {
     explicit file_system(store_ref in) noexcept : vfs::file_system(vfs::keeping::elsewhere), store_(std::move(in)) {
         set_read_only(on().read_only());
     }
+    // What is still to be written is the store's business, which outlives this.
     ~file_system() override {
         {
             lwkt::spin_guard guard(instances.lock);
@@ -83,15 +85,32 @@ class file_system final : public vfs::file_system {
                 at = &(*at)->next_;
             if (*at) *at = next_;
         }
-        store_->forget_unused();
+        store_->end();
     }
     k::status make_root() noexcept {
         vfs::vnode_ref root = TRY(vnode_of(TRY(store_->get(root_inode))));
         if (!root->is(node_type::directory)) return on().damaged("the root is no directory");
         set_root(std::move(root));
+        TRY(store_->start_writing());
         lwkt::spin_guard guard(instances.lock);
         next_ = std::exchange(instances.first, this);
         return {};
+    }
+    // Calls visit(file_system) for each.
+    template <class Visit> static void for_each(Visit visit) noexcept {
+        for (unsigned n = 0;; n++) {
+            vfs::file_system_ref held;
+            file_system* at;
+            {
+                lwkt::spin_guard guard(instances.lock);
+                at = instances.first;
+                for (unsigned i = 0; at && i < n; i++)
+                    at = at->next_;
+                if (at) held = vfs::file_system_ref::to_living(*at);
+            }
+            if (!at) return;
+            if (held) visit(*at);
+        }
     }
     static vfs::file_system_ref find(const block::device& device) noexcept {
         lwkt::spin_guard guard(instances.lock);
@@ -114,6 +133,32 @@ class file_system final : public vfs::file_system {
     bool may_be_written() const noexcept override { return !on().read_only(); }
     void node_gone(vfs::vnode& node) noexcept override { store_->node_gone(node); }
 
+    k::result<vfs::vnode_ref> make_node(const vfs::node_attributes& a, std::string_view text) noexcept override;
+    k::status keep_added(vfs::directory& in, std::string_view text, vfs::vnode& node) noexcept override;
+    k::status keep_removed(vfs::directory& in, std::string_view text, vfs::vnode& node) noexcept override;
+    k::status keep_renamed(const vfs::vop_rename& op) noexcept override;
+    k::status resized(vfs::vnode& node, k::u64 bytes) noexcept override { return inode_of(node).resized(bytes); }
+    k::status punched(vfs::vnode& node, k::u64 first_page, k::u64 pages) noexcept override {
+        return inode_of(node).punched(first_page, pages);
+    }
+    k::status reserve(vfs::vnode& node, k::u64 first_page, k::u64 pages) noexcept override {
+        return inode_of(node).reserve_range(first_page, pages);
+    }
+    k::status sync(vfs::vnode* node) noexcept override {
+        if (node) return store_->sync(&inode_of(*node));
+        const k::status settled = store_->settle(false);
+        TRY(store_->sync(nullptr));
+        return settled;
+    }
+    k::u64 sectors(const vfs::vnode& node) const noexcept override {
+        return inode_of(const_cast<vfs::vnode&>(node)).sectors();
+    }
+    // Nothing is written afterwards.
+    void finish() noexcept {
+        (void)store_->settle(true);
+        on().stop_writing();
+    }
+
   private:
     // Places of listings are offsets behind those of "." and "..".
     static constexpr u64 dots = 2;
@@ -129,6 +174,10 @@ class file_system final : public vfs::file_system {
     }
     k::result<vfs::vnode_ref> vnode_of(inode_ref of) noexcept;
     k::result<vfs::vnode*> make_vnode(inode_ref of) noexcept;
+    k::status set_parent(change& by, vfs::vnode& of, vfs::directory& before, vfs::directory& after) noexcept;
+    static void note_size(vfs::directory& of) noexcept {
+        of.size.store(inode_of(of).disk_size(), std::memory_order_relaxed);
+    }
 
     const store_ref store_;
     lwkt::sleep_lock making_; // vnodes: one for an inode
@@ -137,11 +186,9 @@ class file_system final : public vfs::file_system {
 
 k::result<vfs::vnode*> file_system::make_vnode(inode_ref of) noexcept {
     inode& i = *of;
-    const vfs::node_attributes a{.type = i.type(),
-                                 .mode = i.record.mode & vfs::permission_bits,
-                                 .uid = i.record.uid_low | u32{i.record.uid_high} << 16,
-                                 .gid = i.record.gid_low | u32{i.record.gid_high} << 16,
-                                 .device = i.device_number()};
+    const attributes known = store_->now(i);
+    const vfs::node_attributes a{
+        .type = i.type(), .mode = known.mode, .uid = known.uid, .gid = known.gid, .device = i.device_number()};
     vfs::vnode* made = nullptr;
     switch (i.type()) {
     case node_type::regular: made = mem::make<regular>(*this, std::move(of), a, TRY(i.pages())); break;
@@ -156,11 +203,11 @@ k::result<vfs::vnode*> file_system::make_vnode(inode_ref of) noexcept {
     default: made = mem::make<special>(*this, std::move(of), a); break;
     }
     if (!made) return k::error::nomem;
-    made->links.store(i.record.links, std::memory_order_relaxed);
-    made->size.store(i.disk_size(), std::memory_order_relaxed);
-    made->accessed_ns.store(i.accessed_ns(), std::memory_order_relaxed);
-    made->modified_ns.store(i.modified_ns(), std::memory_order_relaxed);
-    made->changed_ns.store(i.changed_ns(), std::memory_order_relaxed);
+    made->links.store(known.links, std::memory_order_relaxed);
+    made->size.store(known.size, std::memory_order_relaxed);
+    made->accessed_ns.store(known.accessed_ns, std::memory_order_relaxed);
+    made->modified_ns.store(known.modified_ns, std::memory_order_relaxed);
+    made->changed_ns.store(known.changed_ns, std::memory_order_relaxed);
     return made;
 }
 
@@ -183,6 +230,91 @@ k::result<vfs::vnode_ref> file_system::look_up(vfs::directory& in, std::string_v
             return on().damaged("two names of one directory", number);
     }
     return node;
+}
+
+// --- Changing
+
+// It has no name yet: it goes with its vnode, if it gets none.
+k::result<vfs::vnode_ref> file_system::make_node(const vfs::node_attributes& a, std::string_view text) noexcept {
+    if (on().read_only()) return k::error::rofs;
+    if (text.size() >= on().block_bytes()) return k::error::nametoolong;
+    inode_ref fresh;
+    {
+        change by = TRY(change::begin(on()));
+        fresh = TRY(inode::make(*store_, by, a, root_inode, text));
+    }
+    inode& i = *fresh;
+    auto made = make_vnode(fresh.share());
+    if (!made) {
+        (void)i.erase();
+        return made.error();
+    }
+    vfs::vnode& node = **made;
+    node.mode.store(a.mode, std::memory_order_relaxed);
+    node.uid.store(a.uid, std::memory_order_relaxed);
+    node.gid.store(a.gid, std::memory_order_relaxed);
+    node.links.store(a.type == node_type::directory ? 2 : 1, std::memory_order_relaxed);
+    const u64 now = vfs::now_ns();
+    node.accessed_ns.store(now, std::memory_order_relaxed);
+    node.modified_ns.store(now, std::memory_order_relaxed);
+    node.changed_ns.store(now, std::memory_order_relaxed);
+    store_->add(std::move(fresh), node);
+    return vfs::vnode_ref(&node);
+}
+
+k::status file_system::keep_added(vfs::directory& in, std::string_view text, vfs::vnode& node) noexcept {
+    change by = TRY(change::begin(on()));
+    inode& i = inode_of(node);
+    if (node.is(node_type::directory) && !i.named) {
+        if (!i.disk_size()) TRY(make_first_entries(by, i, inode_of(in).number));
+        note_size(node.as_directory());
+    }
+    TRY(add_entry(by, inode_of(in), text, i.number, node.type));
+    note_size(in);
+    i.named = true;
+    return {};
+}
+
+k::status file_system::keep_removed(vfs::directory& in, std::string_view text, vfs::vnode& node) noexcept {
+    change by = TRY(change::begin(on()));
+    if (node.is(node_type::directory) && !TRY(has_no_entries(on(), inode_of(node)))) return k::error::notempty;
+    return remove_entry(by, inode_of(in), text, inode_of(node).number);
+}
+
+k::status file_system::set_parent(change& by, vfs::vnode& of, vfs::directory& before, vfs::directory& after) noexcept {
+    if (!of.is(node_type::directory) || &before == &after) return {};
+    return set_entry(by, inode_of(of), "..", inode_of(before).number, inode_of(after).number, node_type::directory);
+}
+
+k::status file_system::keep_renamed(const vfs::vop_rename& op) noexcept {
+    change by = TRY(change::begin(on()));
+    inode &from = inode_of(op.from()), &to = inode_of(op.to());
+    const std::string_view old = op.from_text.text, fresh = op.fresh->text();
+    const u32 moved = inode_of(op.moved).number;
+    if (op.replaced) {
+        const u32 replaced = inode_of(*op.replaced).number;
+        const bool goes = !op.swapped;
+        if (goes && op.replaced->is(node_type::directory) && !TRY(has_no_entries(on(), inode_of(*op.replaced))))
+            return k::error::notempty;
+        TRY(set_entry(by, to, fresh, replaced, moved, op.moved.type));
+        const k::status done =
+            goes ? remove_entry(by, from, old, moved) : set_entry(by, from, old, moved, replaced, op.replaced->type);
+        if (!done) {
+            (void)set_entry(by, to, fresh, moved, replaced, op.replaced->type);
+            return done;
+        }
+        if (op.swapped) TRY(set_parent(by, *op.replaced, op.to(), op.from()));
+    } else {
+        TRY(add_entry(by, to, fresh, moved, op.moved.type));
+        if (const k::status done = remove_entry(by, from, old, moved); !done) {
+            (void)remove_entry(by, to, fresh, moved);
+            return done;
+        }
+    }
+    TRY(set_parent(by, op.moved, op.from(), op.to()));
+    note_size(op.from());
+    note_size(op.to());
+    return {};
 }
 
 // Some entries at a time are copied: whoever they are put to may sleep, and nothing is locked then.
@@ -227,14 +359,26 @@ k::status file_system::list(vfs::directory& in, k::u64 place, lister& to) noexce
 
 } // namespace
 
-k::result<vfs::file_system_ref> mount(block::device_ref on, bool) noexcept {
+k::result<vfs::file_system_ref> mount(block::device_ref on, bool read_only) noexcept {
     lwkt::sleep_hold hold(instances.mounting);
     if (vfs::file_system_ref there = file_system::find(*on)) return there;
-    volume_ref opened = TRY(volume::open(std::move(on), true));
+    volume_ref opened = TRY(volume::open(std::move(on), read_only));
     auto made = mem::make_box<file_system>(TRY(store::create(std::move(opened))));
     if (!made) return k::error::nomem;
     TRY(made->make_root());
     return vfs::file_system_ref(made.release());
+}
+
+k::status sync_all() noexcept {
+    k::status first;
+    file_system::for_each([&](file_system& f) {
+        if (const k::status done = f.sync(nullptr); !done && first) first = done;
+    });
+    return first;
+}
+
+void finish_all() noexcept {
+    file_system::for_each([](file_system& f) { f.finish(); });
 }
 
 } // namespace ext

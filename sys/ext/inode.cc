@@ -103,6 +103,9 @@ k::result<inode_ref> inode::load(store& in, u32 number) noexcept {
     }
     if (it.record.flags & inode_is_inline) return k::error::opnotsupp;
     it.stored_size_.store(it.disk_size(), std::memory_order_relaxed);
+    const u64 count = u64{it.record.sectors_high} << 32 | it.record.sectors_low;
+    it.sectors_.store(it.record.flags & inode_blocks_huge ? count << (on.block_shift() - 9) : count,
+                      std::memory_order_relaxed);
     return loaded;
 }
 
@@ -126,7 +129,7 @@ k::result<mapped_run> inode::find(u64 logical) noexcept {
 k::result<k::ref<vm::object>> inode::pages() noexcept {
     lwkt::sleep_hold hold(pages_lock_);
     if (!pages_) {
-        pages_ = TRY(vm::object::with_pager(*this, pages_for(stored_size_.load(std::memory_order_relaxed))));
+        pages_ = TRY(vm::object::of_file(*this, pages_for(stored_size_.load(std::memory_order_relaxed))));
         (void)inode_ref::to(*this).release(); // object_gone()
         pages_seen_.store(pages_.get(), std::memory_order_relaxed);
     }

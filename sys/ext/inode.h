@@ -6,8 +6,8 @@
 #pragma once
 
 #include "kernel/lwkt/sleep_lock.h"
+#include "sys/ext/change.h"
 #include "sys/ext/extent_list.h"
-#include "sys/ext/volume.h"
 #include "sys/vfs/vnode.h"
 #include "sys/vm/object.h"
 
@@ -15,7 +15,14 @@ namespace ext {
 
 class store;
 
-class inode final : public k::counted<inode>, vm::pager {
+// What a vnode knows better than the record of its inode.
+struct attributes {
+    u32 mode, uid, gid, links;
+    u64 size, accessed_ns, modified_ns, changed_ns;
+    bool operator==(const attributes&) const = default;
+};
+
+class inode final : public k::counted<inode>, vm::file_pager {
   public:
     // Reads it from the disk. EIO: it is not in use, or makes no sense; ENOMEM.
     static k::result<k::ref<inode>> load(store& in, u32 number) noexcept;
@@ -40,6 +47,7 @@ class inode final : public k::counted<inode>, vm::pager {
         return time(record.modified_s, reaches(offsetof(inode_record, modified_more)) ? record.modified_more : 0);
     }
     u32 checksum_seed() const noexcept;
+    attributes recorded() const noexcept;
 
     // The pages of a regular file, made when they are first asked for. ENOMEM.
     k::result<k::ref<vm::object>> pages() noexcept;
@@ -54,12 +62,50 @@ class inode final : public k::counted<inode>, vm::pager {
     k::status read_block(u64 logical, std::span<std::byte> to) noexcept;
     k::result<mapped_run> find(u64 logical) noexcept;
 
+    // --- Changing. EROFS, ENOSPC, EIO, ENOMEM.
+    // A fresh one, on nobody's list yet; `text`: of a link.
+    static k::result<k::ref<inode>> make(store& in, change& by, const vfs::node_attributes& a, u32 near,
+                                         std::string_view text) noexcept;
+    // Dirty pages go to the disk, and get blocks there before. Behind `size` there are no bytes. Pages that somebody is
+    // filling are left, or, `patient`, waited for.
+    k::status write_back(u64 size, bool patient) noexcept;
+    // What is in memory of the record and the map goes to the metadata.
+    k::status store_record(change& by, const attributes& now) noexcept;
+    bool is_to_be_stored(const attributes& now) noexcept;
+    // The file has another size: blocks behind it go. / Some pages are zeroes again.
+    k::status resized(u64 bytes) noexcept;
+    k::status punched(u64 first_page, u64 pages) noexcept;
+    // Blocks for a range, which read as zeroes.
+    k::status reserve_range(u64 first_page, u64 pages) noexcept;
+    // Nothing leads to it any more: all that it had is free.
+    k::status erase() noexcept;
+    // A block of a directory. / One more, at the end.
+    k::status write_block(u64 logical, std::span<const std::byte> from) noexcept;
+    k::status add_block(change& by, std::span<const std::byte> from) noexcept;
+    void set_disk_size(u64 bytes) noexcept;
+    void record_is_changed() noexcept {
+        lwkt::sleep_hold hold(map_lock);
+        record_changed_ = true;
+    }
+    // Lets go of pages that the disk has as well.
+    void forget_clean_pages() noexcept;
+    // Any context.
+    bool is_dirty() const noexcept { return dirty_.load(std::memory_order_relaxed) != 0; }
+    // 512-byte sectors that it has on the disk. Any context.
+    u64 sectors() const noexcept { return sectors_.load(std::memory_order_relaxed); }
+
     lwkt::sleep_lock writing;
     lwkt::sleep_lock map_lock;
 
     // Of the store: its table, under the store's lock.
     inode* next = nullptr;
     vfs::vnode* node = nullptr;
+    attributes parting{}; // as the last vnode left it, until that is stored
+    bool has_parting = false;
+
+    std::atomic<bool> named = true;   // has a directory its name? Else it goes with its vnode
+    std::atomic<bool> erased = false; // it is free on the disk
+    u64 block_with_room = 0;          // of a directory: where the last entry found some
 
   private:
     static u64 time(u32 seconds, u32 more) noexcept;
@@ -69,6 +115,24 @@ class inode final : public k::counted<inode>, vm::pager {
     k::status check_sum(std::span<std::byte> raw) noexcept;
 
     k::result<vm::page_ref> page_in(u64 index) noexcept override;
+    k::status reserve(u64 first, u64 count) noexcept override;
+    void charge(k::i64 pages) noexcept override;
+    k::status write_run(vm::object& all, u64 first, u64 count, u64 size, bool patient) noexcept REQUIRES(writing);
+    k::status write_clean(vm::object& all, u64 first, u64 count, u64 size, bool patient) noexcept REQUIRES(writing);
+    k::status fill_holes(change& by, u64 first, u64 end, bool unwritten) noexcept REQUIRES(map_lock);
+    k::status take_out(change& by, u64 first, u64 count) noexcept REQUIRES(map_lock);
+    k::status write_record() noexcept;
+    void note_sectors() noexcept REQUIRES(map_lock);
+    attributes to_be_recorded(const attributes& now) const noexcept;
+
+    // map_store.cc
+    k::status store_map(change& by) noexcept REQUIRES(map_lock);
+    k::status store_extents(change& by) noexcept REQUIRES(map_lock);
+    k::status store_indirect(change& by) noexcept REQUIRES(map_lock);
+    k::result<u32> store_pointers(change& by, unsigned level, u64 logical, std::size_t& used) noexcept
+        REQUIRES(map_lock);
+    k::result<u64> map_block(change& by, std::size_t index) noexcept REQUIRES(map_lock);
+    k::status drop_map_blocks(change& by, std::size_t keep) noexcept REQUIRES(map_lock);
     void object_gone() noexcept override { (void)k::ref<inode>(this); }
     k::status read_pages(u64 index, std::span<vm::page* const> to) noexcept;
     void fill(u64 index, unsigned count) noexcept;
@@ -84,9 +148,13 @@ class inode final : public k::counted<inode>, vm::pager {
     extent_list map_ GUARDED_BY(map_lock);
     array<u64> map_blocks_ GUARDED_BY(map_lock); // that hold the map on the disk
     bool map_loaded_ GUARDED_BY(map_lock) = false;
+    bool map_changed_ GUARDED_BY(map_lock) = false; // since it was stored
+    bool record_changed_ GUARDED_BY(map_lock) = false;
     lwkt::sleep_lock pages_lock_;
     k::ref<vm::object> pages_ GUARDED_BY(pages_lock_); // which holds this; let go of by the store
     std::atomic<vm::object*> pages_seen_ = nullptr;    // the same, for is_unused()
+    std::atomic<k::i64> dirty_ = 0;                    // pages
+    std::atomic<u64> sectors_ = 0;
     std::atomic<u64> next_read_ = 0;
     std::atomic<u64> stored_size_ = 0; // what lies behind it on the disk is no byte of the file
 };

@@ -43,4 +43,15 @@ k::result<u32> find_entry(volume& on, inode& in, std::string_view name) noexcept
 // Are there no entries but "." and ".."?
 k::result<bool> has_no_entries(volume& on, inode& in) noexcept;
 
+// --- Changing. ENOSPC, EIO, ENOMEM.
+// Puts an entry in, whose name is not there.
+k::status add_entry(change& by, inode& in, std::string_view name, u32 number, vfs::node_type type) noexcept;
+// Takes one out. ENOENT: it is not there, or leads elsewhere.
+k::status remove_entry(change& by, inode& in, std::string_view name, u32 expected) noexcept;
+// Has one lead to another inode. ENOENT as above.
+k::status set_entry(change& by, inode& in, std::string_view name, u32 expected, u32 number,
+                    vfs::node_type type) noexcept;
+// "." and ".." of a fresh directory.
+k::status make_first_entries(change& by, inode& of, u32 parent) noexcept;
+
 } // namespace ext

@@ -82,6 +82,15 @@ u32 volume::sum(std::span<const std::byte> bytes, u32 seed) const noexcept {
     return ~xio::crc32c(bytes, ~seed);
 }
 
+// Some blocks are kept for what leads to them.
+bool volume::promise_pages(u64 count) noexcept {
+    const u64 promised = promised_pages_.fetch_add(count, std::memory_order_relaxed) + count;
+    const u64 blocks = promised << (arch::page_shift - block_shift_);
+    if (blocks + blocks / 64 + 8 <= free_blocks()) return true;
+    promised_pages_.fetch_sub(count, std::memory_order_relaxed);
+    return false;
+}
+
 // --- Mounting
 
 k::status volume::read_superblock(bool read_only) noexcept {
@@ -114,6 +123,7 @@ k::status volume::read_superblock(bool read_only) noexcept {
         read_only = true;
     }
     read_only_.store(read_only, std::memory_order_relaxed);
+    clean_on_disk_ = super_.state == state_clean;
     return {};
 }
 
@@ -212,7 +222,10 @@ k::status volume::read_groups() noexcept {
                       .directories = u32{d.directories_low} | u32{d.directories_high} << 16,
                       .unused_inodes = u32{d.unused_inodes_low} | u32{d.unused_inodes_high} << 16,
                       .flags = summed ? d.flags : u16{0},
-                      .touched = false};
+                      .touched = false,
+                      .block_bitmap_sum = u32{d.block_bitmap_sum_low} | u32{d.block_bitmap_sum_high} << 16,
+                      .inode_bitmap_sum = u32{d.inode_bitmap_sum_low} | u32{d.inode_bitmap_sum_high} << 16,
+                      .sum_mask = descriptor_bytes_ > short_descriptor_bytes ? ~u32{0} : u32{0xffff}};
         if (!is_block(g.block_bitmap) || !is_block(g.inode_bitmap) || !are_blocks(g.inode_table, table_blocks))
             return refuse("tables outside of the disk, of group", n);
         if (g.free_blocks > blocks_of(n) || g.free_inodes > inodes_a_group_ || g.unused_inodes > inodes_a_group_ ||

@@ -4,14 +4,15 @@
 // is written back. All that is read is what some stranger may have written: numbers are checked before they are used,
 // and what is wrong is EIO, or refuses the mount.
 //
-// Whoever changes metadata holds a `change`: what one does belongs together, and a journal would write it as one. Its
-// end writes the descriptors and the superblock that it touched. While anything is changed on the disk its superblock
-// says that it is not clean; a `settle()` that leaves nothing to be written says that it is again.
+// Whoever changes metadata holds a `change` (change.h): what one does belongs together, and a journal would write it as
+// one. While anything is changed the superblock on the disk says that it is not clean; say_clean() that it is again.
 //
 // Thread context, may sleep, unless it says otherwise.
 #pragma once
 
 #include "drivers/block/cache.h"
+#include "kernel/lwkt/wait_queue.h"
+#include "kernel/time/realtime.h"
 #include "sys/ext/array.h"
 #include "sys/ext/format.h"
 
@@ -87,6 +88,7 @@ class volume final : public k::counted<volume> {
 
     // May nothing be changed: from the start, or because something was found to be wrong.
     bool read_only() const noexcept { return read_only_.load(std::memory_order_relaxed); }
+    void stop_writing() noexcept { read_only_.store(true, std::memory_order_relaxed); }
     // Something on the disk contradicts itself: a line in the log, and nothing is changed from then on.
     k::error damaged(std::string_view what, u64 number = 0) noexcept;
 
@@ -109,6 +111,19 @@ class volume final : public k::counted<volume> {
     u64 free_blocks() const noexcept { return free_blocks_.load(std::memory_order_relaxed); }
     u32 free_inodes() const noexcept { return free_inodes_.load(std::memory_order_relaxed); }
 
+    // Room for dirty pages, until they have blocks: as if none had any. False: there is not that much.
+    bool promise_pages(u64 count) noexcept;
+    void change_promised(k::i64 pages) noexcept {
+        promised_pages_.fetch_add(static_cast<u64>(pages), std::memory_order_relaxed);
+    }
+    u64 promised_pages() const noexcept { return promised_pages_.load(std::memory_order_relaxed); }
+    // Does the disk say that it may be found as it is?
+    bool is_clean() const noexcept { return clean_on_disk_.load(std::memory_order_acquire); }
+    // How many changes have begun.
+    u64 changes() const noexcept { return change_count_.load(std::memory_order_acquire); }
+    // Writes what is in the cache, and then that the disk is clean, unless there were more changes than that. EIO.
+    k::status say_clean(u64 changes_known) noexcept;
+
   private:
     friend class change;
     struct group {
@@ -116,7 +131,28 @@ class volume final : public k::counted<volume> {
         u32 free_blocks, free_inodes, directories, unused_inodes;
         u16 flags;
         bool touched; // its descriptor is to be written
+        u32 block_bitmap_sum, inode_bitmap_sum, sum_mask;
     };
+    // A sleep lock that a movable `change` can hold.
+    class turn {
+      public:
+        void take() noexcept {
+            queue_.wait([this] { return !taken_.exchange(true, std::memory_order_acquire); });
+        }
+        void give_back() noexcept {
+            taken_.store(false, std::memory_order_release);
+            queue_.wake_one();
+        }
+
+      private:
+        std::atomic<bool> taken_ = false;
+        lwkt::wait_queue queue_;
+    };
+
+    // Of who has the turn.
+    k::status write_descriptor(u32 number) noexcept;
+    k::status write_superblock() noexcept;
+    k::status write_touched() noexcept;
 
     k::status read_superblock(bool read_only) noexcept;
     k::status check_features(bool& read_only) noexcept;
@@ -141,7 +177,12 @@ class volume final : public k::counted<volume> {
     std::atomic<bool> read_only_ = true;
     std::atomic<u64> free_blocks_ = 0;
     std::atomic<u32> free_inodes_ = 0;
+    // Changed by who has the turn.
     array<group> groups_;
+    std::atomic<bool> clean_on_disk_ = false;
+    std::atomic<u64> change_count_ = 0;
+    turn changes_;
+    std::atomic<u64> promised_pages_ = 0; // dirty pages of files, which may have no blocks yet
 };
 
 using volume_ref = k::ref<volume>;

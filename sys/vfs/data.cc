@@ -19,7 +19,9 @@ k::u64 size_of(const vnode& n) {
 
 // Zeroes [from, to), which lie in one page, unless the page is not there and reads as zeroes anyhow.
 k::status zero_in_page(vnode& n, k::u64 from, k::u64 to) noexcept {
-    if (from == to || n.pages()->next_resident(from >> arch::page_shift, true) != from >> arch::page_shift) return {};
+    if (from == to) return {};
+    if (!n.fs.keeps_elsewhere() && n.pages()->next_resident(from >> arch::page_shift, true) != from >> arch::page_shift)
+        return {};
     auto nothing = TRY(xio::source::over_run(vm::zero_page(), 0, to - from));
     return n.pages()->write(from, nothing).status;
 }
@@ -37,7 +39,7 @@ k::status resize_locked(vnode& n, k::u64 bytes) noexcept {
     if (bytes < size_of(n)) n.size.store(bytes, std::memory_order_release); // before the pages go
     TRY(n.pages()->resize(pages_for(bytes)));
     n.size.store(bytes, std::memory_order_release);
-    return {};
+    return n.fs.resized(n, bytes);
 }
 
 constexpr bool is_page_aligned(k::u64 offset, xio::user_address at) {
@@ -196,7 +198,8 @@ k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept {
     const k::u64 before = size_of(of);
     const k::u64 first = offset >> arch::page_shift;
     if (pages_for(end) > of.pages()->pages()) TRY(of.pages()->resize(pages_for(end)));
-    const k::status filled = of.pages()->fill(first, pages_for(end) - first);
+    k::status filled = of.fs.reserve(of, first, pages_for(end) - first);
+    if (!filled && filled.error() == k::error::opnotsupp) filled = of.pages()->fill(first, pages_for(end) - first);
     if (filled && grow && end > before) {
         TRY(zero_behind_end(of, end));
         of.size.store(end, std::memory_order_release);
@@ -223,7 +226,9 @@ k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept {
     } else {
         TRY(zero_in_page(of, offset, first_whole));
         if (last_whole < end) TRY(zero_in_page(of, last_whole, end));
-        TRY(of.pages()->punch(first_whole >> arch::page_shift, (last_whole - first_whole) >> arch::page_shift));
+        const k::u64 first = first_whole >> arch::page_shift, pages = (last_whole - first_whole) >> arch::page_shift;
+        TRY(of.pages()->punch(first, pages));
+        TRY(of.fs.punched(of, first, pages));
     }
     of.touch_modified();
     return {};

@@ -112,7 +112,18 @@ void file_system::note_visit(vnode& n) noexcept {
     if (auto s = service_of(n.home.load(std::memory_order_acquire))) (void)(*s)->requests.call(move);
 }
 
+// What is kept elsewhere changes first, and nothing can go wrong afterwards.
 k::status file_system::call(vop& op) noexcept {
+    if (!keeps_elsewhere() || !op.is_kept()) [[likely]]
+        return call_here(op);
+    lwkt::sleep_hold hold(changing);
+    vop_make_room room(op);
+    TRY(call_here(room));
+    TRY(op.keep(*this));
+    return call_here(op);
+}
+
+k::status file_system::call_here(vop& op) noexcept {
     {
         lwkt::critical section;
         if (op.first_elsewhere() == vop::most_nodes) [[likely]]

@@ -11,6 +11,7 @@
 namespace vfs {
 
 struct vop;
+struct vop_rename;
 
 // Where a file system keeps its names and bytes: in the kernel's objects alone, or also elsewhere, as on a disk, which
 // it must be told of.
@@ -64,6 +65,29 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     // --- Of one that keeps things elsewhere.
     // Some bytes of a file will be read: it may bring them in. May sleep.
     virtual void will_read(vnode& node, k::u64 offset, k::u64 bytes) noexcept { (void)node, (void)offset, (void)bytes; }
+    // A name comes, goes, or changes, by an operation that will be run when these have succeeded; `changing` is held.
+    // ENOSPC, EIO, ENOMEM with nothing changed; ENOTEMPTY: of a directory. May sleep.
+    virtual k::status keep_added(directory& in, std::string_view text, vnode& node) noexcept {
+        return (void)in, (void)text, (void)node, k::status(k::error::rofs);
+    }
+    virtual k::status keep_removed(directory& in, std::string_view text, vnode& node) noexcept {
+        return (void)in, (void)text, (void)node, k::status(k::error::rofs);
+    }
+    virtual k::status keep_renamed(const vop_rename& op) noexcept { return (void)op, k::status(k::error::rofs); }
+    // A file has another size, and lost the pages behind it / some of its pages are zeroes again. Its writers' lock is
+    // held. May sleep.
+    virtual k::status resized(vnode& node, k::u64 bytes) noexcept { return (void)node, (void)bytes, k::status(); }
+    virtual k::status punched(vnode& node, k::u64 first_page, k::u64 pages) noexcept {
+        return (void)node, (void)first_page, (void)pages, k::status();
+    }
+    // Room for a range of a file, which reads as before. EOPNOTSUPP: only by making the pages dirty.
+    virtual k::status reserve(vnode& node, k::u64 first_page, k::u64 pages) noexcept {
+        return (void)node, (void)first_page, (void)pages, k::status(k::error::opnotsupp);
+    }
+    // What was written before, to a file or (null) to all, is where it will be found after the power went. EIO.
+    virtual k::status sync(vnode* node) noexcept { return (void)node, k::status(); }
+    // 512-byte sectors that a node has there. Any context.
+    virtual k::u64 sectors(const vnode& node) const noexcept { return (void)node, 0; }
     bool keeps_elsewhere() const noexcept { return keeping_ == keeping::elsewhere; }
     // Held while names are looked up or changed, there and here, so that both say the same.
     lwkt::sleep_lock changing;
@@ -97,6 +121,7 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     static lwkt::begun begin(lwkt::port& p, lwkt::msg& m);
     static void serve(void* argument);
     k::result<service*> service_of(unsigned cpu) noexcept;
+    k::status call_here(vop& op) noexcept;
     k::status bring_together(vop& op) noexcept;
     void note_visit(vnode& n) noexcept;
 
