@@ -8,8 +8,8 @@
 //
 // Before that, with root=DEVICE, the file system on that disk becomes the root, with this one's /dev and /proc in it.
 //
-// Whatever it starts is the leader of a session with the console as its terminal. init itself reaps orphans; it ends the
-// machine with the status of what it ran.
+// Whatever it starts is the leader of a session with the console as its terminal. init itself reaps orphans; it ends
+// the machine with the status of what it ran.
 //
 // A frame is a line, so that lines of the kernel's log may stand between: \x01o (stdout) or \x01e (stderr), then
 // bytes with everything that is not printable written as \xHH. It is one write of at most 512 bytes.
@@ -26,6 +26,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -154,20 +155,17 @@ static int run(char* path, char* argument) {
     return child > 0 ? wait_for(child) : 127;
 }
 
-// A directory of this root is seen in the disk's root, too.
-static int show_below(const char* root, const char* folder) {
-    char place[64];
-    snprintf(place, sizeof place, "%s%s", root, folder);
-    if (mkdir(place, 0755) < 0 && errno != EEXIST && errno != EROFS) return -1;
-    return mount(folder, place, NULL, MS_BIND | MS_REC, NULL);
+static int is_made(const char* folder) {
+    return mkdir(folder, 0755) == 0 || errno == EEXIST || errno == EROFS;
 }
 
+// The disk's root takes this one's place. That is seen at /proc meanwhile, until the devices have been taken from it.
 static int move_to_disk(const char* device) {
-    static const char root[] = "/disk";
-    if (mkdir(root, 0755) < 0 && errno != EEXIST) return -1;
-    if (mount(device, root, "ext4", 0, NULL) < 0) return -1;
-    if (show_below(root, "/dev") < 0 || show_below(root, "/proc") < 0) return -1;
-    return chdir(root) < 0 || chroot(".") < 0 ? -1 : 0;
+    if (!is_made("/disk") || mount(device, "/disk", "ext4", 0, NULL) < 0 || chdir("/disk") < 0) return -1;
+    if (!is_made("dev") || !is_made("proc")) return -1;
+    if (syscall(SYS_pivot_root, ".", "proc") < 0 || chdir("/") < 0) return -1;
+    if (mount("/proc/dev", "/dev", NULL, MS_BIND | MS_REC, NULL) < 0 || umount2("/proc", MNT_DETACH) < 0) return -1;
+    return mount("proc", "/proc", "proc", 0, NULL);
 }
 
 // Of the first process only. A machine that is switched off has done well; one whose init ends has not.

@@ -207,7 +207,7 @@ k::status store::sync(inode* only) noexcept {
 
 k::status store::settle(bool open_ones) noexcept {
     erase_gone(open_ones);
-    (void)write_pages(false); // what fails is seen again below
+    (void)write_pages(false);               // what fails is seen again below
     const u64 changes = on_->changes() + 1; // that of writing
     const bool was_clean = on_->is_clean();
     const k::status written = write_all(nullptr, false);

@@ -41,7 +41,7 @@ table = [
     ("disk.programs", do.disk_tests, dict(smp=4)),
     *((f"disk.{kind}-read", file_systems.reads, dict(kind=kind)) for kind in file_systems.kinds),
     *((f"disk.{kind}-write", file_systems.writes, dict(kind=kind)) for kind in file_systems.kinds if kind != "ext4-journal"),
-    ("disk.ext2-programs", file_systems.programs, dict(kind="ext2", programs=["files", "tree", "paths", "fs_model"])),
+    ("disk.ext2-programs", file_systems.programs, dict(kind="ext2-4k", programs=["files", "tree", "paths", "fs_model"])),
     ("disk.ext4-programs", file_systems.programs, dict(kind="ext4", programs=["files", "tree", "paths", "fs_model"])),
     ("disk.ext2-damaged", file_systems.damaged, dict(kind="ext2", seed=1, rounds=60)),
     ("disk.ext4-damaged", file_systems.damaged, dict(kind="ext4-1k", seed=2, rounds=60)),
