@@ -196,6 +196,7 @@ void inode::read_ahead(u64 offset, u64 bytes) noexcept {
     const bool goes_on = next_read_.exchange(offset + bytes, std::memory_order_relaxed) == offset;
     const k::ref<vm::object> all = pages() ? *pages() : k::ref<vm::object>();
     if (!all || !bytes) return;
+    store_->keep_within_limits();
     const u64 needed = page_of(offset + bytes - 1) + 1;
     const u64 end = std::min(needed + (goes_on || bytes > page ? most_ahead / 2 : 0), all->pages());
     for (u64 at = page_of(offset); at < end;) {

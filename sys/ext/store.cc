@@ -171,6 +171,7 @@ k::status store::write_pages(bool patient) noexcept {
 
 void store::keep_within_limits() noexcept {
     if (on_->promised_pages() > vm::promise_limit() / 8) (void)write_pages(false);
+    if (vm::memory_is_short()) for_each([](inode& i) { i.forget_clean_pages(); });
 }
 
 k::status store::write_all(inode* only, bool patient) noexcept {
@@ -237,7 +238,7 @@ void store::write_for_ever(void* of) noexcept {
         (void)it->writer_.wait([&] { return it->ends_.load(std::memory_order_acquire); }, ktime::after(between));
         ends = it->ends_.load(std::memory_order_acquire);
         (void)it->settle(ends); // what fails is told by who syncs
-        if (vm::memory_is_short()) it->for_each([](inode& i) { i.forget_clean_pages(); });
+        it->keep_within_limits();
         it->forget_unused();
     }
     // Inodes hold the store, and it holds them: until the last pages are let go of.

@@ -39,7 +39,7 @@ class store final : public k::counted<store> {
     // Frees what has neither a name nor a user; `open_ones` too: at the end, what has no name. Then the disk is clean.
     void erase_gone(bool open_ones = false) noexcept;
     k::status settle(bool open_ones) noexcept;
-    // Too many dirty pages: some are written.
+    // Too many dirty pages are written; when memory is short, clean ones go. Not by who holds an inode's locks.
     void keep_within_limits() noexcept;
     // Has a thread write everything every two seconds, until end(). ENOMEM.
     k::status start_writing() noexcept;

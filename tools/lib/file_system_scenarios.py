@@ -157,7 +157,7 @@ while [ $n -lt ROUNDS ]; do
     done
     mount -t ext4 /dev/vda /mnt 2>/dev/null || continue
     mounted=$((mounted + 1))
-    (find /mnt | xargs ls -ld; find /mnt -type f | xargs cat; echo x >/mnt/new; mkdir /mnt/folder; cat /mnt/small >>/mnt/long
+    (find /mnt | xargs ls -ld; find /mnt -type f -exec head -c 300000 {} \\; ; echo x >/mnt/new; mkdir /mnt/folder; cat /mnt/small >>/mnt/long
      mv /mnt/small /mnt/folder; rm -rf /mnt/many /mnt/deep /mnt/holes; sync) >/dev/null 2>&1
     umount /mnt || umount -l /mnt
 done
