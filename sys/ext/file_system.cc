@@ -122,6 +122,7 @@ class file_system final : public vfs::file_system {
     std::string_view type() const noexcept override { return on().makes_extents() ? "ext4" : "ext2"; }
     k::u32 magic() const noexcept override { return superblock_magic; }
     vfs::file_system_state state() noexcept override {
+        store_->erase_gone(); // what was removed is free
         const volume& v = on();
         return {v.block_bytes(), v.blocks(), v.free_blocks(), v.inodes(), v.free_inodes()};
     }
