@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import cpio
+import frames
 import machine
 import project
 import scenarios
@@ -189,3 +190,40 @@ def damaged(it, kind, seed, rounds):
     found = [line for line in output.splitlines() if line.startswith("END ")]
     return [check(f"{it.name}.machine_goes_on", status == 0 and found, f"status {status}", *last_lines(said)),
             check(f"{it.name}.some_are_mounted", found and int(found[0][4:]) >= rounds // 10, *found)]
+
+
+load_script = """
+mkdir /mnt; mount -t ext4 /dev/vda /mnt || exit 1; cd /mnt; mkdir d; n=0
+while :; do
+    n=$((n + 1))
+    dd if=/dev/urandom of=s$n bs=1000 count=$((n * 7 % 200 + 1)) conv=fsync 2>/dev/null
+    echo SYNCED `md5sum s$n`
+    cp s$n d/c$n; mv d/c$n d/m$n; mkdir d/f$n; rm -f s$((n - 20)) d/m$((n - 9)); rmdir d/f$((n - 5)) 2>/dev/null
+done
+"""
+
+
+def killed(it, kind, rounds):
+    """The power goes while files are written: e2fsck repairs the disk, and what fsync has answered for is there."""
+    bad = []
+    synced_files = 0
+    for number in range(rounds * 5 if it.long else rounds):
+        with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+            tree, image, back = Path(folder) / "tree", Path(folder) / "disk.img", Path(folder) / "back"
+            tree.mkdir()
+            back.mkdir()
+            make_image(kind, tree, image, 64 * mebibyte)
+            how = machine.options(smp=2, disks=(machine.disk(str(image)),))
+            with machine.boot(how, "", {"initrd": userland.initrd(), "exec": load_script.encode()}) as running:
+                running.wait_for(rf"SYNCED \S+ s{25 + 7 * number}\b", 60)
+            text = frames.split(running.bytes())[1].decode(errors="replace")
+            it.log(f"-{number}").write_bytes(running.bytes())
+            repaired = subprocess.run(["e2fsck", "-f", "-y", str(image)], capture_output=True, text=True)
+            subprocess.run(["debugfs", "-R", f"rdump / {back}", str(image)], capture_output=True)
+            found, wrong = sums_of(back), fsck(image)
+        synced = [line.split()[1:3] for line in text.splitlines() if line.startswith("SYNCED ")][-15:]
+        synced_files += len(synced)
+        bad += [f"round {number}: {name}: {found.get(name)} instead of {md5}" for md5, name in synced if found.get(name) != md5]
+        if repaired.returncode > 2 or wrong:
+            bad += [f"round {number}: e2fsck: status {repaired.returncode}", *wrong]
+    return [check(f"{it.name}.synced_files_are_there", synced_files >= rounds * 10 and not bad, f"{synced_files} files", *bad[:30])]
