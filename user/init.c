@@ -6,8 +6,10 @@
 //     userbench=GLOB  runs the benchmark
 //     (none)          a shell on the console; the machine switches off when it ends
 //
-// Whatever it starts is the leader of a session with the console as its terminal. init itself reaps orphans; it ends the
-// machine with the status of what it ran.
+// Before that, with root=DEVICE, the file system on that disk becomes the root, with this one's /dev and /proc in it.
+//
+// Whatever it starts is the leader of a session with the console as its terminal. init itself reaps orphans; it ends
+// the machine with the status of what it ran.
 //
 // A frame is a line, so that lines of the kernel's log may stand between: \x01o (stdout) or \x01e (stderr), then
 // bytes with everything that is not printable written as \xHH. It is one write of at most 512 bytes.
@@ -21,7 +23,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -150,6 +155,19 @@ static int run(char* path, char* argument) {
     return child > 0 ? wait_for(child) : 127;
 }
 
+static int is_made(const char* folder) {
+    return mkdir(folder, 0755) == 0 || errno == EEXIST || errno == EROFS;
+}
+
+// The disk's root takes this one's place. That is seen at /proc meanwhile, until the devices have been taken from it.
+static int move_to_disk(const char* device) {
+    if (!is_made("/disk") || mount(device, "/disk", "ext4", 0, NULL) < 0 || chdir("/disk") < 0) return -1;
+    if (!is_made("dev") || !is_made("proc")) return -1;
+    if (syscall(SYS_pivot_root, ".", "proc") < 0 || chdir("/") < 0) return -1;
+    if (mount("/proc/dev", "/dev", NULL, MS_BIND | MS_REC, NULL) < 0 || umount2("/proc", MNT_DETACH) < 0) return -1;
+    return mount("proc", "/proc", "proc", 0, NULL);
+}
+
 // Of the first process only. A machine that is switched off has done well; one whose init ends has not.
 static void end_the_machine(int status) {
     tcdrain(1); // what was printed last
@@ -167,6 +185,12 @@ int main(void) {
     unsetenv("exec");
     unsetenv("usertest");
     unsetenv("userbench");
+    const char* disk = getenv("root");
+    if (disk && move_to_disk(disk) < 0) {
+        say("init: %s cannot be the root: %s\n", disk, strerror(errno));
+        exit(1);
+    }
+    unsetenv("root");
     int status = command     ? run_framed(command)
                  : tests     ? run("/bin/run-tests", tests)
                  : benchmark ? run("/bin/bench", benchmark)

@@ -196,6 +196,16 @@ void cache::forget_clean(k::u64 first, k::u64 count) noexcept {
     }
 }
 
+void cache::abandon(k::u64 offset, k::u64 bytes) noexcept {
+    const k::u64 first = page_of(k::align_up(offset, page)), end = page_of(offset + bytes);
+    if (first >= end) return;
+    {
+        lwkt::sleep_hold hold_written(writing_back_);
+        dirty_.clear(first, end - first);
+    }
+    forget_clean(first, end - first);
+}
+
 void cache::drop_clean() noexcept {
     forget_clean(0, page_count());
 }

@@ -31,6 +31,9 @@ class cache final : vm::pager {
     xio::moved write_direct(k::u64 offset, const xio::source& from, bool durable) noexcept;
     k::status discard(k::u64 offset, k::u64 bytes) noexcept;
 
+    // What was written to these bytes need not reach the disk: nobody reads it any more. Only of whole pages.
+    void abandon(k::u64 offset, k::u64 bytes) noexcept;
+
     // What was written before is on the disk / on its medium. EIO, also for what failed since the last time.
     k::status write_back() noexcept { return write_back(0, ~k::u64{0}); }
     k::status sync() noexcept;

@@ -42,7 +42,10 @@ void describe(const vfs::vnode& n, stat_record& out) noexcept {
     out.device_number = n.device;
     out.size = static_cast<k::i64>(get(n.size));
     out.block_size = arch::page_size;
-    if (n.pages()) out.blocks = static_cast<k::i64>(n.pages()->resident_pages() * (arch::page_size / 512));
+    if (n.fs.is_on_disk())
+        out.blocks = static_cast<k::i64>(n.fs.sectors(n));
+    else if (n.pages())
+        out.blocks = static_cast<k::i64>(n.pages()->resident_pages() * (arch::page_size / 512));
     const auto set = [](k::u64 ns, k::i64& seconds, k::i64& rest) {
         seconds = static_cast<k::i64>(ns / ktime::second);
         rest = static_cast<k::i64>(ns % ktime::second);

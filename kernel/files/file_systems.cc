@@ -1,8 +1,10 @@
 #include "kernel/files/file_systems.h"
 
+#include "drivers/block/registry.h"
 #include "kernel/files/pty.h"
 #include "kernel/lib/text.h"
 #include "kernel/procfs/procfs.h"
+#include "sys/ext/ext.h"
 #include "sys/vfs/tmpfs.h"
 #include "sys/vfs/userfs.h"
 
@@ -100,8 +102,24 @@ template <class Options> k::status read_options(std::string_view options, Option
 } // namespace
 
 std::span<const std::string_view> file_system_types() noexcept {
-    static constexpr std::string_view types[] = {"tmpfs", "ramfs", "proc", "devpts", "user"};
+    static constexpr std::string_view types[] = {"tmpfs", "ramfs", "proc", "devpts", "user", "ext2", "ext3", "ext4"};
     return types;
+}
+
+bool is_on_a_disk(std::string_view type) noexcept {
+    return type == "ext2" || type == "ext3" || type == "ext4";
+}
+
+k::result<vfs::file_system_ref> mount_disk(k::u64 device, std::string_view options, bool read_only) noexcept {
+    while (!options.empty()) {
+        const std::size_t end = std::min(options.find(','), options.size());
+        const std::string_view option = options.substr(0, end);
+        if (!option.empty() && option != "defaults" && option != "errors=remount-ro") return k::error::inval;
+        options.remove_prefix(std::min(end + 1, options.size()));
+    }
+    block::device_ref on = block::find_device(device >> 8 & 0xfff, device & 0xff);
+    if (!on) return k::error::nxio;
+    return ext::mount(std::move(on), read_only);
 }
 
 k::result<vfs::file_system_ref> make_file_system(std::string_view type, std::string_view source,

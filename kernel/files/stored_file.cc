@@ -68,6 +68,7 @@ class stored_file final : public file, public vfs::mapped {
         return write_bytes(from, offset, flags() & open_append);
     }
     k::result<k::u64> seek(k::i64 offset, int from) noexcept override;
+    k::status sync() noexcept override { return node().fs.sync(&node()); }
     k::status truncate(k::u64 bytes) noexcept override;
     k::status sync() noexcept override { return node().sync_there(); }
     k::result<k::ref<vm::object>> mapped_object() noexcept override {
@@ -75,7 +76,7 @@ class stored_file final : public file, public vfs::mapped {
         return k::ref<vm::object>::to(*node().pages());
     }
     // What is written to a mapping reaches nobody who keeps the bytes elsewhere.
-    bool shares_writes() const noexcept override { return !node().is_kept_elsewhere(); }
+    bool shares_writes() const noexcept override { return !node().fs.is_in_program(); }
 
     // A mapping keeps the file open.
     vfs::mapped* mapped_as() noexcept override { return this; }
@@ -122,6 +123,7 @@ k::result<k::u64> stored_file::write_bytes(const xio::source& from, k::u64& at, 
             vfs::drop_set_id(node(), {user.for_files, 0, {}});
         }
         vfs::announce_use(node(), origin().called.get(), vfs::event_modify);
+        if (flags() & open_data_sync) TRY(sync());
     }
     return done;
 }
@@ -239,6 +241,7 @@ class directory_file final : public file {
         return place_;
     }
     k::result<k::u64> list(xio::sink& to) noexcept;
+    k::status sync() noexcept override { return dir().fs.sync(&dir()); }
 
   private:
     k::status describe(stat_record&) noexcept override { return k::error::badf; } // it always has a node

@@ -18,6 +18,7 @@ std::string_view name_of(error e) {
     case error::nomem: return "ENOMEM";
     case error::acces: return "EACCES";
     case error::fault: return "EFAULT";
+    case error::notblk: return "ENOTBLK";
     case error::busy: return "EBUSY";
     case error::exist: return "EEXIST";
     case error::xdev: return "EXDEV";

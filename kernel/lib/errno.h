@@ -22,6 +22,7 @@ enum class error : int {
     nomem = 12,
     acces = 13,
     fault = 14,
+    notblk = 15,
     busy = 16,
     exist = 17,
     xdev = 18,

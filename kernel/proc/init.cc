@@ -11,6 +11,7 @@
 #include "kernel/proc/exit.h"
 #include "kernel/proc/fork.h"
 #include "kernel/proc/user_loop.h"
+#include "sys/ext/ext.h"
 
 #include <algorithm>
 
@@ -51,6 +52,7 @@ k::status open_console_files(thread& t) {
 }
 
 [[noreturn]] void power_off(bool good) {
+    ext::finish_all();
     (void)block::write_all_back();
     arch::cpu::power_off(good ? arch::exit_status::success : arch::exit_status::failure);
     __builtin_unreachable();

@@ -38,7 +38,7 @@ k::status make_boot_line(const task&, k::text_sink& to) {
 
 k::status make_file_systems(const task&, k::text_sink& to) {
     for (const std::string_view type : files::file_system_types())
-        k::format_to(to, "nodev\t{}\n", type);
+        k::format_to(to, "{}\t{}\n", files::is_on_a_disk(type) ? "" : "nodev", type);
     return {};
 }
 

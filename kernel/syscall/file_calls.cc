@@ -5,6 +5,7 @@
 #include "kernel/proc/signal_abi.h"
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/file_arguments.h"
+#include "sys/ext/ext.h"
 
 namespace syscalls {
 
@@ -147,6 +148,7 @@ k::result<k::u64> sys_fsync(fd of) {
 
 // What fails is told to who calls fsync.
 k::result<k::u64> sys_sync() {
+    (void)ext::sync_all();
     (void)block::write_all_back();
     return 0;
 }

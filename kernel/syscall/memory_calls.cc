@@ -2,6 +2,7 @@
 #include "kernel/proc/current.h"
 #include "kernel/proc/process.h"
 #include "kernel/syscall/calls.h"
+#include "sys/ext/ext.h"
 #include "sys/vm/space.h"
 
 namespace syscalls {
@@ -157,7 +158,9 @@ k::result<u64> sys_msync(u64 base, u64 bytes, bits flags) {
         (flags.value & (async | sync)) == (async | sync))
         return error::inval;
     if (bytes && !proc::current_space().is_mapped(base, page_up(bytes))) return error::nomem;
-    return 0; // memory files have no disk behind them
+    // Which files the range shows is not asked: all are written.
+    if (flags.value & sync) TRY(ext::sync_all());
+    return 0;
 }
 
 k::result<u64> sys_brk(u64 end) {

@@ -8,6 +8,7 @@
 #include "kernel/proc/random.h"
 #include "kernel/proc/system_names.h"
 #include "kernel/syscall/calls.h"
+#include "sys/ext/ext.h"
 
 #include <algorithm>
 #include <cstring>
@@ -112,7 +113,10 @@ k::result<k::u64> sys_reboot(k::u32 magic, k::u32 more_magic, k::u32 command, us
     if (!current_process().who.privileged()) return k::error::perm;
     if (magic != reboot_magic || std::ranges::find(reboot_more_magic, more_magic) == std::end(reboot_more_magic))
         return k::error::inval;
-    if (command == 0x01234567 || command == 0xcdef0123 || command == 0x4321fedc) (void)block::write_all_back();
+    if (command == 0x01234567 || command == 0xcdef0123 || command == 0x4321fedc) {
+        ext::finish_all();
+        (void)block::write_all_back();
+    }
     switch (command) {
     case 0x01234567: arch::cpu::reboot(); break;
     case 0xcdef0123:

@@ -61,15 +61,30 @@ k::status remount(const found& at, k::u64 asked, std::string_view options) {
     if (at.node.get() != &at.in->root()) return k::error::inval;
     const bool of_all = !(asked & request_bind);
     if (of_all) TRY(files::change_file_system(at.in->fs(), options));
-    return vfs::change_flags(place_of(at), static_cast<k::u32>(asked & own_flags), of_all);
+    TRY(vfs::change_flags(place_of(at), static_cast<k::u32>(asked & own_flags), of_all));
+    return asked & vfs::mount_read_only ? at.in->fs().sync(nullptr) : k::status();
 }
 
-k::status mount_fresh(const found& at, std::string_view kind, std::string_view source, k::u32 flags,
+// ENOTBLK: the source is no block device.
+k::result<vfs::file_system_ref> mount_device(eyes& as, std::string_view source, k::u32 flags,
+                                             std::string_view options) {
+    if (source.empty()) return k::error::inval;
+    const found device = TRY(vfs::find(as.from_here(), source));
+    if (!device.node->is(vfs::node_type::block)) return k::error::notblk;
+    return files::mount_disk(device.node->device, options, flags & vfs::mount_read_only);
+}
+
+k::status mount_fresh(eyes& as, const found& at, std::string_view kind, std::string_view source, k::u32 flags,
                       std::string_view options) {
-    vfs::file_system_ref made = TRY(files::make_file_system(kind, source, options));
+    const bool on_a_disk = files::is_on_a_disk(kind);
+    vfs::file_system_ref made =
+        TRY(on_a_disk ? mount_device(as, source, flags, options) : files::make_file_system(kind, source, options));
     // What a program says of its files gives nobody another's rights, nor a device.
-    if (made->is_kept_elsewhere()) flags |= vfs::mount_no_set_id | vfs::mount_no_devices;
-    if (made->holders() == 1) made->set_read_only(flags & vfs::mount_read_only); // else others see it, too
+    if (made->is_in_program()) flags |= vfs::mount_no_set_id | vfs::mount_no_devices;
+    // It says itself that nothing can be changed in it, and perhaps others see it, too.
+    if (on_a_disk && made->is_read_only()) flags |= vfs::mount_read_only;
+    if (!on_a_disk && made->holders() == 1)
+        made->set_read_only(flags & vfs::mount_read_only); // else others see it, too
     vfs::vnode_ref root = vfs::vnode_ref::to(made->root());
     return vfs::mount_on(place_of(at), std::move(made), std::move(root), flags, source);
 }
@@ -97,7 +112,7 @@ k::result<k::u64> sys_mount(user_text source, user_text target, user_text type, 
         done = vfs::move(place_of(TRY(find_source(as, from))), place_of(at));
     } else {
         if (!type.at) return k::error::inval;
-        done = mount_fresh(at, kind.text(), from.text(), static_cast<k::u32>(asked & own_flags), options.text());
+        done = mount_fresh(as, at, kind.text(), from.text(), static_cast<k::u32>(asked & own_flags), options.text());
     }
     TRY(std::move(done));
     return 0;
@@ -122,7 +137,10 @@ k::result<k::u64> sys_umount2(user_text target, bits flags) {
     }
     // What is asked elsewhere ends; who has it open keeps what is known.
     if (flags.value & force && in->fs().give_up()) how = unmount_how::detach;
+    // What is unmounted is on the disk, and the disk is clean, when this is over.
+    const vfs::file_system_ref fs = vfs::file_system_ref::to(in->fs());
     TRY(vfs::unmount(std::move(in), how));
+    (void)fs->sync(nullptr); // what cannot be written is told by the log, and by fsync
     return 0;
 }
 

@@ -1,5 +1,6 @@
 #include "sys/vfs/data.h"
 
+#include "sys/vfs/file_system.h"
 #include "sys/vm/space.h"
 
 #include <algorithm>
@@ -18,7 +19,9 @@ k::u64 size_of(const vnode& n) {
 
 // Zeroes [from, to), which lie in one page, unless the page is not there and reads as zeroes anyhow.
 k::status zero_in_page(vnode& n, k::u64 from, k::u64 to) noexcept {
-    if (from == to || n.pages()->next_resident(from >> arch::page_shift, true) != from >> arch::page_shift) return {};
+    if (from == to) return {};
+    if (!n.fs.is_on_disk() && n.pages()->next_resident(from >> arch::page_shift, true) != from >> arch::page_shift)
+        return {};
     auto nothing = TRY(xio::source::over_run(vm::zero_page(), 0, to - from));
     return n.pages()->write(from, nothing).status;
 }
@@ -37,8 +40,7 @@ k::status resize_locked(vnode& n, k::u64 bytes) noexcept {
     if (bytes < size_of(n)) n.size.store(bytes, std::memory_order_release); // before the pages go
     TRY(n.pages()->resize(pages_for(bytes)));
     n.size.store(bytes, std::memory_order_release);
-    n.pages()->extend_paged(pages_for(bytes));
-    return {};
+    return n.fs.resized(n, bytes);
 }
 
 // Bytes were written behind the old end or in front of it: they are seen, and kept wherever the file is, or it is as it
@@ -75,6 +77,7 @@ k::u64 give_pages(vnode& from, k::u64 offset, const xio::sink& to, k::u64 bytes)
 
 [[gnu::noinline]] k::result<k::u64> read_much(vnode& from, k::u64 offset, xio::sink& to, k::u64 bytes) noexcept {
     from.bring_in(offset, bytes);
+    if (from.fs.is_on_disk()) from.fs.will_read(from, offset, bytes);
     const bool to_user = to.binding() == xio::binding::range;
     const k::u64 given = bytes >= least_given && to_user ? give_pages(from, offset, to, bytes) : 0;
     if (!given) return from.pages()->read(offset, to, bytes).as_result();
@@ -204,14 +207,15 @@ k::status resize(vnode& of, k::u64 bytes) noexcept {
 }
 
 k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept {
-    if (of.is_kept_elsewhere()) return k::error::opnotsupp;
+    if (of.fs.is_in_program()) return k::error::opnotsupp;
     k::u64 end;
     if (__builtin_add_overflow(offset, bytes, &end) || end > most_file_bytes) return k::error::fbig;
     lwkt::sleep_hold hold(of.writers);
     const k::u64 before = size_of(of);
     const k::u64 first = offset >> arch::page_shift;
     if (pages_for(end) > of.pages()->pages()) TRY(of.pages()->resize(pages_for(end)));
-    const k::status filled = of.pages()->fill(first, pages_for(end) - first);
+    k::status filled = of.fs.reserve(of, first, pages_for(end) - first);
+    if (!filled && filled.error() == k::error::opnotsupp) filled = of.pages()->fill(first, pages_for(end) - first);
     if (filled && grow && end > before) {
         TRY(zero_behind_end(of, end));
         of.size.store(end, std::memory_order_release);
@@ -224,7 +228,7 @@ k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept {
 }
 
 k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept {
-    if (of.is_kept_elsewhere()) return k::error::opnotsupp;
+    if (of.fs.is_in_program()) return k::error::opnotsupp;
     lwkt::sleep_hold hold(of.writers);
     const k::u64 size = size_of(of);
     if (offset >= size) return {};
@@ -239,7 +243,9 @@ k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept {
     } else {
         TRY(zero_in_page(of, offset, first_whole));
         if (last_whole < end) TRY(zero_in_page(of, last_whole, end));
-        TRY(of.pages()->punch(first_whole >> arch::page_shift, (last_whole - first_whole) >> arch::page_shift));
+        const k::u64 first = first_whole >> arch::page_shift, pages = (last_whole - first_whole) >> arch::page_shift;
+        TRY(of.pages()->punch(first, pages));
+        TRY(of.fs.punched(of, first, pages));
     }
     of.touch_modified();
     return {};

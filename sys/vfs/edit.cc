@@ -120,7 +120,7 @@ k::status remove(const view& v, const spot& where, bool of_directory) noexcept {
         name_ref remains;
         if (is_directory) remains = TRY(name::create(where.dir(), text, {}));
         const names_hold asking(where.dir());
-        if (where.in->fs().is_kept_elsewhere()) {
+        if (where.in->fs().is_in_program()) {
             if (!leads_to(where.dir(), text, there.node.get())) continue;
             if (is_directory && !there.node->as_directory().has_no_nodes()) return k::error::notempty;
             TRY(where.in->fs().remove_there(where.dir(), where.name(), *there.node));
@@ -186,7 +186,7 @@ k::status rename(const view& v, const spot& from, const spot& to, unsigned flags
         else if (replaced && replaced.node->is(node_type::directory))
             remains = TRY(name::create(to.dir(), to_text, {}));
         const names_hold asking(from.dir(), to.dir());
-        if (fs.is_kept_elsewhere()) {
+        if (fs.is_in_program()) {
             if (to.dir().is_dead() || from.dir().is_dead()) return k::error::noent;
             if (!leads_to(from.dir(), from_text, moved.node.get()) || !leads_to(to.dir(), to_text, replaced.node.get()))
                 continue;

@@ -24,7 +24,8 @@ struct file_system::service {
     } end;
 };
 
-file_system::file_system() noexcept : device_(last_device.fetch_add(1, std::memory_order_relaxed) + 1) {}
+file_system::file_system(keeping where) noexcept
+    : device_(last_device.fetch_add(1, std::memory_order_relaxed) + 1), keeping_(where) {}
 
 void file_system::last_holder_left() noexcept {
     drop_names();
@@ -42,11 +43,11 @@ void file_system::last_holder_left() noexcept {
 }
 
 names_hold::names_hold(directory& in) noexcept {
-    if (in.fs.is_kept_elsewhere()) first_.emplace(in.asking);
+    if (in.fs.is_in_program()) first_.emplace(in.asking);
 }
 
 names_hold::names_hold(directory& one, directory& other) noexcept {
-    if (!one.fs.is_kept_elsewhere()) return;
+    if (!one.fs.is_in_program()) return;
     first_.emplace(&one < &other ? one.asking : other.asking);
     if (&one != &other) second_.emplace(&one < &other ? other.asking : one.asking);
 }
@@ -122,7 +123,18 @@ void file_system::note_visit(vnode& n) noexcept {
     if (auto s = service_of(n.home.load(std::memory_order_acquire))) (void)(*s)->requests.call(move);
 }
 
+// What is kept elsewhere changes first, and nothing can go wrong afterwards.
 k::status file_system::call(vop& op) noexcept {
+    if (!is_on_disk() || !op.is_kept()) [[likely]]
+        return call_here(op);
+    lwkt::sleep_hold hold(changing);
+    vop_make_room room(op);
+    TRY(call_here(room));
+    TRY(op.keep(*this));
+    return call_here(op);
+}
+
+k::status file_system::call_here(vop& op) noexcept {
     {
         lwkt::critical section;
         if (op.first_elsewhere() == vop::most_nodes) [[likely]]

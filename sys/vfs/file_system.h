@@ -13,6 +13,11 @@
 namespace vfs {
 
 struct vop;
+struct vop_rename;
+
+// Where a file system keeps its names and bytes: in the kernel's objects alone, or also on a disk or in a program, where
+// each change is made first.
+enum class keeping : k::u8 { here, disk, program };
 
 // What statfs() says.
 struct file_system_state {
@@ -59,9 +64,8 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     virtual k::result<k::u64> write_made(vnode& node, const xio::source& from) noexcept {
         return (void)node, (void)from, k::error::acces;
     }
-    // --- One whose names and attributes are kept elsewhere too, where each change is made first: userfs.h. All may
-    // sleep. Of the directories concerned the `asking` lock is held.
-    virtual bool is_kept_elsewhere() const noexcept { return false; }
+    // --- Of one in a program (userfs.h). All may sleep. Of the directories concerned the `asking` lock is held.
+    bool is_in_program() const noexcept { return keeping_ == keeping::program; }
     virtual k::result<vnode_ref> make_there(directory& in, std::string_view text, const node_attributes& a,
                                             std::string_view link_text) noexcept {
         return (void)in, (void)text, make_node(a, link_text);
@@ -87,11 +91,43 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     // It will not be used any more: the last call, in thread context.
     virtual void ending() noexcept {}
 
+    // --- Of one on a disk. All may sleep.
+    bool is_on_disk() const noexcept { return keeping_ == keeping::disk; }
+    // Some bytes of a file will be read: it may bring them in.
+    virtual void will_read(vnode& node, k::u64 offset, k::u64 bytes) noexcept { (void)node, (void)offset, (void)bytes; }
+    // A name comes, goes, or changes, by an operation that will be run when these have succeeded; `changing` is held.
+    // ENOSPC, EIO, ENOMEM with nothing changed; ENOTEMPTY: of a directory.
+    virtual k::status keep_added(directory& in, std::string_view text, vnode& node) noexcept {
+        return (void)in, (void)text, (void)node, k::status(k::error::rofs);
+    }
+    virtual k::status keep_removed(directory& in, std::string_view text, vnode& node) noexcept {
+        return (void)in, (void)text, (void)node, k::status(k::error::rofs);
+    }
+    virtual k::status keep_renamed(const vop_rename& op) noexcept { return (void)op, k::status(k::error::rofs); }
+    // A file has another size, and lost the pages behind it / some of its pages are zeroes again. Its writers' lock is
+    // held. (Of one in a program, too.)
+    virtual k::status resized(vnode& node, k::u64 bytes) noexcept { return (void)node, (void)bytes, k::status(); }
+    virtual k::status punched(vnode& node, k::u64 first_page, k::u64 pages) noexcept {
+        return (void)node, (void)first_page, (void)pages, k::status();
+    }
+    // Room for a range of a file, which reads as before. EOPNOTSUPP: only by making the pages dirty.
+    virtual k::status reserve(vnode& node, k::u64 first_page, k::u64 pages) noexcept {
+        return (void)node, (void)first_page, (void)pages, k::status(k::error::opnotsupp);
+    }
+    // What was written before, to a file or (null) to all, is where it will be found after the power went. EIO.
+    virtual k::status sync(vnode* node) noexcept { return (void)node, k::status(); }
+    // 512-byte sectors that a node has there. Any context.
+    virtual k::u64 sectors(const vnode& node) const noexcept { return (void)node, 0; }
+    // Held while names are looked up or changed, there and here, so that both say the same.
+    lwkt::sleep_lock changing;
+
     // A node's last holder has left; its memory goes by itself.
     virtual void node_gone(vnode&) noexcept {}
     // Can nothing be changed in it, through whichever mount?
     bool is_read_only() const noexcept { return read_only_.load(std::memory_order_relaxed); }
     void set_read_only(bool to) noexcept { read_only_.store(to, std::memory_order_relaxed); }
+    // Could it be written, if somebody asked for that?
+    virtual bool may_be_written() const noexcept { return true; }
     // Are its names only there while they are looked at? Then nothing can be renamed, linked or removed in it.
     virtual bool is_virtual() const noexcept { return false; }
 
@@ -103,7 +139,7 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     lwkt::sleep_lock renaming;
 
   protected:
-    file_system() noexcept;
+    explicit file_system(keeping where = keeping::here) noexcept;
     // Once, before it is used. It holds the root; the root's node holds nothing of it.
     void set_root(vnode_ref root) noexcept { root_ = std::move(root); }
     // Takes all names out of all directories, so that the nodes go. Nobody uses the file system any more.
@@ -114,11 +150,13 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     static lwkt::begun begin(lwkt::port& p, lwkt::msg& m);
     static void serve(void* argument);
     k::result<service*> service_of(unsigned cpu) noexcept;
+    k::status call_here(vop& op) noexcept;
     k::status bring_together(vop& op) noexcept;
     void note_visit(vnode& n) noexcept;
 
     vnode_ref root_;
     const k::u64 device_;
+    const keeping keeping_;
     std::atomic<bool> read_only_ = false;
     std::atomic<service*> services_[arch::max_cpus] = {};
     lwkt::sleep_lock starting_; // of services

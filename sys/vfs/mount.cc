@@ -265,6 +265,7 @@ k::status propagate(const place& what, propagation how, bool recursive) noexcept
 k::status change_flags(const place& what, k::u32 flags, bool of_all) noexcept {
     lwkt::sleep_hold hold(table.lock);
     if (!is_root_of_mount(what) || !table.has(*what.in)) return k::error::inval;
+    if (of_all && !(flags & mount_read_only) && !what.in->fs().may_be_written()) return k::error::rofs;
     return table.set_flags(*what.in, flags, of_all);
 }
 

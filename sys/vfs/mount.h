@@ -148,7 +148,7 @@ k::status move(const place& what, const place& at) noexcept;
 // EINVAL: it is no mount's root. `recursive`: all that is mounted below it, too.
 k::status propagate(const place& what, propagation how, bool recursive) noexcept;
 // Other flags, for what is seen through this mount or, `of_all`, through any of its file system. EINVAL: it is no
-// mount's root; EBUSY: it would become read-only, and a file is open for writing.
+// mount's root; EBUSY: it would become read-only, and a file is open for writing; EROFS: it cannot be written.
 k::status change_flags(const place& what, k::u32 flags, bool of_all) noexcept;
 
 enum class unmount_how : k::u8 {

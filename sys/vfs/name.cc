@@ -71,14 +71,14 @@ void directory::put(table& into, name& n) noexcept {
     into.slots[i].store(&n, std::memory_order_release);
 }
 
-// A table with room for one more, at most three quarters full: readers' searches end at an empty slot.
-k::status directory::make_room() noexcept {
+// A table with room for them, at most three quarters full: readers' searches end at an empty slot.
+k::status directory::make_room_for(k::u32 more) noexcept {
     constexpr k::u32 fewest = 8;
     table* old = table_.load(std::memory_order_relaxed);
     const k::u32 slots = old ? old->mask + 1 : 0;
-    if ((used_ + 1) * 4 <= slots * 3) return {};
+    if ((used_ + more) * 4 <= slots * 3) return {};
     k::u32 wanted = std::max(slots, fewest);
-    while ((live_ + 1) * 2 > wanted)
+    while ((live_ + more) * 2 > wanted)
         wanted *= 2;
     table* fresh = make_table(wanted);
     if (!fresh) return k::error::nomem;
@@ -91,7 +91,7 @@ k::status directory::make_room() noexcept {
 }
 
 k::status directory::add(name_ref& fresh) noexcept {
-    TRY(make_room());
+    TRY(make_room_for(1));
     name& n = *fresh.release();
     n.place_ = next_place_++;
     names_.insert(names_.end(), n);

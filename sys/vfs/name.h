@@ -108,6 +108,8 @@ class directory : public vnode {
     // Puts a name in; the caller has seen to it that the text is not there, or takes the old one out afterwards. Takes
     // the hold over. ENOMEM.
     k::status add(name_ref& fresh) noexcept;
+    // So that so many can be added. ENOMEM.
+    k::status make_room_for(k::u32 names) noexcept;
     // Takes a name out; the caller gets the directory's hold on it.
     name_ref take_out(name& which) noexcept;
     bool is_empty() const noexcept { return names_.empty(); }
@@ -135,7 +137,6 @@ class directory : public vnode {
     };
     static name* removed_mark() noexcept { return reinterpret_cast<name*>(1); }
     static table* make_table(k::u32 slots) noexcept;
-    k::status make_room() noexcept;
     static void put(table& into, name& n) noexcept;
 
     std::atomic<table*> table_ = nullptr;

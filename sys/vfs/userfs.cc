@@ -17,7 +17,7 @@ constexpr k::u64 before_names = 2;
 class userfs_instance final : public file_system {
   public:
     userfs_instance(userfs::server_ref from, k::u64 most) noexcept
-        : server_(std::move(from)), nodes_(*this, server_.share(), most) {}
+        : file_system(keeping::program), server_(std::move(from)), nodes_(*this, server_.share(), most) {}
 
     k::status begin() noexcept {
         question q{.head = {.operation = operation::mount}};
@@ -36,7 +36,11 @@ class userfs_instance final : public file_system {
     k::status list(directory& in, k::u64 place, lister& to) noexcept override;
     void node_gone(vnode& n) noexcept override { nodes_.gone(n); }
 
-    bool is_kept_elsewhere() const noexcept override { return true; }
+    k::status resized(vnode& node, k::u64 bytes) noexcept override {
+        node.pages()->extend_paged(k::align_up<k::u64>(bytes, arch::page_size) >>
+                                   arch::page_shift); // the new ones, too
+        return {};
+    }
     k::result<vnode_ref> make_there(directory& in, std::string_view text, const node_attributes& a,
                                     std::string_view link_text) noexcept override;
     k::status link_there(vnode& what, directory& in, std::string_view text) noexcept override {

@@ -42,7 +42,6 @@ class file_node final : public vnode {
         set_pages(std::move(pages));
     }
 
-    bool is_kept_elsewhere() const noexcept override { return true; }
     void bring_in(k::u64 offset, k::u64 bytes) noexcept override;
     k::status store_there(k::u64 offset, k::u64 bytes) noexcept override;
     k::status resize_there(k::u64 bytes) noexcept override;

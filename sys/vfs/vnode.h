@@ -108,9 +108,8 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     // A file whose bytes are made when it is read (procfs): it has no pages, and its size says nothing.
     virtual bool is_made_on_reading() const noexcept { return false; }
 
-    // --- A regular file whose bytes are kept elsewhere too (userfs.h): they do nothing for others. All may sleep; the
-    // last three hold the writers' lock, but for sync_there().
-    virtual bool is_kept_elsewhere() const noexcept { return false; }
+    // --- A regular file in a program (userfs.h): they do nothing for others. All may sleep; the last three hold the
+    // writers' lock, but for sync_there().
     // Much will be read: pages that are missing may come together. The writers' lock is not held.
     virtual void bring_in(k::u64 offset, k::u64 bytes) noexcept { (void)offset, (void)bytes; }
     // Has bytes kept there that were written here. If that fails they are forgotten here.

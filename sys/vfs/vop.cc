@@ -1,5 +1,7 @@
 #include "sys/vfs/vop.h"
 
+#include "sys/vfs/file_system.h"
+
 namespace vfs {
 
 namespace {
@@ -115,6 +117,61 @@ k::status vop_rename::run() noexcept {
         lose(to(), *replaced, std::move(last));
     from().touch_modified();
     to().touch_modified();
+    return {};
+}
+
+// --- What is kept elsewhere
+
+k::status vop_add::keep(file_system& fs) noexcept {
+    directory& in = nodes[0]->as_directory();
+    if (in.is_dead()) return k::error::noent;
+    {
+        lwkt::critical section;
+        const name* there = in.find(name_text(fresh->text()));
+        if (there && there->node()) return k::error::exist;
+    }
+    if (in.links.load(std::memory_order_relaxed) >= most_links) return k::error::mlink;
+    return fs.keep_added(in, fresh->text(), *fresh->node());
+}
+
+namespace {
+
+bool leads_to(directory& in, const name_text& text, const vnode& what) noexcept {
+    lwkt::critical section;
+    const name* there = in.find(text);
+    return there && there->node() == &what;
+}
+bool is_covered(vnode& what) noexcept {
+    return what.is(node_type::directory) && what.as_directory().mounted_on.load(std::memory_order_relaxed);
+}
+
+} // namespace
+
+k::status vop_remove::keep(file_system& fs) noexcept {
+    directory& in = nodes[0]->as_directory();
+    if (!leads_to(in, text, expected)) return k::error::noent;
+    const bool is_directory = expected.is(node_type::directory);
+    if (is_directory != directory_wanted) return is_directory ? k::error::isdir : k::error::notdir;
+    if (is_covered(expected)) return k::error::busy;
+    return fs.keep_removed(in, text.text, expected);
+}
+
+k::status vop_rename::keep(file_system& fs) noexcept {
+    if (!leads_to(from(), from_text, moved) || from().is_dead() || to().is_dead()) return k::error::noent;
+    const name_text to_text(fresh->text());
+    if (replaced && !leads_to(to(), to_text, *replaced)) return k::error::noent;
+    if (!replaced) {
+        lwkt::critical section;
+        const name* there = to().find(to_text);
+        if (there && there->node()) return k::error::exist;
+    }
+    if (is_covered(moved) || (replaced && is_covered(*replaced))) return k::error::busy;
+    return fs.keep_renamed(*this);
+}
+
+k::status vop_make_room::run() noexcept {
+    for (vnode* n : nodes)
+        if (n && n->is(node_type::directory)) TRY(n->as_directory().make_room_for(2));
     return {};
 }
 

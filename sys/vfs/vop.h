@@ -19,6 +19,11 @@ struct vop : lwkt::msg {
     // Does the work, on their home CPU. Must not sleep. The status becomes the message's.
     virtual k::status run() noexcept = 0;
 
+    // What the file system keeps elsewhere changes first; then run() must not fail. Called with its lock `changing`
+    // held, for those that say so; may sleep.
+    virtual bool is_kept() const noexcept { return false; }
+    virtual k::status keep(file_system& in) noexcept { return (void)in, k::status(); }
+
     // Is this the home of all of them? The index of one that lives elsewhere; most_nodes: none.
     unsigned first_elsewhere() const noexcept {
         const unsigned here = arch::cpu::id();
@@ -36,6 +41,8 @@ struct vop : lwkt::msg {
 struct vop_add final : vop {
     vop_add(directory& in, name_ref what) noexcept : fresh(std::move(what)) { nodes[0] = &in; }
     k::status run() noexcept override;
+    bool is_kept() const noexcept override { return true; }
+    k::status keep(file_system& in) noexcept override;
     name_ref fresh; // shared with the directory if it succeeds
 };
 
@@ -48,6 +55,8 @@ struct vop_remove final : vop {
         nodes = {&in, what.is(node_type::directory) ? &what : nullptr};
     }
     k::status run() noexcept override;
+    bool is_kept() const noexcept override { return true; }
+    k::status keep(file_system& in) noexcept override;
     const name_text& text;
     vnode& expected;
     const bool directory_wanted;
@@ -68,6 +77,8 @@ struct vop_rename final : vop {
                  instead_of && instead_of->is(node_type::directory) ? instead_of : nullptr};
     }
     k::status run() noexcept override;
+    bool is_kept() const noexcept override { return true; }
+    k::status keep(file_system& in) noexcept override;
     directory& from() const noexcept { return nodes[0]->as_directory(); }
     directory& to() const noexcept { return nodes[1] ? nodes[1]->as_directory() : from(); }
     const name_text& from_text;
@@ -101,10 +112,17 @@ struct vop_list final : vop {
     unsigned count = 0;
 };
 
+// Makes room for two more names in directories. ENOMEM.
+struct vop_make_room final : vop {
+    explicit vop_make_room(const vop& before) noexcept { nodes = before.nodes; }
+    k::status run() noexcept override;
+};
+
 // Something is mounted on a directory. ENOENT: it was removed.
 struct vop_cover final : vop {
     explicit vop_cover(directory& what) noexcept { nodes[0] = &what; }
     k::status run() noexcept override;
+    bool is_kept() const noexcept override { return true; } // so that it is not removed from the disk meanwhile
 };
 
 // Has a node live on another CPU.

@@ -366,12 +366,8 @@ k::result<found> look_in_table(mount& in, directory& at, const name_text& wanted
     return out;
 }
 
-k::result<found> look_up_once(mount& in, directory& at, std::string_view text) noexcept {
+k::result<found> ask_for(mount& in, directory& at, std::string_view text) noexcept {
     const name_text wanted(text);
-    if (found known = TRY(look_in_table(in, at, wanted))) return known;
-    const names_hold asking(at);
-    if (in.fs().is_kept_elsewhere())
-        if (found known = TRY(look_in_table(in, at, wanted))) return known; // another has asked meanwhile
     bool cache = true;
     auto node = in.fs().look_up(at, text, cache);
     if (!node && node.error() != k::error::noent) return node.error();
@@ -384,6 +380,18 @@ k::result<found> look_up_once(mount& in, directory& at, std::string_view text) n
     }
     if (!out.node) return k::error::noent;
     return out;
+}
+
+k::result<found> look_up_once(mount& in, directory& at, std::string_view text) noexcept {
+    const name_text wanted(text);
+    if (found known = TRY(look_in_table(in, at, wanted))) return known;
+    const names_hold asking(at);
+    if (!in.fs().is_in_program() && !in.fs().is_on_disk()) return ask_for(in, at, text);
+    // What is found and what is remembered of it must be one: no name changes in between.
+    std::optional<lwkt::sleep_hold> changing;
+    if (in.fs().is_on_disk()) changing.emplace(in.fs().changing);
+    if (found known = TRY(look_in_table(in, at, wanted))) return known; // another has asked meanwhile
+    return ask_for(in, at, text);
 }
 
 } // namespace

@@ -161,7 +161,7 @@ void space::show_neighbours(const entry& e, const object& from, user_address at)
     };
     if (e.is_shared()) {
         from.tree_.for_each(first, wanted, [&](k::u64 index, found_page found) {
-            return add(index, found.p, found.sole ? e.access : without_write(e.access));
+            return add(index, found.p, from.may_be_written_as_is(index, found) ? e.access : without_write(e.access));
         });
     } else {
         const page_tree* const own = e.what && !e.what->tree_.empty() ? &e.what->tree_ : nullptr;
@@ -185,7 +185,7 @@ k::status space::fault_shared(entry& e, user_address at, bool write) noexcept {
     }
     const found_page found = TRY(what->page_locked(index));
     if (generation_ != generation) return k::error::again;
-    TRY(show(at, found.p, found.sole ? access : without_write(access)));
+    TRY(show(at, found.p, what->may_be_written_as_is(index, found) ? access : without_write(access)));
     show_neighbours(e, *what, at);
     return {};
 }

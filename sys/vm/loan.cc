@@ -137,6 +137,9 @@ class loan_builder {
         lwkt::token_hold backing_hold(backing->token_);
         if (fills()) backing->fills_.fetch_or(object::sinks_lent, std::memory_order_relaxed);
         if (space_.generation_ != generation) return k::error::busy;
+        // A file must know that its pages are changed: by a fault, if they have been written back meanwhile.
+        if (fills() && e->is_shared() && !backing->are_dirty(e->index_of(first), pages_in(end - first)))
+            return k::error::busy;
         return pin_locked(*e, backing.get(), first, end, offset, left);
     }
 

@@ -79,14 +79,25 @@ page_ref copy_of_page(const page* from, xio::reason why) noexcept {
 k::result<k::ref<object>> object::with_pager(pager& from, k::u64 pages) noexcept {
     pager* source = &from;
     page_budget* no_budget = nullptr;
-    auto* made = mem::make<object>(pages, source, no_budget);
+    file_pager* no_file = nullptr;
+    auto* made = mem::make<object>(pages, source, no_budget, no_file);
+    if (!made) return k::error::nomem;
+    return k::ref<object>(made);
+}
+
+k::result<k::ref<object>> object::of_file(file_pager& from, k::u64 pages) noexcept {
+    file_pager* file = &from;
+    pager* source = file;
+    page_budget* no_budget = nullptr;
+    auto* made = mem::make<object>(pages, source, no_budget, file);
     if (!made) return k::error::nomem;
     return k::ref<object>(made);
 }
 
 k::result<k::ref<object>> object::anonymous(k::u64 pages, page_budget* budget) noexcept {
     pager* none = nullptr;
-    auto* made = mem::make<object>(pages, none, budget);
+    file_pager* no_file = nullptr;
+    auto* made = mem::make<object>(pages, none, budget, no_file);
     if (!made) return k::error::nomem;
     return k::ref<object>(made);
 }
@@ -96,7 +107,8 @@ k::result<k::ref<object>> object::of_bytes(std::span<const std::byte> bytes, pag
     if (!source) return k::error::nomem;
     const k::u64 pages = pages_in(k::align_up<k::u64>(bytes.size(), arch::page_size));
     pager* from = source.get();
-    auto* made = mem::make<object>(pages, from, budget);
+    file_pager* no_file = nullptr;
+    auto* made = mem::make<object>(pages, from, budget, no_file);
     if (!made) return k::error::nomem;
     source.release(); // the object's from here on
     return k::ref<object>(made);
@@ -105,6 +117,7 @@ k::result<k::ref<object>> object::of_bytes(std::span<const std::byte> bytes, pag
 void object::last_holder_left() noexcept {
     pager* source = pager_;
     if (budget_) budget_->give_back(resident_pages());
+    if (file_) file_->charge(-static_cast<k::i64>(dirty_.count()));
     mem::destroy(this);
     if (source) source->object_gone();
 }
@@ -171,7 +184,17 @@ k::result<found_page> object::page_locked(k::u64 index) noexcept {
 }
 
 k::result<page*> object::writable_page_locked(k::u64 index) noexcept {
-    const found_page found = TRY(page_locked(index));
+    found_page found;
+    do {
+        if (index >= pages()) return k::error::io;
+        TRY(make_dirty_locked(index));
+        auto there = page_locked(index);
+        if (!there) {
+            if (file_ && !tree_.find_page(index)) clean_locked(index, 1);
+            return there.error();
+        }
+        found = *there;
+    } while (!are_dirty(index, 1)); // it was written back meanwhile
     if (found.sole) return found.p;
     unmap_everywhere(index, 1);
     page_ref fresh = copy_of_page(found.p, xio::reason::copy_on_write);
@@ -179,6 +202,42 @@ k::result<page*> object::writable_page_locked(k::u64 index) noexcept {
     page* p = fresh.get();
     if (auto put = tree_.insert(index, fresh); !put) return put.error();
     return p;
+}
+
+// --- Dirty pages of a file
+
+k::status object::make_dirty_locked(k::u64 index) noexcept {
+    if (!file_ || dirty_.has(index)) return {};
+    TRY(file_->reserve(index, 1));
+    const bool was = dirty_.has(index); // somebody was quicker
+    const bool set = was || dirty_.set(index);
+    if (was || !set) file_->charge(-1);
+    return set ? k::status() : k::error::nomem;
+}
+
+void object::make_dirty_again_locked(k::u64 index) noexcept {
+    if (!file_ || dirty_.has(index)) return;
+    if (dirty_.set(index)) file_->charge(1); // there is memory: it was dirty before
+}
+
+void object::clean_locked(k::u64 first, k::u64 count) noexcept {
+    if (file_) file_->charge(-static_cast<k::i64>(dirty_.clear(first, count)));
+}
+
+bool object::make_all_dirty(k::u64 first, k::u64 count) noexcept {
+    if (!file_) return true;
+    lwkt::token_hold hold(token_);
+    for (k::u64 index = first; index < first + count; index++)
+        if (index >= pages() || !make_dirty_locked(index)) return false;
+    return are_dirty(first, count);
+}
+
+void object::soil(k::u64 first, k::u64 count) noexcept {
+    lwkt::token_hold hold(token_);
+    tree_.for_each(first, count, [&](k::u64 index, page*) NO_THREAD_SAFETY_ANALYSIS {
+        if (index < pages()) make_dirty_again_locked(index);
+        return true;
+    });
 }
 
 k::status object::erase_locked(k::u64 first, k::u64 count) noexcept {
@@ -194,13 +253,21 @@ k::status object::erase_locked(k::u64 first, k::u64 count) noexcept {
 k::status object::resize(k::u64 pages) noexcept {
     lwkt::token_hold hold(token_);
     const k::u64 before = pages_.exchange(pages, std::memory_order_relaxed);
+    if (file_) paged_ = pages;
     if (pages >= before) return {};
+    if (file_) forgotten_.fetch_add(1, std::memory_order_release); // what is being brought in may not come back
+    clean_locked(pages, before - pages);
     paged_ = std::min(paged_, pages);
     return erase_locked(pages, before - pages);
 }
 
 k::status object::punch(k::u64 first, k::u64 count) noexcept {
     lwkt::token_hold hold(token_);
+    if (file_) {
+        forgotten_.fetch_add(1, std::memory_order_release);
+        clean_locked(first, count);
+        return erase_locked(first, count);
+    }
     // The pager would bring them back: it has only what is in front of them from now on.
     for (k::u64 index = first + count; index < std::min(paged_, pages()); index++)
         TRY(page_locked(index));
@@ -211,7 +278,14 @@ k::status object::punch(k::u64 first, k::u64 count) noexcept {
 void object::forget(k::u64 first, k::u64 count) noexcept {
     lwkt::token_hold hold(token_);
     forgotten_.fetch_add(1, std::memory_order_release);
-    if (first < paged_) (void)erase_locked(first, std::min(count, paged_ - first));
+    if (first >= paged_) return;
+    const k::u64 end = first + std::min(count, paged_ - first);
+    for (k::u64 at = first; at < end;) {
+        at = dirty_.next(at, end, false);
+        const k::u64 until = dirty_.next(at, end, true);
+        if (at < until && !(file_ && is_filled(at, until - at))) (void)erase_locked(at, until - at);
+        at = until;
+    }
 }
 
 void object::extend_paged(k::u64 pages) noexcept {

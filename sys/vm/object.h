@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernel/lwkt/token.h"
+#include "sys/vm/dirty_pages.h"
 #include "sys/vm/entry.h"
 #include "sys/vm/page_tree.h"
 #include "sys/xio/xio.h"
@@ -25,6 +26,19 @@ class pager {
 
   protected:
     ~pager() = default;
+};
+
+// The pager of a file, which may be written to: the object notes which pages are dirty, that is newer than what the
+// pager would bring. All of the object's pages are such a pager's, also those that it grows by.
+class file_pager : public pager {
+  public:
+    // Clean pages become dirty: is there room for them where they are kept? ENOSPC, EIO. Like page_in() it may block.
+    virtual k::status reserve(k::u64 first, k::u64 count) noexcept = 0;
+    // So many dirty pages more than were reserved for, or fewer. Does not block.
+    virtual void charge(k::i64 pages) noexcept = 0;
+
+  protected:
+    ~file_pager() = default;
 };
 
 // How many pages some objects may have together.
@@ -56,9 +70,10 @@ class object final : public k::counted<object> {
     // shared by whoever maps them. ENOMEM.
     static k::result<k::ref<object>> of_bytes(std::span<const std::byte> bytes, page_budget* budget = nullptr) noexcept;
     static k::result<k::ref<object>> with_pager(pager& from, k::u64 pages) noexcept;
+    static k::result<k::ref<object>> of_file(file_pager& from, k::u64 pages) noexcept;
     void last_holder_left() noexcept;
-    object(k::u64 pages, pager* from, page_budget* budget) noexcept // for the functions above
-        : pages_(pages), paged_(from ? pages : 0), pager_(from), budget_(budget) {}
+    object(k::u64 pages, pager* from, page_budget* budget, file_pager* file) noexcept // for the functions above
+        : pages_(pages), paged_(from ? pages : 0), pager_(from), budget_(budget), file_(file) {}
 
     k::u64 pages() const noexcept { return pages_.load(std::memory_order_relaxed); }
     // Another size. Pages beyond it go, and so do their mappings everywhere; when it grows again they are zeroes.
@@ -91,7 +106,7 @@ class object final : public k::counted<object> {
         if (in_page + bytes > arch::page_size) return false;
         lwkt::token_hold hold(token_);
         const found_page found = tree_.find(pages_in(offset));
-        return found.sole &&
+        return may_be_written_as_is(pages_in(offset), found) &&
                from.read_at_hand({static_cast<std::byte*>(direct(found.p)) + in_page, bytes}, xio::reason::file_write);
     }
     // The same without copying (object_pages.cc). A stable source of bytes that lie in the object: whoever writes to
@@ -124,6 +139,24 @@ class object final : public k::counted<object> {
     void supply(k::u64 first, std::span<page_ref> ahead, k::u64 times) noexcept;
     k::u64 resident_pages() const noexcept { return resident_.load(std::memory_order_relaxed); }
 
+    // --- Of a file's: which pages are dirty. Thread context.
+    k::u64 dirty_count() noexcept {
+        lwkt::token_hold hold(token_, lwkt::sharing::shared);
+        return dirty_.count();
+    }
+    // The first page in [from, end) that is (not) dirty; `end` if there is none.
+    k::u64 next_dirty(k::u64 from, k::u64 end, bool wanted) noexcept {
+        lwkt::token_hold hold(token_, lwkt::sharing::shared);
+        return dirty_.next(from, end, wanted);
+    }
+    // They are going to be written: clean, unless somebody writes to them from now on. lend() comes next.
+    void clean(k::u64 first, k::u64 count) noexcept {
+        lwkt::token_hold hold(token_);
+        clean_locked(first, count);
+    }
+    // They could not be: those that are still there are dirty, as before.
+    void soil(k::u64 first, k::u64 count) noexcept;
+
     // For an object that the kernel keeps: calls change(bytes) with a page, in a critical section. It is written in
     // place if nobody else holds it, else in a copy which every mapping shows from then on. EIO beyond the size,
     // ENOMEM. Thread context.
@@ -147,6 +180,19 @@ class object final : public k::counted<object> {
     k::result<page*> writable_page_locked(k::u64 index) noexcept REQUIRES(token_);
     k::result<page_ref> fresh_page(k::u64 index) noexcept REQUIRES(token_);
     bool is_paged_in(k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
+    // May it be written to without asking: nobody else sees it, and it is known to be dirty if that must be known?
+    bool may_be_written_as_is(k::u64 index, const found_page& found) const noexcept {
+        return found.sole && (!file_ || dirty_.has(index));
+    }
+    // A file's page is dirty from here on. The token is given up while room is looked for. ENOSPC, EIO, ENOMEM.
+    k::status make_dirty_locked(k::u64 index) noexcept REQUIRES(token_);
+    void make_dirty_again_locked(k::u64 index) noexcept REQUIRES(token_);
+    void clean_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
+    // The same of pages that will be replaced; are they all dirty then? Takes the token for that.
+    bool make_all_dirty(k::u64 first, k::u64 count) noexcept;
+    bool are_dirty(k::u64 first, k::u64 count) const noexcept REQUIRES(token_) {
+        return !file_ || dirty_.next(first, first + count, false) == first + count;
+    }
     k::status page_in_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
     // Is every page there, and filled by nobody?
     bool can_be_lent(k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
@@ -173,6 +219,8 @@ class object final : public k::counted<object> {
     k::u64 paged_;                     // so many from the start are the pager's; the others begin as zeroes
     pager* pager_;                     // immutable; null: zeroes
     page_budget* budget_;              // immutable; null: none
+    file_pager* file_;                 // immutable; the pager, if it is a file's
+    dirty_pages dirty_;                // of a file's
     std::atomic<k::u64> resident_ = 0; // pages in the tree of a shared one
     // Writes under way, whose pages may be pinned to be filled; the top bit: sinks over pages of it were lent once.
     static constexpr k::u32 sinks_lent = k::u32{1} << 31;

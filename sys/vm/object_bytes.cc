@@ -115,7 +115,15 @@ k::result<unsigned> object::pin_to_write(k::u64 index, std::span<page*> to, k::u
             why = k::error::io;
             break;
         }
-        if ((whole >> n & 1) && !tree_.find(index + n).p) {
+        bool is_fresh = (whole >> n & 1) && !tree_.find(index + n).p;
+        if (is_fresh && file_) {
+            if (auto dirty = make_dirty_locked(index + n); !dirty) {
+                why = dirty.error();
+                break;
+            }
+            is_fresh = !tree_.find(index + n).p && index + n < pages();
+        }
+        if (is_fresh) {
             if (budget_ && !budget_->take(1)) {
                 why = k::error::nospc;
                 break;
@@ -150,6 +158,7 @@ k::status object::put_filled(k::u64 index, page* p) noexcept {
     if (was_there && wanted) unmap_everywhere(index, 1); // somebody else was quicker, but wrote before us
     k::status put;
     if (wanted) put = tree_.insert(index, held);
+    if (wanted && put) make_dirty_again_locked(index); // if it was written back, as it was, meanwhile
     if (wanted && put && !was_there)
         resident_.fetch_add(1, std::memory_order_relaxed);
     else if (budget_)

@@ -82,9 +82,9 @@ bool object::is_paged_in(k::u64 first, k::u64 count) const noexcept {
 
 k::u64 object::adopt(k::u64 offset, const xio::source& from) noexcept {
     const k::u64 first = pages_in(offset), wanted = pages_in(from.size());
-    if (!wanted || from.promise() != xio::stability::stable) return 0;
+    if (!wanted || from.promise() != xio::stability::stable || !make_all_dirty(first, wanted)) return 0;
     lwkt::token_hold hold(token_);
-    if (first + wanted > pages()) return 0;
+    if (first + wanted > pages() || !are_dirty(first, wanted)) return 0;
     if (const auto all = snapshot::of(from); all.tree && from.start().offset % arch::page_size == 0) {
         return graft_locked(first, wanted, *all.tree, all.first) ? wanted << arch::page_shift : 0;
     }
@@ -113,14 +113,16 @@ k::u64 object::adopt(k::u64 offset, const xio::source& from) noexcept {
 }
 
 k::status object::share_pages(k::u64 first, object& from, k::u64 from_first, k::u64 count) noexcept {
-    if (&from == this) return k::error::again;
+    if (&from == this || !make_all_dirty(first, count)) return k::error::again;
     lwkt::token_hold hold(token_), hold_from(from.token_);
     for (unsigned vain = 0;; vain++) {
         TRY(from.page_in_locked(from_first, count));
         if (from.is_paged_in(from_first, count)) break;
         if (vain == attempts) return k::error::again;
     }
-    if (first + count > pages() || from_first + count > from.pages() || first < paged_) return k::error::again;
+    if (first + count > pages() || from_first + count > from.pages() || (first < paged_ && !file_) ||
+        !are_dirty(first, count))
+        return k::error::again;
     if (from.is_filled(from_first, count)) return k::error::again;
     from.write_protect_everywhere(from_first, count);
     return graft_locked(first, count, from.tree_, from_first);
@@ -185,6 +187,7 @@ k::u64 object::give_to(space& to, k::u64 at, k::u64 first, k::u64 count) noexcep
 }
 
 k::u64 object::take_from(space& from, k::u64 at, k::u64 first, k::u64 count) noexcept {
+    if (!make_all_dirty(first, std::min(count, pages() - std::min(first, pages())))) return 0;
     lwkt::token_hold hold_space(from.token_);
     entry* e = from.entry_at(at);
     if (!e || e->is_shared() || !(e->access & arch::user_read) || !e->what) return 0;
@@ -192,8 +195,8 @@ k::u64 object::take_from(space& from, k::u64 at, k::u64 first, k::u64 count) noe
     const page_tree& theirs = e->what->tree_;
     const k::u64 generation = from.generation_, index = e->index_of(at);
     lwkt::token_hold hold(token_);
-    if (from.generation_ != generation || first + count > pages() || theirs.count(index, count) != count ||
-        from.is_filled(theirs, index, count))
+    if (from.generation_ != generation || first + count > pages() || !are_dirty(first, count) ||
+        theirs.count(index, count) != count || from.is_filled(theirs, index, count))
         return 0;
     if (!e->habit.is_worth(count)) return 0;
     flush_cpus(from.pmap_.write_protect(at, count), at, count);

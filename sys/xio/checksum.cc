@@ -89,4 +89,8 @@ k::u32 crc32c(const source& from, k::u32 before) noexcept {
     return ~state;
 }
 
+k::u32 crc32c(std::span<const std::byte> bytes, k::u32 before) noexcept {
+    return ~crc_run(bytes.data(), bytes.size(), ~before);
+}
+
 } // namespace xio

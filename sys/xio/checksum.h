@@ -12,5 +12,7 @@ k::u16 internet_checksum(const source& from, k::u32 before = 0) noexcept;
 
 // CRC32C (Castagnoli, RFC 3720 appendix B.4), continuing from the CRC of what came before; 0 to begin with.
 k::u32 crc32c(const source& from, k::u32 before = 0) noexcept;
+// The same of bytes that are not payload.
+k::u32 crc32c(std::span<const std::byte> bytes, k::u32 before = 0) noexcept;
 
 } // namespace xio

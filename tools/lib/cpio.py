@@ -74,3 +74,30 @@ class archive:
         self._count = -1  # so that the end's inode is 0
         self._add("TRAILER!!!", 0)
         return b"".join(self._parts)
+
+
+def unpack(archive_bytes, folder):
+    """Makes the folders, files and links of an archive that this module wrote below a folder; no devices."""
+    at = 0
+
+    def part(length):
+        nonlocal at
+        taken = archive_bytes[at : at + length]
+        at += length + -length % 4
+        return taken
+
+    while True:
+        header = archive_bytes[at : at + 110]
+        mode, size, name_bytes = (int(header[start : start + 8], 16) for start in (14, 54, 94))
+        name = part(110 + name_bytes)[110:-1].decode(errors="surrogateescape")
+        content = part(size)
+        if name == "TRAILER!!!":
+            return
+        path = folder / name
+        if stat.S_ISDIR(mode):
+            path.mkdir(parents=True, exist_ok=True)
+        elif stat.S_ISLNK(mode):
+            path.symlink_to(content.decode())
+        elif stat.S_ISREG(mode):
+            path.write_bytes(content)
+            path.chmod(mode & 0o7777)

@@ -27,6 +27,7 @@ gdb_port = 1234
 
 disk_drivers = ("virtio", "nvme")  # those that this kernel has
 planned_disk_drivers = ("ahci",)
+first_disk_name = {"virtio": "vda", "nvme": "nvme0n1"}
 
 
 @dataclasses.dataclass

@@ -25,6 +25,7 @@ packages = {
     "uefi": ["ovmf"],
     "gdb": ["gdb"],
     "host": ["libgtest-dev"],
+    "disks": ["e2fsprogs"],
     "user": ["gcc", "musl-tools", "busybox-static", "bash-static", "zsh-static"],
     "debian": ["debootstrap"],
     "fuzz": ["clang", "libclang-rt-14-dev"],

@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import termios
 
 import frames
@@ -77,7 +78,7 @@ def parse_arguments():
                         help="a disk with the contents of IMG, raw or *.qcow2: /dev/vda, the next /dev/vdb, ...")
     parser.add_argument("--disk-driver", choices=[*machine.disk_drivers, *machine.planned_disk_drivers], default="virtio",
                         help="what the disks are plugged into (virtio)")
-    parser.add_argument("--root", metavar="IMG|DIR", help="not built yet: there is no disk file system")
+    parser.add_argument("--root", metavar="IMG|DIR", help="the root is on a disk: an image with ext2 or ext4, or a directory of which one is made; it is the first disk")
     parser.add_argument("--iommu", action="store_true", help="not built yet")
     args = parser.parse_args()
     # "--selftest GLOB" would silently mean something else for an option with an optional value, so only = is taken.
@@ -86,8 +87,8 @@ def parse_arguments():
             parser.error(f"write --{name}={value}")
         if value and len(value.split()) != 1:
             parser.error("a GLOB is one word")
-    if args.root:
-        parser.error("--root: this kernel has no disk file system yet; /dev/vda can be read and written as it is")
+    if args.root and not os.path.exists(args.root):
+        parser.error(f"--root {args.root}: there is no such file or directory")
     if args.iommu:
         parser.error("--iommu: this kernel does not drive an IOMMU yet")
     if args.disk_driver not in machine.disk_drivers:
@@ -102,6 +103,34 @@ def parse_arguments():
     args.smp = args.smp or (1 if args.icount else 4)
     args.limit = args.timeout or (user_test_timeout if args.usertest is not None else default_timeout)
     return args
+
+
+def image_of(folder, to, kind="ext4", options=("-O", "^has_journal")):
+    """Makes a disk image of a directory, with half as much room again."""
+    project.install("disks")
+    used = sum(os.lstat(os.path.join(at, name)).st_size + 4096
+               for at, folders, names in os.walk(folder) for name in [*folders, *names])
+    blocks = max(64 << 10, (used + used // 2) >> 10)
+    done = subprocess.run(["mke2fs", "-q", "-F", "-t", kind, *options, "-d", folder, to, f"{blocks}k"],
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise project.problem(f"no image could be made of {folder}: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def with_root(args):
+    """The disk that the root is on comes first, and the kernel's command line names it."""
+    if not args.root:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        image = args.root
+        if os.path.isdir(image):
+            image = os.path.join(folder, "root.img")
+            image_of(args.root, image)
+        args.disk = [image, *args.disk]
+        args.append = f"{args.append} root=/dev/{machine.first_disk_name[args.disk_driver]}".strip()
+        yield
 
 
 def machine_options(args):
@@ -249,13 +278,14 @@ def main():
     args = parse_arguments()
     project.end_on_signals()
     project.install("build", "image", "qemu", *(["uefi"] if args.uefi else []), *(["gdb"] if args.gdb else []))
-    if args.selftest is not None:
-        return run_self_tests(args)
-    if args.usertest is not None:
-        return run_user_tests(args)
-    if args.exec is not None:
-        return run_command(args)
-    return run_interactive(args)
+    with with_root(args):
+        if args.selftest is not None:
+            return run_self_tests(args)
+        if args.usertest is not None:
+            return run_user_tests(args)
+        if args.exec is not None:
+            return run_command(args)
+        return run_interactive(args)
 
 
 if __name__ == "__main__":

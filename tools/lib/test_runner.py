@@ -5,6 +5,7 @@ import fnmatch
 import sys
 import time
 
+import file_system_scenarios as file_systems
 import project
 import scenarios as do
 
@@ -38,6 +39,14 @@ table = [
     ("disk.nvme-programs", do.disk_tests, dict(smp=2, driver="nvme")),
     ("disk.programs-1-cpu", do.disk_tests, dict(smp=1)),
     ("disk.programs", do.disk_tests, dict(smp=4)),
+    *((f"disk.{kind}-read", file_systems.reads, dict(kind=kind)) for kind in file_systems.kinds),
+    *((f"disk.{kind}-write", file_systems.writes, dict(kind=kind)) for kind in file_systems.kinds if kind != "ext4-journal"),
+    ("disk.ext2-programs", file_systems.programs, dict(kind="ext2-4k", programs=["files", "tree", "paths", "fs_model"])),
+    ("disk.ext4-programs", file_systems.programs, dict(kind="ext4", programs=["files", "tree", "paths", "fs_model"])),
+    ("disk.ext2-killed", file_systems.killed, dict(kind="ext2", rounds=4)),
+    ("disk.ext4-killed", file_systems.killed, dict(kind="ext4", rounds=4)),
+    ("disk.ext2-damaged", file_systems.damaged, dict(kind="ext2", seed=1, rounds=60)),
+    ("disk.ext4-damaged", file_systems.damaged, dict(kind="ext4-1k", seed=2, rounds=60)),
     ("fuzz.syscalls", do.user_tests, dict(programs="syscall_fuzz", seconds=120, long_seconds=600, smp=4)),
     ("boot.16-cpus", do.answers, dict(arguments=["--smp", "16"], command="cpus", expect=r"^ *15 ")),
     ("boot.32-mib", do.answers, dict(arguments=["--mem", "32M", "--smp", "2"], command="pages", expect=r"^free +\d")),

@@ -1,0 +1,307 @@
+#include "sys/ext/change.h"
+
+#include <cstring>
+
+namespace ext {
+
+namespace {
+
+bool has_bit(std::span<const std::byte> map, u64 n) {
+    return (std::to_integer<unsigned>(map[n / 8]) >> n % 8) & 1;
+}
+void set_bit(std::span<std::byte> map, u64 n) {
+    map[n / 8] |= std::byte(1u << n % 8);
+}
+void clear_bit(std::span<std::byte> map, u64 n) {
+    map[n / 8] &= ~std::byte(1u << n % 8);
+}
+// The first bit in [from, end) that is (not) set; `end` if none is.
+u64 next_bit(std::span<const std::byte> map, u64 from, u64 end, bool wanted) {
+    const std::byte skipped = wanted ? std::byte{0} : std::byte{0xff};
+    while (from < end) {
+        if (from % 8 == 0 && map[from / 8] == skipped) {
+            from += 8;
+            continue;
+        }
+        if (has_bit(map, from) == wanted) return from;
+        from++;
+    }
+    return end;
+}
+
+bool is_power_of(u32 n, u32 base) {
+    while (n % base == 0)
+        n /= base;
+    return n == 1;
+}
+
+} // namespace
+
+// --- Beginning and ending
+
+// While anything may have been changed, the disk says so.
+k::result<change> change::begin(volume& on) noexcept {
+    on.changes_.take();
+    change made(on);
+    if (on.read_only()) return k::error::rofs;
+    on.change_count_.fetch_add(1, std::memory_order_release);
+    if (on.clean_on_disk_) {
+        on.super_.state &= static_cast<u16>(~state_clean);
+        TRY(on.write_superblock());
+        TRY(on.device().cache().sync());
+        on.clean_on_disk_ = false;
+    }
+    return made;
+}
+
+change::~change() {
+    if (on_) on_->changes_.give_back();
+}
+
+// --- Bitmaps
+
+// Blocks of a group that were never in use have no bitmap yet: it is what the group needs for itself.
+void change::mark_own_blocks(u32 group, std::span<std::byte> bitmap) noexcept {
+    volume& v = *on_;
+    const u64 first = v.first_block_of(group), end = first + v.blocks_of(group);
+    const auto mark = [&](u64 from, u64 count) {
+        for (u64 b = std::max(from, first); b < std::min(from + count, end); b++)
+            set_bit(bitmap, b - first);
+    };
+    const bool has_copy = !(v.features_read_only_ & has_sparse_copies) || group <= 1 || is_power_of(group, 3) ||
+                          is_power_of(group, 5) || is_power_of(group, 7);
+    if (has_copy)
+        mark(first, 1 + ((v.groups_.size() * v.descriptor_bytes_ + v.block_bytes() - 1) >> v.block_shift_) +
+                        v.super_.reserved_descriptors);
+    const u64 table = (u64{v.inodes_a_group_} * v.inode_bytes_ + v.block_bytes() - 1) >> v.block_shift_;
+    for (const volume::group& g : v.groups_.all()) {
+        mark(g.block_bitmap, 1);
+        mark(g.inode_bitmap, 1);
+        mark(g.inode_table, table);
+    }
+}
+
+k::status change::read_block_bitmap(u32 group, std::span<std::byte> to) noexcept {
+    volume& v = *on_;
+    const volume::group& g = v.groups_[group];
+    if (g.flags & group_blocks_unused) {
+        std::memset(to.data(), 0, to.size());
+        mark_own_blocks(group, to);
+        for (u64 n = v.blocks_of(group); n < to.size() * 8; n++)
+            set_bit(to, n);
+        return {};
+    }
+    TRY(v.read_block(g.block_bitmap, to));
+    if (v.checksums_ && (v.sum(to.first(v.blocks_a_group_ / 8), v.seed_) & g.sum_mask) != g.block_bitmap_sum)
+        return v.damaged("the checksum is wrong of the bitmap of blocks of group", group);
+    return {};
+}
+
+k::status change::write_block_bitmap(u32 group, std::span<const std::byte> from) noexcept {
+    volume& v = *on_;
+    volume::group& g = v.groups_[group];
+    TRY(v.write_block(g.block_bitmap, from));
+    g.flags &= static_cast<u16>(~group_blocks_unused);
+    if (v.checksums_) g.block_bitmap_sum = v.sum(from.first(v.blocks_a_group_ / 8), v.seed_) & g.sum_mask;
+    g.touched = true;
+    return {};
+}
+
+k::status change::read_inode_bitmap(u32 group, std::span<std::byte> to) noexcept {
+    volume& v = *on_;
+    const volume::group& g = v.groups_[group];
+    if (g.flags & group_inodes_unused) {
+        std::memset(to.data(), 0, to.size());
+        std::memset(to.data() + v.inodes_a_group_ / 8, 0xff, to.size() - v.inodes_a_group_ / 8);
+        return {};
+    }
+    TRY(v.read_block(g.inode_bitmap, to));
+    if (v.checksums_ && (v.sum(to.first(v.inodes_a_group_ / 8), v.seed_) & g.sum_mask) != g.inode_bitmap_sum)
+        return v.damaged("the checksum is wrong of the bitmap of inodes of group", group);
+    return {};
+}
+
+k::status change::write_inode_bitmap(u32 group, std::span<const std::byte> from) noexcept {
+    volume& v = *on_;
+    volume::group& g = v.groups_[group];
+    TRY(v.write_block(g.inode_bitmap, from));
+    g.flags &= static_cast<u16>(~group_inodes_unused);
+    if (v.checksums_) g.inode_bitmap_sum = v.sum(from.first(v.inodes_a_group_ / 8), v.seed_) & g.sum_mask;
+    g.touched = true;
+    return {};
+}
+
+// --- Blocks
+
+// The first free ones at `from` or behind, in one group. None: no blocks.
+k::result<block_run> change::take_blocks_in(u32 group, u64 from, u64 most) noexcept {
+    volume& v = *on_;
+    volume::group& g = v.groups_[group];
+    if (!g.free_blocks) return block_run{};
+    buffer map = TRY(buffer::create(v.block_bytes()));
+    TRY(read_block_bitmap(group, map.bytes()));
+    const u64 blocks = v.blocks_of(group);
+    const u64 first = next_bit(map.bytes(), from, blocks, false);
+    if (first == blocks) return block_run{};
+    const u64 end = next_bit(map.bytes(), first, std::min(blocks, first + most), true);
+    const u64 count = end - first;
+    if (count > g.free_blocks || !v.are_blocks(v.first_block_of(group) + first, count))
+        return v.damaged("the count of free blocks is wrong of group", group);
+    for (u64 n = first; n < end; n++)
+        set_bit(map.bytes(), n);
+    TRY(write_block_bitmap(group, map.bytes()));
+    g.free_blocks -= static_cast<u32>(count);
+    v.free_blocks_.fetch_sub(count, std::memory_order_relaxed);
+    return block_run{v.first_block_of(group) + first, count};
+}
+
+k::result<block_run> change::take_blocks(u64 near, u64 most) noexcept {
+    volume& v = *on_;
+    const u32 groups = static_cast<u32>(v.groups_.size());
+    if (!v.is_block(near)) near = v.first_data_block_;
+    const u32 first = static_cast<u32>((near - v.first_data_block_) / v.blocks_a_group_);
+    block_run found = TRY(take_blocks_in(first, near - v.first_block_of(first), most));
+    for (u32 n = 1; n <= groups && !found.count; n++)
+        found = TRY(take_blocks_in((first + n) % groups, 0, most));
+    if (!found.count) return k::error::nospc;
+    return found;
+}
+
+k::status change::give_blocks(u64 first, u64 count, bool metadata) noexcept {
+    volume& v = *on_;
+    if (!v.are_blocks(first, count)) return v.damaged("a block outside of the disk is given back", first);
+    if (metadata) v.device().cache().abandon(first << v.block_shift_, count << v.block_shift_);
+    buffer map = TRY(buffer::create(v.block_bytes()));
+    while (count) {
+        const u32 group = static_cast<u32>((first - v.first_data_block_) / v.blocks_a_group_);
+        const u64 from = first - v.first_block_of(group), part = std::min(count, v.blocks_of(group) - from);
+        TRY(read_block_bitmap(group, map.bytes()));
+        if (next_bit(map.bytes(), from, from + part, false) != from + part)
+            return v.damaged("a block that is free is given back", first);
+        for (u64 n = from; n < from + part; n++)
+            clear_bit(map.bytes(), n);
+        TRY(write_block_bitmap(group, map.bytes()));
+        v.groups_[group].free_blocks += static_cast<u32>(part);
+        v.free_blocks_.fetch_add(part, std::memory_order_relaxed);
+        first += part;
+        count -= part;
+    }
+    return {};
+}
+
+// --- Inodes
+
+k::result<u32> change::take_inode(bool of_directory, u32 near) noexcept {
+    volume& v = *on_;
+    const u32 groups = static_cast<u32>(v.groups_.size());
+    u32 first = (near - 1) / v.inodes_a_group_;
+    // Directories are spread: what is in them stays near.
+    if (of_directory)
+        for (u32 n = 0; n < groups; n++)
+            if (v.groups_[n].free_inodes > v.groups_[first].free_inodes && v.groups_[n].free_blocks) first = n;
+    buffer map = TRY(buffer::create(v.block_bytes()));
+    for (u32 n = 0; n < groups; n++) {
+        const u32 number = (first + n) % groups;
+        volume::group& g = v.groups_[number];
+        if (!g.free_inodes) continue;
+        TRY(read_inode_bitmap(number, map.bytes()));
+        const u32 reserved = number ? 0 : v.first_inode_ - 1;
+        const u32 bit = static_cast<u32>(next_bit(map.bytes(), reserved, v.inodes_a_group_, false));
+        if (bit == v.inodes_a_group_) return v.damaged("the count of free inodes is wrong of group", number);
+        set_bit(map.bytes(), bit);
+        TRY(write_inode_bitmap(number, map.bytes()));
+        g.free_inodes--;
+        g.directories += of_directory;
+        g.unused_inodes = std::min(g.unused_inodes, v.inodes_a_group_ - bit - 1);
+        v.free_inodes_.fetch_sub(1, std::memory_order_relaxed);
+        return number * v.inodes_a_group_ + bit + 1;
+    }
+    return k::error::nospc;
+}
+
+k::status change::give_inode(u32 number, bool of_directory) noexcept {
+    volume& v = *on_;
+    const u32 group = (number - 1) / v.inodes_a_group_, bit = (number - 1) % v.inodes_a_group_;
+    volume::group& g = v.groups_[group];
+    buffer map = TRY(buffer::create(v.block_bytes()));
+    TRY(read_inode_bitmap(group, map.bytes()));
+    if (!has_bit(map.bytes(), bit)) return v.damaged("an inode that is free is given back", number);
+    clear_bit(map.bytes(), bit);
+    TRY(write_inode_bitmap(group, map.bytes()));
+    g.free_inodes++;
+    if (of_directory && g.directories) g.directories--;
+    v.free_inodes_.fetch_add(1, std::memory_order_relaxed);
+    return {};
+}
+
+// --- What is kept in memory, and written at the end of a change
+
+k::status volume::write_descriptor(u32 number) noexcept {
+    const group& g = groups_[number];
+    buffer room = TRY(buffer::create(descriptor_bytes_));
+    const std::span bytes = room.bytes();
+    TRY(read_bytes(descriptor_offset(number), bytes));
+    group_descriptor d{};
+    const std::size_t known = std::min(bytes.size(), sizeof(d));
+    std::memcpy(&d, bytes.data(), known);
+    const auto low = [](u32 n) { return static_cast<u16>(n); };
+    const auto high = [](u32 n) { return static_cast<u16>(n >> 16); };
+    d.free_blocks_low = low(g.free_blocks), d.free_blocks_high = high(g.free_blocks);
+    d.free_inodes_low = low(g.free_inodes), d.free_inodes_high = high(g.free_inodes);
+    d.directories_low = low(g.directories), d.directories_high = high(g.directories);
+    const bool summed = features_read_only_ & (has_checksums | has_group_checksums);
+    if (summed) {
+        d.unused_inodes_low = low(g.unused_inodes), d.unused_inodes_high = high(g.unused_inodes);
+        d.flags = g.flags;
+    }
+    if (checksums_) {
+        d.block_bitmap_sum_low = low(g.block_bitmap_sum), d.block_bitmap_sum_high = high(g.block_bitmap_sum);
+        d.inode_bitmap_sum_low = low(g.inode_bitmap_sum), d.inode_bitmap_sum_high = high(g.inode_bitmap_sum);
+    }
+    std::memcpy(bytes.data(), &d, known);
+    if (summed) {
+        d.checksum = static_cast<u16>(descriptor_sum(number, bytes));
+        std::memcpy(bytes.data(), &d, known);
+    }
+    return write_bytes(descriptor_offset(number), bytes);
+}
+
+k::status volume::write_superblock() noexcept {
+    const u64 free = free_blocks();
+    super_.free_blocks_low = static_cast<u32>(free);
+    if (features_incompatible_ & has_64bit) super_.free_blocks_high = static_cast<u32>(free >> 32);
+    super_.free_inodes = free_inodes();
+    super_.written_s = static_cast<u32>(ktime::realtime_now() / ktime::second);
+    if (checksums_)
+        super_.checksum = sum(std::as_bytes(std::span(&super_, 1)).first(offsetof(superblock, checksum)), ~u32{0});
+    buffer room = TRY(buffer::create(sizeof(super_)));
+    std::memcpy(room.bytes().data(), &super_, sizeof(super_));
+    return write_bytes(superblock_offset, room.bytes());
+}
+
+k::status volume::write_touched() noexcept {
+    bool any = false;
+    for (u32 n = 0; n < groups_.size(); n++) {
+        if (!groups_[n].touched) continue;
+        TRY(write_descriptor(n));
+        groups_[n].touched = false;
+        any = true;
+    }
+    return any ? write_superblock() : k::status();
+}
+
+k::status volume::say_clean(u64 changes_known) noexcept {
+    changes_.take();
+    k::status done;
+    if (!read_only() && !clean_on_disk_ && changes() <= changes_known) {
+        done = device().cache().sync();
+        super_.state |= state_clean;
+        if (done) done = write_superblock();
+        if (done) done = device().cache().sync();
+        clean_on_disk_ = static_cast<bool>(done);
+    }
+    changes_.give_back();
+    return done;
+}
+
+} // namespace ext

@@ -1,0 +1,43 @@
+// ext::change: something that is done to a volume's metadata: all of it belongs together. One at a time.
+//
+// Blocks and inodes are taken and given back here. Group descriptors and the superblock are kept in memory until
+// write_descriptors(). A journal would begin and end with changes.
+#pragma once
+
+#include "sys/ext/volume.h"
+
+namespace ext {
+
+class [[nodiscard]] change {
+  public:
+    // EROFS; EIO: the superblock could not be made to say that the volume is being changed.
+    static k::result<change> begin(volume& on) noexcept;
+    change(change&& other) noexcept : on_(std::exchange(other.on_, nullptr)) {}
+    change& operator=(change&&) = delete;
+    ~change();
+    volume& on() const noexcept { return *on_; }
+    // The descriptors that changes have touched, and the superblock. EIO, ENOMEM.
+    k::status write_descriptors() noexcept { return on_->write_touched(); }
+
+    // Some free blocks in a row, at most `most`, at `near` or behind it if that can be. ENOSPC, EIO, ENOMEM.
+    k::result<block_run> take_blocks(u64 near, u64 most) noexcept;
+    // Gives blocks back. What was free is damage, and said to be. `metadata`: they went through the device's cache,
+    // which must not write them any more.
+    k::status give_blocks(u64 first, u64 count, bool metadata) noexcept;
+    // A free inode: of a directory in a group of its own, else near its directory. ENOSPC, EIO, ENOMEM.
+    k::result<u32> take_inode(bool of_directory, u32 near) noexcept;
+    k::status give_inode(u32 number, bool of_directory) noexcept;
+
+  private:
+    explicit change(volume& on) noexcept : on_(&on) {}
+    k::result<block_run> take_blocks_in(u32 group, u64 from, u64 most) noexcept;
+    k::status read_block_bitmap(u32 group, std::span<std::byte> to) noexcept;
+    k::status write_block_bitmap(u32 group, std::span<const std::byte> from) noexcept;
+    k::status read_inode_bitmap(u32 group, std::span<std::byte> to) noexcept;
+    k::status write_inode_bitmap(u32 group, std::span<const std::byte> from) noexcept;
+    void mark_own_blocks(u32 group, std::span<std::byte> bitmap) noexcept;
+
+    volume* on_;
+};
+
+} // namespace ext

@@ -1,0 +1,282 @@
+#include "sys/ext/names.h"
+
+#include "sys/vfs/name.h"
+
+#include <cstring>
+
+namespace ext {
+
+namespace {
+
+entry_header header_at(std::span<const std::byte> block, std::size_t at) {
+    entry_header h;
+    std::memcpy(&h, block.data() + at, sizeof(h));
+    return h;
+}
+
+} // namespace
+
+k::status check_entries(volume& on, inode& of, std::span<const std::byte> block) noexcept {
+    for (std::size_t at = 0; at < block.size();) {
+        const entry_header h = header_at(block, at);
+        const std::size_t left = block.size() - at;
+        const unsigned name_bytes = on.names_have_types() ? h.name_bytes : h.name_bytes | unsigned{h.type} << 8;
+        if (h.bytes % 4 || h.bytes < sizeof(h) || h.bytes > left || sizeof(h) + name_bytes > h.bytes ||
+            name_bytes > vfs::longest_name || (left > h.bytes && left - h.bytes < sizeof(h)))
+            return on.damaged("a bad entry in the directory", of.number);
+        at += h.bytes;
+    }
+    if (!on.keeps_sums()) return {};
+    const std::size_t tail_at = block.size() - sizeof(entry_tail);
+    entry_tail tail;
+    std::memcpy(&tail, block.data() + tail_at, sizeof(tail));
+    // Nodes of the hash tree keep theirs elsewhere; nothing is read from them.
+    if (tail.looks.inode || tail.looks.bytes != sizeof(tail) || tail.looks.name_bytes || tail.looks.type != tail_type)
+        return of.record.flags & inode_is_indexed ? k::status()
+                                                  : k::status(on.damaged("no checksum in the directory", of.number));
+    if (on.sum(block.first(tail_at), of.checksum_seed()) != tail.checksum)
+        return on.damaged("the checksum is wrong in the directory", of.number);
+    return {};
+}
+
+k::result<directory_reader> directory_reader::create(volume& on, inode& of, u64 offset) noexcept {
+    return directory_reader(on, of, offset, TRY(buffer::create(on.block_bytes())));
+}
+
+k::result<entry> directory_reader::next() noexcept {
+    const u64 size = of_.disk_size();
+    for (;;) {
+        const std::size_t in_block = at_ % on_.block_bytes();
+        if (!in_block || !loaded_) {
+            if (at_ >= size) return k::error::noent;
+            if (size % on_.block_bytes()) return on_.damaged("impossible size of the directory", of_.number);
+            TRY(of_.read_block(at_ >> on_.block_shift(), room_.bytes()));
+            TRY(check_entries(on_, of_, room_.bytes()));
+            loaded_ = true;
+        }
+        const std::span<const std::byte> block = room_.bytes();
+        const entry_header h = header_at(block, in_block);
+        const u64 here = at_;
+        at_ += h.bytes;
+        if (!h.inode || !h.name_bytes || here < wanted_) continue;
+        const std::string_view name(reinterpret_cast<const char*>(block.data()) + in_block + sizeof(h), h.name_bytes);
+        return entry{h.inode, on_.names_have_types() ? static_cast<entry_type>(h.type) : entry_type::unknown, name,
+                     at_};
+    }
+}
+
+k::result<u32> find_entry(volume& on, inode& in, std::string_view name) noexcept {
+    directory_reader reader = TRY(directory_reader::create(on, in, 0));
+    for (;;) {
+        const entry e = TRY(reader.next());
+        if (e.name == name) return e.inode;
+    }
+}
+
+k::result<bool> has_no_entries(volume& on, inode& in) noexcept {
+    directory_reader reader = TRY(directory_reader::create(on, in, 0));
+    for (;;) {
+        auto e = reader.next();
+        if (!e) return e.error() == k::error::noent ? k::result<bool>(true) : k::result<bool>(e.error());
+        if (e->name != "." && e->name != "..") return false;
+    }
+}
+
+// --- Changing
+
+namespace {
+
+constexpr std::size_t needed_for(std::size_t name_bytes) {
+    return k::align_up(sizeof(entry_header) + name_bytes, std::size_t{4});
+}
+
+u8 type_byte(const volume& on, vfs::node_type type) {
+    using vfs::node_type;
+    if (!on.names_have_types()) return 0;
+    switch (type) {
+    case node_type::regular: return static_cast<u8>(entry_type::regular);
+    case node_type::directory: return static_cast<u8>(entry_type::directory);
+    case node_type::character: return static_cast<u8>(entry_type::character);
+    case node_type::block: return static_cast<u8>(entry_type::block);
+    case node_type::fifo: return static_cast<u8>(entry_type::fifo);
+    case node_type::socket: return static_cast<u8>(entry_type::socket);
+    case node_type::link: return static_cast<u8>(entry_type::link);
+    }
+    return 0;
+}
+
+void put_header(std::span<std::byte> block, std::size_t at, const entry_header& h) {
+    std::memcpy(block.data() + at, &h, sizeof(h));
+}
+void put_entry(std::span<std::byte> block, std::size_t at, const entry_header& h, std::string_view name) {
+    put_header(block, at, h);
+    std::memcpy(block.data() + at + sizeof(h), name.data(), name.size());
+}
+
+// Where entries end in a block.
+std::size_t entries_end(const volume& on) {
+    return on.block_bytes() - (on.keeps_sums() ? sizeof(entry_tail) : 0);
+}
+
+void seal(volume& on, inode& of, std::span<std::byte> block) noexcept {
+    if (!on.keeps_sums()) return;
+    const std::size_t at = entries_end(on);
+    const entry_tail tail{{0, sizeof(entry_tail), 0, tail_type}, on.sum(block.first(at), of.checksum_seed())};
+    std::memcpy(block.data() + at, &tail, sizeof(tail));
+}
+
+k::status write_entries(volume& on, inode& of, u64 logical, std::span<std::byte> block) noexcept {
+    seal(on, of, block);
+    return of.write_block(logical, block);
+}
+
+// A node of the hash tree: one entry that is not in use, over all of the block.
+bool is_index_node(std::span<const std::byte> block) {
+    const entry_header h = header_at(block, 0);
+    return !h.inode && h.bytes == block.size();
+}
+
+// A directory with a hash tree becomes one without, which is as valid: the tree's nodes become blocks without entries.
+// Whoever finds names by the tree would not find those that are added.
+k::status drop_index(volume& on, inode& of) noexcept {
+    if (!(of.record.flags & inode_is_indexed)) return {};
+    buffer room = TRY(buffer::create(on.block_bytes()));
+    const std::span block = room.bytes();
+    const u64 blocks = of.disk_size() >> on.block_shift();
+    for (u64 n = 0; n < blocks; n++) {
+        TRY(of.read_block(n, block));
+        TRY(check_entries(on, of, block));
+        if (n && !is_index_node(block)) continue;
+        // In the first block the tree stands in what belongs to "..".
+        std::size_t at = 0;
+        if (!n) {
+            entry_header up = header_at(block, needed_for(1));
+            if (header_at(block, 0).bytes != needed_for(1) || up.name_bytes != 2 ||
+                needed_for(1) + up.bytes != block.size())
+                return on.damaged("a bad root of the index of the directory", of.number);
+            at = needed_for(1) + needed_for(2);
+            up.bytes = static_cast<u16>(entries_end(on) - needed_for(1));
+            put_header(block, needed_for(1), up);
+        } else {
+            put_header(block, 0, {0, static_cast<u16>(entries_end(on)), 0, 0});
+            at = sizeof(entry_header);
+        }
+        std::memset(block.data() + at, 0, block.size() - at);
+        TRY(write_entries(on, of, n, block));
+    }
+    of.record.flags &= ~u32{inode_is_indexed};
+    of.record_is_changed();
+    return {};
+}
+
+// Puts an entry into a block that was checked. False: no room.
+bool put_into(const volume& on, std::span<std::byte> block, std::string_view name, u32 number, u8 type) {
+    const std::size_t needed = needed_for(name.size()), end = entries_end(on);
+    for (std::size_t at = 0; at < end;) {
+        const entry_header h = header_at(block, at);
+        if (at + h.bytes > end) return false; // a block without a place for its sum: left alone
+        const std::size_t used = h.inode ? needed_for(h.name_bytes) : 0;
+        if (h.bytes >= used + needed) {
+            if (used) put_header(block, at, {h.inode, static_cast<u16>(used), h.name_bytes, h.type});
+            put_entry(block, at + used, {number, static_cast<u16>(h.bytes - used), static_cast<u8>(name.size()), type},
+                      name);
+            return true;
+        }
+        at += h.bytes;
+    }
+    return false;
+}
+
+// Finds a name: calls change(block, at, before) in its block, `before` where the entry before it begins (or `at`), and
+// writes the block. ENOENT.
+template <class Change>
+k::status change_entry(volume& on, inode& in, std::string_view name, u32 expected, Change change) noexcept {
+    buffer room = TRY(buffer::create(on.block_bytes()));
+    const std::span block = room.bytes();
+    const u64 blocks = in.disk_size() >> on.block_shift();
+    for (u64 n = 0; n < blocks; n++) {
+        TRY(in.read_block(n, block));
+        TRY(check_entries(on, in, block));
+        for (std::size_t at = 0, before = 0; at < block.size(); before = at, at += header_at(block, at).bytes) {
+            const entry_header h = header_at(block, at);
+            const std::string_view text(reinterpret_cast<const char*>(block.data()) + at + sizeof(h), h.name_bytes);
+            if (!h.inode || text != name) continue;
+            if (h.inode != expected) return k::error::noent;
+            change(block, at, before);
+            // The root of a hash tree has its sum elsewhere; only ".." is ever changed there.
+            if (!n && (in.record.flags & inode_is_indexed)) {
+                TRY(drop_index(on, in));
+                TRY(in.read_block(n, block));
+                change(block, at, before);
+            }
+            return write_entries(on, in, n, block);
+        }
+    }
+    return k::error::noent;
+}
+
+} // namespace
+
+k::status add_entry(change& by, inode& in, std::string_view name, u32 number, vfs::node_type type) noexcept {
+    volume& on = by.on();
+    TRY(drop_index(on, in));
+    buffer room = TRY(buffer::create(on.block_bytes()));
+    const std::span block = room.bytes();
+    const u64 blocks = in.disk_size() >> on.block_shift();
+    const u8 kind = type_byte(on, type);
+    for (u64 n = 0; n < blocks; n++) {
+        const u64 at = (in.block_with_room + n) % blocks;
+        TRY(in.read_block(at, block));
+        TRY(check_entries(on, in, block));
+        if (!put_into(on, block, name, number, kind)) continue;
+        in.block_with_room = at;
+        return write_entries(on, in, at, block);
+    }
+    room.zero();
+    put_header(block, 0, {0, static_cast<u16>(entries_end(on)), 0, 0});
+    (void)put_into(on, block, name, number, kind);
+    seal(on, in, block);
+    TRY(in.add_block(by, block));
+    in.block_with_room = blocks;
+    return {};
+}
+
+k::status remove_entry(change& by, inode& in, std::string_view name, u32 expected) noexcept {
+    return change_entry(by.on(), in, name, expected,
+                        [&](std::span<std::byte> block, std::size_t at, std::size_t before) {
+                            entry_header h = header_at(block, at);
+                            if (at == before) {
+                                h.inode = 0;
+                                put_header(block, at, h);
+                                return;
+                            }
+                            entry_header front = header_at(block, before);
+                            front.bytes = static_cast<u16>(front.bytes + h.bytes);
+                            put_header(block, before, front);
+                        });
+}
+
+k::status set_entry(change& by, inode& in, std::string_view name, u32 expected, u32 number,
+                    vfs::node_type type) noexcept {
+    return change_entry(by.on(), in, name, expected, [&](std::span<std::byte> block, std::size_t at, std::size_t) {
+        entry_header h = header_at(block, at);
+        h.inode = number;
+        h.type = type_byte(by.on(), type);
+        put_header(block, at, h);
+    });
+}
+
+k::status make_first_entries(change& by, inode& of, u32 parent) noexcept {
+    volume& on = by.on();
+    buffer room = TRY(buffer::create(on.block_bytes()));
+    const std::span block = room.bytes();
+    room.zero();
+    const u8 kind = type_byte(on, vfs::node_type::directory);
+    const std::size_t second = needed_for(1);
+    put_entry(block, 0, {of.number, static_cast<u16>(second), 1, kind}, ".");
+    put_entry(block, second, {parent, static_cast<u16>(entries_end(on) - second), 2, kind}, "..");
+    seal(on, of, block);
+    return of.add_block(by, block);
+}
+
+} // namespace ext

@@ -1,0 +1,229 @@
+"""Scenarios of disks with file systems: images that others made are read here, and what is written here others find good."""
+
+import hashlib
+import os
+import random
+import subprocess
+import tempfile
+from pathlib import Path
+
+import cpio
+import frames
+import machine
+import project
+import scenarios
+import userland
+from scenarios import check, last_lines, mebibyte, run_tool
+
+# What mke2fs is told, by the name of the kind.
+kinds = {
+    "ext2": ("ext2", ("-b", "1024")),
+    "ext2-4k": ("ext2", ("-b", "4096")),
+    "ext4": ("ext4", ("-b", "4096", "-O", "^has_journal")),
+    "ext4-1k": ("ext4", ("-b", "1024", "-O", "^has_journal")),
+    "ext4-old": ("ext4", ("-b", "2048", "-O", "^has_journal,^metadata_csum,^64bit,uninit_bg")),
+    "ext4-journal": ("ext4", ()),
+}
+
+
+def make_image(kind, folder, to, size):
+    project.install("disks")
+    family, options = kinds[kind]
+    subprocess.run(["mke2fs", "-q", "-F", "-t", family, *options, "-d", folder, to, f"{size >> 10}k"], check=True,
+                   capture_output=True)
+
+
+def fsck(image):
+    """Lines of what e2fsck finds wrong; none: nothing."""
+    project.install("disks")
+    done = subprocess.run(["e2fsck", "-f", "-n", image], capture_output=True, text=True)
+    return [] if done.returncode == 0 else [*last_lines(done.stdout, 40), *last_lines(done.stderr), f"status {done.returncode}"]
+
+
+def sums_of(folder):
+    """{path: MD5} of the files below a folder."""
+    return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink() and "lost+found" not in path.parts}
+
+
+def sums_in(text):
+    return {line[34:].removeprefix("./"): line[:32] for line in text.splitlines() if line[32:34] == "  "}
+
+
+def fill(folder):
+    """Files of many kinds: empty, small, long, with holes, with several names, many in one directory."""
+    bits = random.Random(7)
+    (folder / "deep/er").mkdir(parents=True)
+    (folder / "many").mkdir()
+    (folder / "empty").touch()
+    (folder / "small").write_text("hello\n")
+    (folder / "long").write_bytes(bits.randbytes(5_000_001))
+    with open(folder / "holes", "wb") as file:
+        for at in (0, 70_000, 9_000_000):
+            file.seek(at)
+            file.write(bits.randbytes(5000))
+    (folder / "deep/er/file").write_bytes(bits.randbytes(70_000))
+    os.link(folder / "deep/er/file", folder / "second-name")
+    (folder / "short-link").symlink_to("small")
+    (folder / "long-link").symlink_to("deep/" + "../deep/" * 30 + "er/file")
+    for number in range(1500):
+        (folder / "many" / f"one-of-many-files-{number:05}").write_text(str(number))
+
+
+def reads(it, kind):
+    """What mke2fs -d put there is there."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image = Path(folder) / "tree", Path(folder) / "disk.img"
+        tree.mkdir()
+        fill(tree)
+        make_image(kind, tree, image, 48 * mebibyte)
+        before = hashlib.md5(image.read_bytes()).hexdigest()
+        script = """mkdir /mnt; mount -t ext4 -o ro /dev/vda /mnt || exit 1; cd /mnt
+find . -type f ! -path './lost*' | xargs md5sum; md5sum <long-link; readlink short-link; stat -c '%h %s' second-name
+ls many | wc -l; cat many/none 2>/dev/null; echo x >new 2>/dev/null && echo WRITTEN; cd /; umount /mnt && echo END"""
+        status, output, said = run_tool(it, "--smp", "2", "--disk", str(image), "--exec", script)
+        expected = sums_of(tree)
+        untouched = before == hashlib.md5(image.read_bytes()).hexdigest()
+    lines, found = output.splitlines(), sums_in(output)
+    found.pop("-", None)
+    tail = [f"status {status}", *last_lines(output, 20), *last_lines(said)]
+    link_sum = expected["deep/er/file"]
+    return [
+        check("ext.files_are_as_they_were_put_there", found == expected, *tail),
+        check("ext.links_lead_to_them", f"{link_sum}  -" in lines and "small" in lines and "2 70000" in lines, *tail),
+        check("ext.directories_are_read_to_the_end", "1500" in lines, *tail),
+        check("ext.read_only_is_not_written", untouched and "WRITTEN" not in output and "END" in lines, *tail),
+    ]
+
+
+writing_script = """
+mkdir /mnt; mount -t ext4 /dev/vda /mnt || exit 1; cd /mnt
+mkdir -p a/b/c d; cp -a many many2; rm -r many; for i in 0 1 2 3 4 5 6 7 8 9; do echo $i >a/b/f$i; done
+dd if=/dev/urandom of=random bs=1M count=6 2>/dev/null; cp random a/copy; cat random random >d/twice
+dd if=/dev/urandom of=sparse bs=3000 count=3 seek=900 2>/dev/null; dd if=/dev/urandom of=sparse bs=3000 count=1 conv=notrunc 2>/dev/null
+mv a/b/f1 d/moved; mv a/b d/b; ln random d/hard; ln -s ../random d/soft; ln -s `printf %0200d 0` d/long
+truncate -s 100001 long; truncate -s 7000000 small; rm -f a/copy; chmod 751 d/moved; chown 12:70000 d/moved; touch -d '2001-02-03 04:05:06' d/moved
+mkdir gone; rmdir gone; mkfifo pipe; mknod dev c 5 300; mv d/moved d/twice2; mv d/hard d/twice2; echo more >>second-name
+(echo unlinked; rm d/b/f2; sleep 1; cat) <d/b/f2 >/dev/null
+sync; find . -type f ! -path './lost*' | xargs md5sum; cd /; umount /mnt && echo END
+"""
+
+
+def writes(it, kind, **how):
+    """What is written here is there afterwards, for others, and e2fsck finds nothing."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image, back = Path(folder) / "tree", Path(folder) / "disk.img", Path(folder) / "back"
+        tree.mkdir()
+        back.mkdir()
+        fill(tree)
+        make_image(kind, tree, image, 80 * mebibyte)
+        status, output, said = run_tool(it, "--smp", "2", "--disk", str(image), "--exec", writing_script)
+        wrong = fsck(image)
+        subprocess.run(["debugfs", "-R", f"rdump / {back}", str(image)], capture_output=True)
+        found = sums_of(back)
+    expected = sums_in(output)
+    tail = [f"status {status}", *last_lines(output, 8), *last_lines(said)]
+    return [
+        check(f"{it.name}.can_be_unmounted", status == 0 and "END" in output.splitlines(), *tail),
+        check(f"{it.name}.is_found_by_others", len(expected) > 1500 and found == expected,
+              *[f"{path}: {found.get(path)} {expected.get(path)}" for path in sorted({*found, *expected})
+                if found.get(path) != expected.get(path)][:20], *tail),
+        check(f"{it.name}.is_good_to_e2fsck", not wrong, *wrong, *tail),
+    ]
+
+
+def programs(it, kind, programs, smp=2):
+    """The programs' tests with their root, and so their files, on the disk; switched off, the disk is clean."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image = Path(folder) / "tree", Path(folder) / "root.img"
+        tree.mkdir()
+        cpio.unpack(userland.initrd(), tree)
+        make_image(kind, tree, image, 256 * mebibyte)
+        results = []
+        for one in programs:
+            results += scenarios.user_tests(it, programs=one, options=f"root=/dev/{machine.first_disk_name['virtio']}", smp=smp,
+                                            disks=(machine.disk(str(image)),))
+        wrong = fsck(image)
+    return [*results, check(f"{it.name}.leaves_it_good", not wrong, *wrong)]
+
+
+damaging_script = """
+mkdir /mnt; n=0; mounted=0; RANDOM=SEED
+while [ $n -lt ROUNDS ]; do
+    n=$((n + 1))
+    dd if=/dev/vdb of=/dev/vda bs=64k 2>/dev/null
+    for k in 1 2 3; do
+        at=$(((RANDOM * 32768 + RANDOM) % BYTES))
+        printf "\\x$(printf %02x $((RANDOM % 256)))" | dd of=/dev/vda bs=1 seek=$at conv=notrunc 2>/dev/null
+    done
+    mount -t ext4 /dev/vda /mnt 2>/dev/null || continue
+    mounted=$((mounted + 1))
+    (find /mnt | xargs ls -ld; find /mnt -type f -exec head -c 300000 {} \\; ; echo x >/mnt/new; mkdir /mnt/folder; cat /mnt/small >>/mnt/long
+     mv /mnt/small /mnt/folder; rm -rf /mnt/many /mnt/deep /mnt/holes; sync) >/dev/null 2>&1
+    umount /mnt || umount -l /mnt
+done
+echo END $mounted
+"""
+
+
+def damaged(it, kind, seed, rounds):
+    """Whatever stands on a disk, the machine goes on: files cannot be read, or nothing can be changed, or it is not mounted."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image, good = Path(folder) / "tree", Path(folder) / "disk.img", Path(folder) / "good.img"
+        tree.mkdir()
+        (tree / "deep/er").mkdir(parents=True)
+        (tree / "many").mkdir()
+        for number in range(40):
+            (tree / "many" / f"file-{number}").write_text("x" * number)
+        (tree / "small").write_text("hello")
+        (tree / "long").write_bytes(bytes(90_000))
+        (tree / "link").symlink_to("deep/er")
+        with open(tree / "holes", "wb") as file:
+            file.seek(200_000)
+            file.write(b"x")
+        make_image(kind, tree, good, mebibyte)
+        image.write_bytes(good.read_bytes())
+        # The most telling bytes come first: superblock, descriptors, bitmaps, inodes, directories.
+        script = damaging_script.replace("SEED", str(seed)).replace("ROUNDS", str(rounds * 5 if it.long else rounds))
+        script = script.replace("BYTES", str(100 << 10))
+        status, output, said = run_tool(it, "--smp", "2", "--disk", str(image), "--disk", str(good), "--exec", script)
+    found = [line for line in output.splitlines() if line.startswith("END ")]
+    return [check(f"{it.name}.machine_goes_on", status == 0 and found, f"status {status}", *last_lines(said)),
+            check(f"{it.name}.some_are_mounted", found and int(found[0][4:]) >= rounds // 10, *found)]
+
+
+load_script = """
+mkdir /mnt; mount -t ext4 /dev/vda /mnt || exit 1; cd /mnt; mkdir d; n=0
+while :; do
+    n=$((n + 1))
+    dd if=/dev/urandom of=s$n bs=1000 count=$((n * 7 % 200 + 1)) conv=fsync 2>/dev/null
+    echo SYNCED `md5sum s$n`
+    cp s$n d/c$n; mv d/c$n d/m$n; mkdir d/f$n; rm -f s$((n - 20)) d/m$((n - 9)); rmdir d/f$((n - 5)) 2>/dev/null
+done
+"""
+
+
+def killed(it, kind, rounds):
+    """The power goes while files are written: e2fsck repairs the disk, and what fsync has answered for is there."""
+    bad = []
+    synced_files = 0
+    for number in range(rounds * 5 if it.long else rounds):
+        with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+            tree, image, back = Path(folder) / "tree", Path(folder) / "disk.img", Path(folder) / "back"
+            tree.mkdir()
+            back.mkdir()
+            make_image(kind, tree, image, 64 * mebibyte)
+            how = machine.options(smp=2, disks=(machine.disk(str(image)),))
+            with machine.boot(how, "", {"initrd": userland.initrd(), "exec": load_script.encode()}) as running:
+                running.wait_for(rf"SYNCED \S+ s{25 + 7 * number}\b", 60)
+            text = frames.split(running.bytes())[1].decode(errors="replace")
+            it.log(f"-{number}").write_bytes(running.bytes())
+            repaired = subprocess.run(["e2fsck", "-f", "-y", str(image)], capture_output=True, text=True)
+            subprocess.run(["debugfs", "-R", f"rdump / {back}", str(image)], capture_output=True)
+            found, wrong = sums_of(back), fsck(image)
+        synced = [line.split()[1:3] for line in text.splitlines() if line.startswith("SYNCED ")][-15:]
+        synced_files += len(synced)
+        bad += [f"round {number}: {name}: {found.get(name)} instead of {md5}" for md5, name in synced if found.get(name) != md5]
+        if repaired.returncode > 2 or wrong:
+            bad += [f"round {number}: e2fsck: status {repaired.returncode}", *wrong]
+    return [check(f"{it.name}.synced_files_are_there", synced_files >= rounds * 10 and not bad, f"{synced_files} files", *bad[:30])]
