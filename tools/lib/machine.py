@@ -25,8 +25,10 @@ firmware = "/usr/share/ovmf/OVMF.fd"
 gdb_port = 1234
 
 
-disk_drivers = ("virtio", "nvme")  # those that this kernel has
-planned_disk_drivers = ("ahci",)
+disk_drivers = ("virtio", "nvme", "ahci")
+
+
+ahci_ports = 6  # of one of QEMU's controllers
 
 
 @dataclasses.dataclass
@@ -55,7 +57,9 @@ class options:
 
 def disk_options(how):
     """The disks as QEMU wants them; the first is vda."""
-    devices = {"virtio": "virtio-blk-pci", "nvme": "nvme"}
+    if how.disk_driver == "ahci":  # the machine's own controller has the CD
+        for number in range(0, len(how.disks), ahci_ports):
+            yield from ["-device", f"ich9-ahci,id=ahci{number // ahci_ports}"]
     for number, one in enumerate(how.disks):
         path = str(one.path).replace(",", ",,")
         file = f"file.driver=file,file.filename={path}"
@@ -64,8 +68,10 @@ def disk_options(how):
             file = ",".join(["file.driver=blkdebug", "file.image.driver=file", f"file.image.filename={path}", *rules])
         format = "qcow2" if path.endswith(".qcow2") else "raw"
         read_only = ",readonly=on" if one.read_only else ""
+        device = {"virtio": "virtio-blk-pci", "nvme": f"nvme,serial={number}",
+                  "ahci": f"ide-hd,bus=ahci{number // ahci_ports}.{number % ahci_ports}"}[how.disk_driver]
         yield from ["-drive", f"if=none,id=disk{number},driver={format},{file}{read_only}{how.throttle and ',' + how.throttle}",
-                    "-device", f"{devices[how.disk_driver]},drive=disk{number}" + (f",serial={number}" if how.disk_driver == "nvme" else "")]
+                    "-device", f"{device},drive=disk{number}"]
 
 
 def accelerator(how):

@@ -75,7 +75,7 @@ def parse_arguments():
     parser.add_argument("--debug", action="store_true", help="the debug flavour: slower, checks more")
     parser.add_argument("--disk", action="append", default=[], metavar="IMG",
                         help="a disk with the contents of IMG, raw or *.qcow2: /dev/vda, the next /dev/vdb, ...")
-    parser.add_argument("--disk-driver", choices=[*machine.disk_drivers, *machine.planned_disk_drivers], default="virtio",
+    parser.add_argument("--disk-driver", choices=machine.disk_drivers, default="virtio",
                         help="what the disks are plugged into (virtio)")
     parser.add_argument("--root", metavar="IMG|DIR", help="not built yet: there is no disk file system")
     parser.add_argument("--iommu", action="store_true", help="not built yet")
@@ -90,8 +90,6 @@ def parse_arguments():
         parser.error("--root: this kernel has no disk file system yet; /dev/vda can be read and written as it is")
     if args.iommu:
         parser.error("--iommu: this kernel does not drive an IOMMU yet")
-    if args.disk_driver not in machine.disk_drivers:
-        parser.error(f"--disk-driver {args.disk_driver}: this kernel has no such driver yet, only {', '.join(machine.disk_drivers)}")
     for path in args.disk:
         if not os.path.exists(path):
             parser.error(f"--disk {path}: there is no such file; make one with: truncate -s 64M {path}")

@@ -247,7 +247,8 @@ cat /proc/diskstats
 
 
 # What the first disk, its first partition and the second disk are called, and their major number.
-disk_names = {"virtio": ("vda", "vda1", "vdb", 254), "nvme": ("nvme0n1", "nvme0n1p1", "nvme1n1", 259)}
+disk_names = {"virtio": ("vda", "vda1", "vdb", 254), "nvme": ("nvme0n1", "nvme0n1p1", "nvme1n1", 259),
+              "ahci": ("sda", "sda1", "sdb", 8)}
 
 
 def with_names(script, driver):
