@@ -34,7 +34,8 @@ k::result<k::ref<block::disk>> disk::create(k::ref<host> on, unsigned port, ktim
     raw->limits_ = {.address_bits = raw->host_->address_bits(),
                     .alignment = 2,
                     .segments = command_table::most_regions,
-                    .segment_bytes = most_segment_bytes};
+                    .segment_bytes = most_segment_bytes,
+                    .domain = raw->host_->domain()};
     if (!raw->stop_device()) return k::error::io;
     raw->lists_ = TRY(busdma::memory::create(raw->limits_, list_bytes + received_bytes));
     raw->page_ = TRY(busdma::memory::create(raw->limits_, block::sector_bytes));

@@ -2,6 +2,7 @@
 
 #include "drivers/ahci/disk.h"
 #include "drivers/block/registry.h"
+#include "drivers/block/removal.h"
 #include "drivers/pci/message_interrupts.h"
 #include "kernel/lib/log.h"
 
@@ -30,6 +31,7 @@ class pci_port final : public host_port {
         return interrupts_.connect(0, cpu, handler, argument);
     }
     void disconnect() noexcept override { interrupts_.disable(); }
+    iommu::domain* domain() noexcept override { return function_.domain(); }
 
   private:
     pci::function& function_;
@@ -47,16 +49,21 @@ k::status attach(pci::function& f) noexcept {
     auto bus = mem::make_box<pci_port>(f);
     if (!bus) return k::error::nomem;
     TRY(bus->find_registers());
+    auto disks = mem::make_box<block::removable_disks>();
+    if (!disks) return k::error::nomem;
     constexpr unsigned boot_cpu = 0;
     const k::ref<host> made = TRY(host::create(mem::box<host_port>(bus.release()), boot_cpu));
     for (unsigned port = 0; port < most_ports; port++) {
         if (!made->has_port(port) || !made->may_have_device(port)) continue;
         auto found = disk::create(made.share(), port);
-        if (found)
-            TRY(block::add_disk(*std::move(found), block::ahci_disks));
-        else if (found.error() != k::error::nxio)
-            k::log("ahci port {}: {}\n", port, found.error());
+        if (!found) {
+            if (found.error() != k::error::nxio) k::log("ahci port {}: {}\n", port, found.error());
+            continue;
+        }
+        TRY(block::add_disk(found->share(), block::ahci_disks));
+        disks->add(*std::move(found));
     }
+    f.set_user(mem::box<pci::user>(disks.release()));
     return {};
 }
 

@@ -24,6 +24,7 @@ class host final : public k::counted<host> {
     unsigned slots() const noexcept { return slots_; } // commands a port holds
     bool has_queuing() const noexcept { return has_queuing_; }
     unsigned address_bits() const noexcept { return address_bits_; }
+    iommu::domain* domain() const noexcept { return bus_->domain(); }
 
     // Of a port that it has.
     k::u32 read(unsigned port, port_register r) noexcept { return bus_->read(place(port, r)); }

@@ -5,6 +5,10 @@
 #include "kernel/lib/result.h"
 #include "kernel/lwkt/interrupt.h"
 
+namespace iommu {
+class domain;
+}
+
 namespace ahci {
 
 // Of the controller (3.1).
@@ -45,6 +49,8 @@ class host_port {
     // There is one interrupt for all ports.
     virtual k::status connect(unsigned cpu, lwkt::interrupt_handler handler, void* argument) noexcept = 0;
     virtual void disconnect() noexcept = 0; // no handler runs after it
+    // What stands between it and memory (busdma::tag); null: nothing.
+    virtual iommu::domain* domain() noexcept { return nullptr; }
 };
 
 } // namespace ahci

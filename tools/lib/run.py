@@ -78,7 +78,7 @@ def parse_arguments():
     parser.add_argument("--disk-driver", choices=machine.disk_drivers, default="virtio",
                         help="what the disks are plugged into (virtio)")
     parser.add_argument("--root", metavar="IMG|DIR", help="not built yet: there is no disk file system")
-    parser.add_argument("--iommu", action="store_true", help="not built yet")
+    parser.add_argument("--iommu", action="store_true", help="devices reach only the memory that they are given (intel-iommu)")
     args = parser.parse_args()
     # "--selftest GLOB" would silently mean something else for an option with an optional value, so only = is taken.
     for name, value, default in [("selftest", args.selftest, ""), ("usertest", args.usertest, "*")]:
@@ -88,8 +88,6 @@ def parse_arguments():
             parser.error("a GLOB is one word")
     if args.root:
         parser.error("--root: this kernel has no disk file system yet; /dev/vda can be read and written as it is")
-    if args.iommu:
-        parser.error("--iommu: this kernel does not drive an IOMMU yet")
     for path in args.disk:
         if not os.path.exists(path):
             parser.error(f"--disk {path}: there is no such file; make one with: truncate -s 64M {path}")
@@ -104,7 +102,7 @@ def parse_arguments():
 
 def machine_options(args):
     return machine.options(smp=args.smp, mem=args.mem, uefi=args.uefi, gdb=args.gdb, icount=args.icount, kvm=args.kvm,
-                           flavour="x86_64-debug" if args.debug else "x86_64", disk_driver=args.disk_driver,
+                           flavour="x86_64-debug" if args.debug else "x86_64", disk_driver=args.disk_driver, iommu=args.iommu,
                            disks=tuple(machine.disk(path) for path in args.disk))
 
 
