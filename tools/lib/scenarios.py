@@ -366,12 +366,12 @@ def pulled_out(it, driver, torn=False):
                               slots=True, monitor=str(Path(folder) / "monitor"))
         modules = {"initrd": userland.initrd(), "exec": with_names(pull_script, driver).encode()}
         with machine.boot(how, "tear_out" if torn else "", modules) as running:
-            asked = running.wait_for(r"PULL\r?\n", command_timeout)
+            asked = running.wait_for("oPULL", command_timeout)
             if asked is not None:
                 with socket.socket(socket.AF_UNIX) as monitor:
                     monitor.connect(how.monitor)
                     monitor.sendall(b"device_del pulled0\n")
-                    running.wait_for(r"synced\r?\n", 60, asked)
+                    running.wait_for("osynced", 60, asked)
             running.wait(30)
             it.log().write_bytes(running.bytes())
             serial, text, ended = running.bytes(), running.text(), running.status
@@ -404,7 +404,7 @@ def out_of_reach(it):
     text, tail = ran.text(), last_lines(ran.text(), 40)
     return [*results, check("iommu.ends", not wrong, wrong, *tail),
             check("iommu.was_there_and_refused", "edu: nothing outside of a map was reached, 6 times" in text, *tail),
-            check("iommu.names_the_device", re.search(r"iommu: edu [0-9A-F:.]+: a write to [0-9a-f]+ was refused", text), *tail)]
+            check("iommu.names_the_device", re.search(r"iommu: edu [0-9A-F:.]+: a write to 0x[0-9a-f]+ was refused", text), *tail)]
 
 
 def answers(it, arguments, command, expect):

@@ -165,6 +165,15 @@ void read_mcfg(bytes table) {
     }
 }
 
+// A firmware may list a unit's devices one by one instead of saying that it serves all (QEMU's does). A unit that is
+// alone in its segment is taken to serve all of it: what it does not stand before sees physical addresses, as without
+// it.
+void let_lone_units_serve_all() {
+    const auto units = std::span(acpi.iommu_units).first(acpi.iommu_unit_count);
+    for (iommu_unit& u : units)
+        if (std::ranges::count(units, u.segment, &iommu_unit::segment) == 1) u.serves_all = true;
+}
+
 // Units of VT-d (8.3). Memory that a firmware reserves for devices of its own is not given to them.
 void read_dmar(bytes table) {
     constexpr u16 type_unit = 0;
@@ -182,6 +191,7 @@ void read_dmar(bytes table) {
         if (sound && acpi.iommu_unit_count < acpi.iommu_units.size()) acpi.iommu_units[acpi.iommu_unit_count++] = found;
         rest = rest.subspan(length);
     }
+    let_lone_units_serve_all();
 }
 
 void read_table(paddr pa) {
