@@ -50,7 +50,7 @@ table = [
     ("disk.pulled-ahci", do.pulled_out, dict(driver="ahci")),
     ("disk.torn-virtio", do.pulled_out, dict(driver="virtio", torn=True)),
     ("disk.torn-nvme", do.pulled_out, dict(driver="nvme", torn=True)),
-    ("disk.torn-ahci", do.pulled_out, dict(driver="ahci", torn=True)),
+    # Not torn-ahci: QEMU 7.2 itself dies of a controller that goes while it reads and writes.
     ("disk.programs-1-cpu", do.disk_tests, dict(smp=1)),
     ("disk.programs", do.disk_tests, dict(smp=4)),
     ("fuzz.syscalls", do.user_tests, dict(programs="syscall_fuzz", seconds=120, long_seconds=600, smp=4)),
