@@ -75,6 +75,13 @@ struct pci_window {
     std::uint8_t first_bus, last_bus;
 };
 
+// A unit that can stand between the functions of a PCI segment and memory (VT-d), and whether it does for all of them.
+struct iommu_unit {
+    paddr registers;
+    std::uint16_t segment;
+    bool serves_all;
+};
+
 // A run of physical memory, page aligned.
 struct region {
     paddr base;
@@ -333,6 +340,7 @@ template <class Bus>
 concept bus_operations = requires(paddr pa, std::uint64_t bytes, std::uint16_t port, unsigned width,
                                   std::uint32_t value) {
     { Bus::pci_windows() } noexcept -> std::same_as<std::span<const pci_window>>;
+    { Bus::iommu_units() } noexcept -> std::same_as<std::span<const iommu_unit>>;
     // Could registers of a device lie there: an address that CPUs have, and nothing of it RAM?
     { Bus::is_device_memory(pa, bytes) } noexcept -> std::same_as<bool>;
     // I/O ports; width in bytes: 1, 2 or 4. Any context.

@@ -1,5 +1,6 @@
 #include "drivers/drivers.h"
 
+#include "drivers/ahci/driver.h"
 #include "drivers/block/registry.h"
 #include "drivers/edu/driver.h"
 #include "drivers/nvme/driver.h"
@@ -8,7 +9,7 @@
 namespace drivers {
 
 namespace {
-constexpr const pci::driver* all[] = {&virtio_blk::driver, &nvme::driver, &edu::driver};
+constexpr const pci::driver* all[] = {&virtio_blk::driver, &nvme::driver, &ahci::driver, &edu::driver};
 }
 
 void start() noexcept {

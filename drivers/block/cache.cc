@@ -150,28 +150,36 @@ xio::moved cache::write(k::u64 offset, const xio::source& from) noexcept {
 }
 
 // One loan of neighbouring dirty pages. They are clean from here on, unless somebody writes to them.
-k::status cache::write_run(k::u64 first, k::u64 count) noexcept {
+void cache::write_run(k::u64 first, k::u64 count) noexcept {
     dirty_.clear(first, count);
-    const k::u64 offset = first << arch::page_shift;
-    auto lent = pages_->lend(offset, bytes_of_pages(first, count));
-    const k::status done = lent ? block::write(device_, offset, *lent).status : k::status(lent.error());
-    if (!done) dirty_.set(first, count);
-    return done;
+    const k::u64 offset = first << arch::page_shift, bytes = bytes_of_pages(first, count);
+    auto lent = pages_->lend(offset, bytes);
+    if (lent)
+        on_its_way_.write(offset, *std::move(lent));
+    else
+        written_back(offset, bytes, lent.error(), this);
 }
 
+void cache::written_back(k::u64 offset, k::u64 bytes, k::status status, void* argument) {
+    if (status) return;
+    auto& self = *static_cast<cache*>(argument);
+    self.dirty_.set(page_of(offset), page_span(offset, bytes));
+    self.failed_.store(true, std::memory_order_relaxed);
+    if (self.outcome_) self.outcome_ = status;
+}
+
+// Runs that lie apart are under way together.
 k::status cache::write_back(k::u64 first, k::u64 count) noexcept {
     lwkt::sleep_hold hold(writing_back_);
-    k::status outcome;
+    outcome_ = {};
     const k::u64 end = count < page_count() - std::min(first, page_count()) ? first + count : page_count();
     for (k::u64 at = first; (at = dirty_.next(at, end, true)) < end;) {
         const k::u64 until = std::min(dirty_.next(at, end, false), at + pages_a_write);
-        if (const k::status done = write_run(at, until - at); !done) {
-            failed_.store(true, std::memory_order_relaxed);
-            if (outcome) outcome = done;
-        }
+        write_run(at, until - at);
         at = until;
     }
-    return outcome;
+    on_its_way_.finish();
+    return outcome_;
 }
 
 k::status cache::sync() noexcept {

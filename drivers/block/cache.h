@@ -12,6 +12,7 @@
 
 #include "drivers/block/device.h"
 #include "drivers/block/dirty_map.h"
+#include "drivers/block/gather.h"
 #include "kernel/lwkt/sleep_lock.h"
 #include "sys/vm/object.h"
 
@@ -20,7 +21,7 @@ namespace block {
 class cache final : vm::pager {
   public:
     static k::result<mem::box<cache>> create(device& of) noexcept;
-    explicit cache(device& of) noexcept : device_(of) {} // for create()
+    explicit cache(device& of) noexcept : device_(of), on_its_way_(of, written_back, this) {} // for create()
     ~cache();
 
     // Bytes at an offset, as many as the device has. EIO, EFAULT, ENOMEM.
@@ -54,7 +55,8 @@ class cache final : vm::pager {
     void read_ahead(k::u64 offset, k::u64 bytes) noexcept;
     void fill(k::u64 first, unsigned count) noexcept;
     k::status write_back(k::u64 first, k::u64 count) noexcept;
-    k::status write_run(k::u64 first, k::u64 count) noexcept;
+    void write_run(k::u64 first, k::u64 count) noexcept;
+    static void written_back(k::u64 offset, k::u64 bytes, k::status status, void* self);
     void forget_clean(k::u64 first, k::u64 count) noexcept;
     void keep_within_limits() noexcept;
 
@@ -64,6 +66,8 @@ class cache final : vm::pager {
     // Held by who writes to the cached pages and who forgets some: a page is not forgotten while it is written.
     lwkt::sleep_lock writers_;
     lwkt::sleep_lock writing_back_;
+    gather on_its_way_;                 // of who has writing_back_
+    k::status outcome_;                 // of the same: the first that went wrong
     std::atomic<bool> failed_ = false;  // a write-back, since the last sync()
     std::atomic<k::u64> next_read_ = 0; // where the last read ended: one that goes on there is read ahead of
 };

@@ -1,9 +1,9 @@
 #include "drivers/block/device.h"
 
+#include "drivers/block/batch.h"
 #include "drivers/block/cache.h"
 #include "drivers/busdma/busdma.h"
 #include "kernel/lwkt/ipiq.h"
-#include "kernel/lwkt/thread.h"
 #include "kernel/mem/slab.h"
 
 #include <cstring>
@@ -114,51 +114,10 @@ statistics device::read_statistics() const noexcept {
 
 namespace {
 
-constexpr unsigned most_at_once = 4;
-
-// Some requests, and the thread that sleeps until the last of them is over. That is one wake-up, for a thread that has
-// not moved since it submitted them.
-class batch {
-  public:
-    request& add() noexcept {
-        request& r = all_[count_++];
-        r.done = one_done;
-        r.argument = this;
-        return r;
-    }
-    bool full() const noexcept { return count_ == most_at_once; }
-    std::span<request> requests() noexcept { return {all_, count_}; }
-
-    void run(device& on) noexcept {
-        lwkt::assert_may_block();
-        lwkt::critical section;
-        thread_ = &lwkt::self();
-        left_ = count_;
-        for (request& r : requests())
-            on.submit(r);
-        if (!left_) return;
-        sleeps_ = true;
-        lwkt::block();
-    }
-
-  private:
-    static void one_done(request& r) noexcept {
-        auto& b = *static_cast<batch*>(r.argument);
-        if (--b.left_ == 0 && b.sleeps_) lwkt::wake_local(*b.thread_);
-    }
-
-    request all_[most_at_once];
-    unsigned count_ = 0, left_ = 0;
-    bool sleeps_ = false;
-    lwkt::thread* thread_ = nullptr;
-};
-
-k::status as_seen_outside(k::status s) noexcept {
-    return !s && s.error() == k::error::timedout ? k::status(k::error::io) : s;
-}
+using usual_batch = batch<4>;
 
 // The bytes from the front that went well.
-xio::moved outcome(batch& b) noexcept {
+xio::moved outcome(usual_batch& b) noexcept {
     xio::moved sum;
     for (request& r : b.requests()) {
         sum.status = as_seen_outside(r.status);
@@ -174,7 +133,7 @@ template <class Slice, class Put> xio::moved move_all(device& on, k::u64 offset,
     if (offset % sector_bytes) return {0, k::error::inval};
     Slice rest = all.clone();
     while (!rest.empty() && sum.status) {
-        batch b;
+        usual_batch b;
         k::u64 at = offset + sum.bytes;
         while (!rest.empty() && !b.full()) {
             const k::u64 fits =
@@ -195,7 +154,7 @@ template <class Slice, class Put> xio::moved move_all(device& on, k::u64 offset,
 }
 
 k::status run_one(device& on, operation what, k::u64 sector, k::u64 sectors) noexcept {
-    batch b;
+    usual_batch b;
     request& r = b.add();
     r.what = what;
     r.sector = sector;

@@ -86,16 +86,35 @@ void hardware_disk::recovery_thread(void* argument) noexcept {
     auto& self = *static_cast<hardware_disk*>(argument);
     for (;;) {
         self.asked_.wait([&] {
-            return self.recovery_wanted_.load(std::memory_order_acquire) || self.ends_.load(std::memory_order_acquire);
+            return self.recovery_wanted_.load(std::memory_order_acquire) ||
+                   self.leaves_.load(std::memory_order_acquire) || self.ends_.load(std::memory_order_acquire);
         });
+        if (self.leaves_.load(std::memory_order_acquire)) {
+            self.die();
+            self.leaves_.store(false, std::memory_order_release);
+            self.left_.wake_all();
+        }
         if (self.ends_.load(std::memory_order_acquire)) return self.ended_->signal();
+        if (!self.recovery_wanted_.load(std::memory_order_acquire)) continue;
         self.recover();
-        self.recovery_wanted_.store(false, std::memory_order_release);
     }
 }
 
+void hardware_disk::leave() noexcept {
+    leaves_.store(true, std::memory_order_release);
+    asked_.wake_all();
+    left_.wait([&] { return !leaves_.load(std::memory_order_acquire); });
+}
+
+void hardware_disk::die() noexcept {
+    on_each_queue([](request_queue& q) { q.pause(); });
+    const bool stopped = stop_device();
+    dead_.store(true, std::memory_order_release);
+    on_each_queue([&](request_queue& q) { q.collect(stopped); });
+}
+
 void hardware_disk::recover() noexcept {
-    if (is_dead()) return;
+    if (is_dead()) return recovery_wanted_.store(false, std::memory_order_release);
     on_each_queue([](request_queue& q) { q.pause(); });
     const bool stopped = stop_device();
     bool good = stopped && resets_in_a_row_.fetch_add(1, std::memory_order_relaxed) < most_resets_in_a_row;
@@ -105,6 +124,8 @@ void hardware_disk::recover() noexcept {
         good = bool(start_device());
         if (!good) dead_.store(true, std::memory_order_release);
     }
+    // What goes wrong from here on, perhaps at once, wants another one.
+    recovery_wanted_.store(false, std::memory_order_release);
     if (good) return on_each_queue([](request_queue& q) { q.resume(); });
     k::log("{} disk: dead{}\n", driver(), stopped ? "" : "; it does not stop");
     on_each_queue([&](request_queue& q) { q.collect(stopped); }); // what came meanwhile

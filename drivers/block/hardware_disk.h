@@ -22,6 +22,9 @@ class hardware_disk : public disk {
     const busdma::tag& limits() const noexcept override { return limits_; }
     void start(request& r) noexcept override;
     unsigned queues() const noexcept { return queue_count_; }
+    // The device goes, or has gone: every request ends, with EIO unless it was done already. May be called again, when
+    // it is gone for certain: then it has stopped, whatever it said before. Thread context, blocks.
+    void leave() noexcept;
 
     // --- For its queues.
     ktime::ns timeout_ns() const noexcept { return timeout_ns_; }
@@ -52,6 +55,7 @@ class hardware_disk : public disk {
 
   private:
     bool shut_down() noexcept;
+    void die() noexcept;
     void recover() noexcept;
     static void recovery_thread(void* self) noexcept;
     template <class Visit> void on_each_queue(Visit visit) noexcept;
@@ -64,7 +68,8 @@ class hardware_disk : public disk {
 
     // Its thread's.
     lwkt::wait_queue asked_;
-    std::atomic<bool> recovery_wanted_ = false, ends_ = false;
+    std::atomic<bool> recovery_wanted_ = false, ends_ = false, leaves_ = false;
+    lwkt::wait_queue left_;
     lwkt::completion* ended_ = nullptr; // null: there is no thread
 };
 

@@ -8,7 +8,7 @@
 
 namespace block {
 
-constexpr disk_family virtio_disks{"vd", 254}, nvme_disks{"nvme", 259, true};
+constexpr disk_family virtio_disks{"vd", 254}, nvme_disks{"nvme", 259, true}, ahci_disks{"sd", 8};
 
 namespace {
 

@@ -13,7 +13,7 @@ struct disk_family {
     k::u32 major;
     bool numbered = false; // nvme0n1p1 instead of vda1
 };
-extern const disk_family virtio_disks, nvme_disks;
+extern const disk_family virtio_disks, nvme_disks, ahci_disks;
 
 // Gives a disk a name, reads its partitions and makes all of it known. ENOSPC: too many; ENOMEM. Unreadable tables
 // leave it without partitions. Thread context, blocks.

@@ -152,6 +152,7 @@ void request_queue::collect(bool device_stopped) noexcept {
             continue;
         }
         request& r = *s.r;
+        if (s.state == slot_state::in_device && !was_given(static_cast<unsigned>(&s - slots_))) r.tries--;
         if (s.state == slot_state::in_device && !device_stopped) {
             if (s.map->is_loaded()) s.map->quarantine();
             s.state = slot_state::quarantined;

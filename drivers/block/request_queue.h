@@ -43,6 +43,8 @@ class request_queue {
     virtual void issue(unsigned slot, const request& r, std::span<const busdma::segment> segments) noexcept = 0;
     // Calls answered() for all that the device is done with, until it has been asked to interrupt for the next one.
     virtual void take_answers() noexcept = 0;
+    // Was a request that issue() got given to the device, or does the driver still hold it back?
+    virtual bool was_given(unsigned) const noexcept { return true; }
 
     bool is_in_device(unsigned slot) const noexcept {
         return slot < slots && slots_[slot].state == slot_state::in_device;

@@ -20,6 +20,7 @@ k::result<mem::box<bounce_pool>> bounce_pool::create(const tag& t, unsigned page
         vm::page* p = vm::allocate_below(t.highest(), 0, vm::page_use::buffer);
         if (!p) return k::error::nomem;
         made->pages_[made->left_++] = p;
+        if (t.domain) TRY(t.domain->reserve(vm::physical(p), arch::page_size));
     }
     return made;
 }

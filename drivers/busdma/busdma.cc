@@ -191,6 +191,11 @@ k::result<bool> map::begin(bool may_wait) noexcept {
     for (piece_walker w(tag_, what()); fits && !w.done();) {
         const piece p = w.next();
         bounces_ += p.bounced;
+        if (tag_.domain && !p.bounced)
+            if (const k::status has_tables = tag_.domain->reserve(p.address, p.bytes); !has_tables) {
+                release();
+                return has_tables.error();
+            }
         fits = bounces_ <= pool_.size() && count.add(p.address, p.bytes, p.bounced);
     }
     if (!fits) {
@@ -228,6 +233,12 @@ void map::build() noexcept {
     count_ = make.count();
     trace::note(trace::event::dma_loaded, what().size(), count_);
     state_ = state::loaded;
+    if (tag_.domain) tag_.domain->open(segments(), wanted());
+}
+
+// A device that reads has no business writing.
+iommu::access map::wanted() const noexcept {
+    return sink_.empty() ? iommu::access::read : iommu::access::write;
 }
 
 void map::finish_waiting() noexcept {
@@ -283,6 +294,7 @@ void map::device_stopped() noexcept {
 // Bounce pages, if it has them, and the xio.
 void map::release() noexcept {
     const bool has_pages = state_ == state::loaded || state_ == state::quarantined;
+    if (has_pages && tag_.domain) tag_.domain->close(segments(), wanted());
     for (const bounce& b : std::span(bounced_, has_pages ? bounces_ : 0))
         pool_.give(b.page);
     bounces_ = 0;
@@ -304,7 +316,21 @@ k::result<memory> memory::create(const tag& t, std::size_t bytes) noexcept {
     memory made;
     made.block_ = vm::page_ref(head);
     std::memset(made.data(), 0, arch::page_size << order);
+    if (!t.domain) return made;
+    made.bytes_ = arch::page_size << order;
+    TRY(t.domain->reserve(made.address(), made.bytes_));
+    lwkt::critical section;
+    const segment all{made.address(), made.bytes_};
+    t.domain->open({&all, 1}, iommu::access::both);
+    made.domain_ = t.domain;
     return made;
+}
+
+memory::~memory() {
+    if (!domain_) return;
+    lwkt::critical section;
+    const segment all{address(), bytes_};
+    domain_->close({&all, 1}, iommu::access::both);
 }
 
 } // namespace busdma

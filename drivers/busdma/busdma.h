@@ -14,6 +14,7 @@
 #pragma once
 
 #include "drivers/busdma/bounce.h"
+#include "drivers/iommu/domain.h"
 #include "sys/xio/segments.h"
 #include "sys/xio/xio.h"
 
@@ -74,6 +75,7 @@ class map {
     void build() noexcept;
     void finish_waiting() noexcept;
     void release() noexcept;
+    iommu::access wanted() const noexcept;
 
     const tag& tag_;
     bounce_pool& pool_;
@@ -97,6 +99,15 @@ k::u64 pages_in_quarantine() noexcept;
 class memory {
   public:
     memory() = default;
+    memory(memory&& other) noexcept
+        : block_(std::move(other.block_)), bytes_(other.bytes_), domain_(std::exchange(other.domain_, nullptr)) {}
+    memory& operator=(memory&& other) noexcept {
+        std::swap(block_, other.block_);
+        std::swap(bytes_, other.bytes_);
+        std::swap(domain_, other.domain_);
+        return *this;
+    }
+    ~memory(); // the device has stopped
     // ENOMEM. At most 16 MiB.
     static k::result<memory> create(const tag& t, std::size_t bytes) noexcept;
 
@@ -106,6 +117,8 @@ class memory {
 
   private:
     vm::page_ref block_;
+    k::u64 bytes_ = 0;
+    iommu::domain* domain_ = nullptr;
 };
 
 } // namespace busdma

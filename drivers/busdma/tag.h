@@ -6,6 +6,10 @@
 
 #include <bit>
 
+namespace iommu {
+class domain;
+}
+
 namespace busdma {
 
 struct tag {
@@ -16,6 +20,8 @@ struct tag {
     k::u64 segment_bytes = 0;   // the longest; 0: no limit
     // Where one segment ends and the next begins: at a multiple of this (NVMe's page lists).
     k::u64 joint = 1;
+    // What stands between the device and memory, and is told what it may reach; null: it reaches all.
+    iommu::domain* domain = nullptr;
 
     // A tag that can be kept: powers of two that fit each other, none of the small ones above a page.
     constexpr bool is_sound() const {

@@ -45,6 +45,7 @@ device* device::found() noexcept {
 }
 
 k::status device::start() noexcept {
+    limits_.domain = function_.domain();
     registers_ = TRY(function_.map(0, 0, register_bytes));
     constexpr k::u32 asked = 0x1234'5678;
     registers_.at<k::u32>(reg_liveness) = asked;
@@ -71,8 +72,21 @@ k::status device::get(const xio::sink& to) noexcept {
     return transfer(to, true);
 }
 
-template <class Slice> k::status device::transfer(const Slice& what, bool to_memory) noexcept {
+// Tells the device what to copy.
+void device::begin(arch::paddr memory, k::u64 bytes, bool to_memory) noexcept {
+    done_.store(false, std::memory_order_relaxed);
+    registers_.at<k::u64>(reg_dma_from) = to_memory ? buffer_place : memory;
+    registers_.at<k::u64>(reg_dma_to) = to_memory ? memory : buffer_place;
+    registers_.at<k::u64>(reg_dma_bytes) = bytes;
+    registers_.at<k::u64>(reg_dma_command) = command_start | command_interrupt | (to_memory ? command_to_memory : 0);
+}
+
+bool device::wait_for_end() noexcept {
     constexpr ktime::ns patience = 5 * ktime::second;
+    return waiting_.wait([&] { return done_.load(std::memory_order_acquire); }, ktime::after(patience));
+}
+
+template <class Slice> k::status device::transfer(const Slice& what, bool to_memory) noexcept {
     {
         lwkt::critical section;
         kassert(arch::cpu::id() == 0);
@@ -80,14 +94,9 @@ template <class Slice> k::status device::transfer(const Slice& what, bool to_mem
             return loaded.error() == k::error::toobig ? k::error::inval : loaded.error();
         map_->sync_for_device();
         const busdma::segment s = map_->segments()[0];
-        done_.store(false, std::memory_order_relaxed);
-        registers_.at<k::u64>(reg_dma_from) = to_memory ? buffer_place : s.address;
-        registers_.at<k::u64>(reg_dma_to) = to_memory ? s.address : buffer_place;
-        registers_.at<k::u64>(reg_dma_bytes) = s.bytes;
-        registers_.at<k::u64>(reg_dma_command) =
-            command_start | command_interrupt | (to_memory ? command_to_memory : 0);
+        begin(s.address, s.bytes, to_memory);
     }
-    const bool came = waiting_.wait([&] { return done_.load(std::memory_order_acquire); }, ktime::after(patience));
+    const bool came = wait_for_end();
     lwkt::critical section;
     if (!came) { // it may still write there, for ever
         map_->quarantine();
@@ -96,6 +105,14 @@ template <class Slice> k::status device::transfer(const Slice& what, bool to_mem
     map_->sync_for_cpu();
     map_->unload();
     return {};
+}
+
+bool device::copy_unasked(arch::paddr memory, k::u64 bytes, bool to_memory) noexcept {
+    {
+        lwkt::critical section;
+        begin(memory, bytes, to_memory);
+    }
+    return wait_for_end();
 }
 
 } // namespace edu

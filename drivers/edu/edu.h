@@ -24,8 +24,12 @@ class device {
     k::status put(const xio::source& from) noexcept;
     k::status get(const xio::sink& to) noexcept;
     const busdma::tag& limits() const noexcept { return limits_; }
+    // Has it copy without a map: to see what stops it. True: it said that it is done. As above.
+    bool copy_unasked(arch::paddr memory, k::u64 bytes, bool to_memory) noexcept;
 
   private:
+    void begin(arch::paddr memory, k::u64 bytes, bool to_memory) noexcept;
+    bool wait_for_end() noexcept;
     template <class Slice> k::status transfer(const Slice& what, bool to_memory) noexcept;
     static void interrupted(void* self) noexcept;
 

@@ -117,7 +117,11 @@ k::status disk::read_controller() noexcept {
         !has_io_commands)
         return k::error::opnotsupp;
     doorbell_bytes_ = 4u << (can >> 32 & 15);
-    limits_ = {.alignment = 4, .segments = 1, .segment_bytes = arch::page_size, .joint = arch::page_size};
+    limits_ = {.alignment = 4,
+               .segments = 1,
+               .segment_bytes = arch::page_size,
+               .joint = arch::page_size,
+               .domain = bus_->domain()};
     TRY(admin_.create(limits_, *bus_, 0, doorbell_bytes_));
     page_ = TRY(busdma::memory::create(limits_, arch::page_size));
     if (!stop_device()) return k::error::io;

@@ -1,6 +1,7 @@
 #include "drivers/nvme/driver.h"
 
 #include "drivers/block/registry.h"
+#include "drivers/block/removal.h"
 #include "drivers/nvme/disk.h"
 #include "drivers/pci/message_interrupts.h"
 
@@ -31,6 +32,7 @@ class pci_port final : public port {
         return interrupts_.connect(number, cpu, handler, argument);
     }
     void disconnect() noexcept override { interrupts_.disable(); }
+    iommu::domain* domain() noexcept override { return function_.domain(); }
 
   private:
     pci::function& function_;
@@ -48,7 +50,11 @@ k::status attach(pci::function& f) noexcept {
     if (!bus) return k::error::nomem;
     TRY(bus->find_registers());
     auto made = TRY(disk::create(mem::box<port>(bus.release())));
+    auto disks = mem::make_box<block::removable_disks>();
+    if (!disks) return k::error::nomem;
+    disks->add(made.share());
     TRY(block::add_disk(std::move(made), block::nvme_disks));
+    f.set_user(mem::box<pci::user>(disks.release()));
     return {};
 }
 

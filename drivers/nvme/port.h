@@ -4,6 +4,10 @@
 #include "kernel/lib/result.h"
 #include "kernel/lwkt/interrupt.h"
 
+namespace iommu {
+class domain;
+}
+
 namespace nvme {
 
 enum controller_register : unsigned {
@@ -27,6 +31,8 @@ class port {
     virtual k::status connect(unsigned number, unsigned cpu, lwkt::interrupt_handler handler,
                               void* argument) noexcept = 0;
     virtual void disconnect() noexcept = 0; // all; no handler runs after it
+    // What stands between it and memory (busdma::tag); null: nothing.
+    virtual iommu::domain* domain() noexcept { return nullptr; }
 
     k::u64 read_64(unsigned offset) noexcept { return read(offset) | k::u64{read(offset + 4)} << 32; }
     void write_64(unsigned offset, k::u64 value) noexcept {

@@ -1,5 +1,7 @@
 #include "drivers/pci/bus.h"
 
+#include "drivers/iommu/unit.h"
+#include "drivers/pci/hot_plug.h"
 #include "kernel/lib/log.h"
 #include "kernel/mem/slab.h"
 
@@ -85,10 +87,17 @@ class finder final : public visitor {
 void attach(function& f, std::span<const driver* const> drivers) noexcept {
     for (const driver* d : drivers) {
         if (!d->wants(f)) continue;
-        const k::status attached = d->attach(f);
-        if (!attached)
-            k::log("pci {:02X}:{:02X}.{}: {} does not start: {}\n", f.at.bus, f.at.slot, f.at.function, d->name,
-                   attached.error());
+        char text[iommu::domain::longest_name];
+        k::buffer_sink name(text);
+        k::format_to(name, "{} {:02X}:{:02X}.{}", d->name, f.at.bus, f.at.slot, f.at.function);
+        auto domain = iommu::attach(f.at, name.view());
+        if (domain) f.set_domain(*domain);
+        const k::status attached = domain ? d->attach(f) : k::status(domain.error());
+        if (attached) return;
+        k::log("pci {:02X}:{:02X}.{}: {} does not start: {}\n", f.at.bus, f.at.slot, f.at.function, d->name,
+               attached.error());
+        f.set_domain(nullptr);
+        iommu::detach(f.at);
         return;
     }
 }
@@ -106,8 +115,10 @@ void start(std::span<const driver* const> drivers) noexcept {
     for (const arch::pci_window& buses : machine_buses())
         for_each_function(*space, buses, found);
     k::log("pci: {} functions\n", function_count);
+    iommu::start();
     for (function* f : std::span(functions).first(function_count))
         attach(*f, drivers);
+    if (!start_watching_slots({functions, function_count})) k::log("pci: no memory to watch slots\n");
 }
 
 } // namespace pci

@@ -8,8 +8,13 @@
 #include "drivers/pci/config_space.h"
 #include "kernel/lib/result.h"
 #include "kernel/mem/kernel_space.h"
+#include "kernel/mem/slab.h"
 
 #include <array>
+
+namespace iommu {
+class domain;
+}
 
 namespace pci {
 
@@ -24,6 +29,7 @@ enum header_register : unsigned {
     reg_header_type = 0x0e,
     reg_bars = 0x10,
     reg_secondary_bus = 0x19,
+    reg_last_bus = 0x1a,
     reg_subsystem = 0x2e,
     reg_capabilities = 0x34,
 };
@@ -33,7 +39,12 @@ enum command_bit : k::u16 {
     command_bus_master = 1u << 2,
     command_no_pin_interrupt = 1u << 10,
 };
-enum capability_id : k::u8 { capability_msi = 0x05, capability_vendor = 0x09, capability_msix = 0x11 };
+enum capability_id : k::u8 {
+    capability_msi = 0x05,
+    capability_vendor = 0x09,
+    capability_express = 0x10,
+    capability_msix = 0x11
+};
 constexpr k::u16 nobody = 0xffff; // vendor
 
 // A range of addresses that a function answers to. Size 0: there is none, or it made no sense.
@@ -43,6 +54,15 @@ struct bar {
     bool in_ports;
 };
 constexpr unsigned most_bars = 6;
+
+// What a driver leaves with its function if the device may be pulled out.
+class user {
+  public:
+    virtual ~user() = default;
+    // The device is to go, or is gone: uses it no more, and what waits for it ends. Called again, with `gone`, after
+    // the first. Thread context, blocks.
+    virtual void let_go(bool gone) noexcept = 0;
+};
 
 class function {
   public:
@@ -70,6 +90,15 @@ class function {
     // Maps part of a range, uncached. EINVAL: no such range, in ports, or it is shorter; ENOMEM.
     k::result<mem::register_window> map(unsigned index, k::u64 offset, k::u64 bytes) const noexcept;
 
+    // What stands between it and memory, for its driver's tags; null: nothing.
+    iommu::domain* domain() const noexcept { return domain_; }
+    void set_domain(iommu::domain* d) noexcept { domain_ = d; }
+
+    void set_user(mem::box<user> u) noexcept { user_ = std::move(u); }
+    void let_go(bool gone) noexcept {
+        if (user_) user_->let_go(gone);
+    }
+
     // Turns command bits on and others off.
     void change_command(k::u16 on, k::u16 off) const noexcept;
 
@@ -81,6 +110,8 @@ class function {
     k::u8 kind_;
     bool many_;
     std::array<bar, most_bars> bars_{};
+    mem::box<user> user_;
+    iommu::domain* domain_ = nullptr;
 };
 
 // A function whose driver is attached: it answers to its addresses and may reach memory. Both end with this.

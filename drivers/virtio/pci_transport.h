@@ -27,6 +27,7 @@ class pci_transport final : public transport {
     k::status start_queue(unsigned q, k::u16 size, const queue_place& where, unsigned cpu,
                           lwkt::interrupt_handler handler, void* argument) noexcept override;
     void notify(unsigned q) noexcept override;
+    iommu::domain* domain() noexcept override { return function_.domain(); }
 
   private:
     static constexpr unsigned most_queues = pci::message_interrupts::most;

@@ -9,7 +9,8 @@ bool transport::reset() noexcept {
     constexpr ktime::ns patience = ktime::second;
     set_status(0);
     const ktime::ns deadline = ktime::after(patience);
-    while (status() != 0) {
+    constexpr k::u8 gone = 0xff; // pulled out: it touches nothing any more
+    for (k::u8 now; (now = status()) != 0 && now != gone;) {
         if (ktime::now() > deadline) return false;
         lwkt::sleep_for(ktime::millisecond);
     }

@@ -5,6 +5,10 @@
 #include "kernel/lib/result.h"
 #include "kernel/lwkt/interrupt.h"
 
+namespace iommu {
+class domain;
+}
+
 namespace virtio {
 
 // Device status (2.1).
@@ -21,6 +25,7 @@ enum status_bit : k::u8 {
 constexpr k::u64 feature_indirect = k::u64{1} << 28;
 constexpr k::u64 feature_event_index = k::u64{1} << 29;
 constexpr k::u64 feature_version_1 = k::u64{1} << 32;
+constexpr k::u64 feature_platform_access = k::u64{1} << 33; // it goes through an IOMMU as other devices do
 
 struct queue_place {
     arch::paddr descriptors, available, used;
@@ -47,6 +52,8 @@ class transport {
                                   lwkt::interrupt_handler handler, void* argument) noexcept = 0;
     // There is something new in a ring. Any context.
     virtual void notify(unsigned q) noexcept = 0;
+    // What stands between it and memory (busdma::tag); null: nothing.
+    virtual iommu::domain* domain() noexcept { return nullptr; }
 
     // Resets the device. True once it says that it has stopped: it touches no memory any more. No handler runs after.
     bool reset() noexcept;

@@ -12,8 +12,8 @@ constexpr k::u64 has_longest_segment = 1 << 1, has_most_segments = 1 << 2, is_re
                  has_block_size = 1 << 6, can_flush = 1 << 9, has_topology = 1 << 10, has_many_queues = 1 << 12,
                  can_discard = 1 << 13;
 constexpr k::u64 needed = virtio::feature_version_1 | virtio::feature_indirect | virtio::feature_event_index;
-constexpr k::u64 wanted = needed | has_longest_segment | has_most_segments | is_read_only | has_block_size | can_flush |
-                          has_topology | has_many_queues | can_discard;
+constexpr k::u64 wanted = needed | virtio::feature_platform_access | has_longest_segment | has_most_segments |
+                          is_read_only | has_block_size | can_flush | has_topology | has_many_queues | can_discard;
 enum config_register : unsigned {
     capacity = 0,
     longest_segment = 8,
@@ -71,6 +71,7 @@ k::status disk::read_properties() noexcept {
     const k::u32 segments = features_ & has_most_segments ? c.read_config(most_segments, 4) : 1;
     const k::u32 longest = features_ & has_longest_segment ? c.read_config(longest_segment, 4) : 0;
     constexpr k::u64 most_segment_bytes = 1 << 30; // a descriptor's length has 32 bits
+    limits_.domain = bus_->domain();
     limits_.segments = std::clamp<k::u64>(segments, 1, segments_used);
     limits_.segment_bytes = longest ? std::min<k::u64>(longest, most_segment_bytes) : most_segment_bytes;
     if (limits_.segment_bytes < p.block_bytes) return k::error::opnotsupp;

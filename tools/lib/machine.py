@@ -25,9 +25,9 @@ firmware = "/usr/share/ovmf/OVMF.fd"
 gdb_port = 1234
 
 
-disk_drivers = ("virtio", "nvme")  # those that this kernel has
-planned_disk_drivers = ("ahci",)
-first_disk_name = {"virtio": "vda", "nvme": "nvme0n1"}
+disk_drivers = ("virtio", "nvme", "ahci")
+first_disk_name = {"virtio": "vda", "nvme": "nvme0n1", "ahci": "sda"}
+ahci_ports = 6  # of one of QEMU's controllers
 
 
 @dataclasses.dataclass
@@ -44,6 +44,7 @@ class options:
     uefi: bool = False
     gdb: bool = False
     icount: bool = False
+    waits: bool = False  # with icount: a wait takes as long as it takes, instead of ending at once
     kvm: bool = False
     acpi: bool = True
     cpu: str = "max"
@@ -51,12 +52,23 @@ class options:
     disks: tuple = ()
     disk_driver: str = "virtio"
     devices: tuple = ()  # more of them, by QEMU's names
+    iommu: bool = False
+    slots: bool = False  # each disk in a slot of its own, out of which it can be pulled (device_del diskN)
+    monitor: str = ""  # a socket for QEMU's own monitor
     throttle: str = ""  # more options for each disk, such as throttling.iops-total=50
 
 
 def disk_options(how):
     """The disks as QEMU wants them; the first is vda."""
-    devices = {"virtio": "virtio-blk-pci", "nvme": "nvme"}
+    if how.slots:  # the firmware's own way of pulling things out would get in the way
+        yield from ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
+        for number in range(len(how.disks)):
+            yield from ["-device", f"pcie-root-port,id=slot{number},chassis={number + 1},slot={number + 1}"]
+    ports = 1 if how.slots else ahci_ports
+    if how.disk_driver == "ahci":  # the machine's own controller has the CD
+        for number in range(0, len(how.disks), ports):
+            place = f",bus=slot{number}" if how.slots else ""
+            yield from ["-device", f"ich9-ahci,id={f'pulled{number}' if how.slots else f'ahci{number // ports}'}{place}"]
     for number, one in enumerate(how.disks):
         path = str(one.path).replace(",", ",,")
         file = f"file.driver=file,file.filename={path}"
@@ -65,15 +77,19 @@ def disk_options(how):
             file = ",".join(["file.driver=blkdebug", "file.image.driver=file", f"file.image.filename={path}", *rules])
         format = "qcow2" if path.endswith(".qcow2") else "raw"
         read_only = ",readonly=on" if one.read_only else ""
+        bus = f"pulled{number}.0" if how.slots else f"ahci{number // ports}.{number % ports}"
+        device = {"virtio": "virtio-blk-pci" + (",iommu_platform=on,disable-legacy=on" if how.iommu else ""), "nvme": f"nvme,serial={number}", "ahci": f"ide-hd,bus={bus}"}[how.disk_driver]
+        if how.slots and how.disk_driver != "ahci":
+            device += f",id=pulled{number},bus=slot{number}"
         yield from ["-drive", f"if=none,id=disk{number},driver={format},{file}{read_only}{how.throttle and ',' + how.throttle}",
-                    "-device", f"{devices[how.disk_driver]},drive=disk{number}" + (f",serial={number}" if how.disk_driver == "nvme" else "")]
+                    "-device", f"{device},drive=disk{number}"]
 
 
 def accelerator(how):
     """Interpreted unless asked otherwise: the same on every machine, and virtualisation inside a virtual machine may lack
     what a kernel does early (some cannot even set QEMU's own registers)."""
     if how.icount:
-        return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
+        return ["-accel", "tcg,thread=single", "-icount", f"shift=0,sleep={'on' if how.waits else 'off'}"]
     return ["-accel", "kvm" if how.kvm else "tcg,thread=multi"]
 
 
@@ -82,6 +98,8 @@ def qemu_command(how, what, serial):
     return [
         *shlex.split(os.environ.get("NUTCRACKER_QEMU", "qemu-system-x86_64")),
         "-machine", "q35" if how.acpi else "q35,acpi=off",
+        # Before the devices: what is plugged in earlier goes past it. Interrupts are not remapped.
+        *(["-device", "intel-iommu,intremap=off"] if how.iommu else []),
         "-cpu", how.cpu, "-m", how.mem, "-smp", str(how.smp), *accelerator(how),
         "-display", "none", "-no-reboot", *serial,
         "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
@@ -233,7 +251,8 @@ def boot_linux(how, kernel, initramfs, command_line):
 
 
 def start(how, what, on_bytes=None, name=""):
-    serial = ["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial", "-monitor", "none"]
+    serial = ["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial",
+              "-monitor", f"unix:{how.monitor},server=on,wait=off" if how.monitor else "none"]
     project.say(f"booting {name + ' ' if name else ''}with {how.smp} CPU{'s' if how.smp > 1 else ''}, {how.mem}"
                 + (", UEFI" if how.uefi else "") + (", counting instructions" if how.icount else ""))
     return machine(qemu_command(how, what, serial), on_bytes)

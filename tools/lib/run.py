@@ -76,10 +76,10 @@ def parse_arguments():
     parser.add_argument("--debug", action="store_true", help="the debug flavour: slower, checks more")
     parser.add_argument("--disk", action="append", default=[], metavar="IMG",
                         help="a disk with the contents of IMG, raw or *.qcow2: /dev/vda, the next /dev/vdb, ...")
-    parser.add_argument("--disk-driver", choices=[*machine.disk_drivers, *machine.planned_disk_drivers], default="virtio",
+    parser.add_argument("--disk-driver", choices=machine.disk_drivers, default="virtio",
                         help="what the disks are plugged into (virtio)")
     parser.add_argument("--root", metavar="IMG|DIR", help="the root is on a disk: an image with ext2 or ext4, or a directory of which one is made; it is the first disk")
-    parser.add_argument("--iommu", action="store_true", help="not built yet")
+    parser.add_argument("--iommu", action="store_true", help="devices reach only the memory that they are given (intel-iommu)")
     args = parser.parse_args()
     # "--selftest GLOB" would silently mean something else for an option with an optional value, so only = is taken.
     for name, value, default in [("selftest", args.selftest, ""), ("usertest", args.usertest, "*")]:
@@ -89,10 +89,6 @@ def parse_arguments():
             parser.error("a GLOB is one word")
     if args.root and not os.path.exists(args.root):
         parser.error(f"--root {args.root}: there is no such file or directory")
-    if args.iommu:
-        parser.error("--iommu: this kernel does not drive an IOMMU yet")
-    if args.disk_driver not in machine.disk_drivers:
-        parser.error(f"--disk-driver {args.disk_driver}: this kernel has no such driver yet, only {', '.join(machine.disk_drivers)}")
     for path in args.disk:
         if not os.path.exists(path):
             parser.error(f"--disk {path}: there is no such file; make one with: truncate -s 64M {path}")
@@ -135,7 +131,7 @@ def with_root(args):
 
 def machine_options(args):
     return machine.options(smp=args.smp, mem=args.mem, uefi=args.uefi, gdb=args.gdb, icount=args.icount, kvm=args.kvm,
-                           flavour="x86_64-debug" if args.debug else "x86_64", disk_driver=args.disk_driver,
+                           flavour="x86_64-debug" if args.debug else "x86_64", disk_driver=args.disk_driver, iommu=args.iommu,
                            disks=tuple(machine.disk(path) for path in args.disk))
 
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import random
 import re
+import socket
 import struct
 import subprocess
 import sys
@@ -247,7 +248,8 @@ cat /proc/diskstats
 
 
 # What the first disk, its first partition and the second disk are called, and their major number.
-disk_names = {"virtio": ("vda", "vda1", "vdb", 254), "nvme": ("nvme0n1", "nvme0n1p1", "nvme1n1", 259)}
+disk_names = {"virtio": ("vda", "vda1", "vdb", 254), "nvme": ("nvme0n1", "nvme0n1p1", "nvme1n1", 259),
+              "ahci": ("sda", "sda1", "sdb", 8)}
 
 
 def with_names(script, driver):
@@ -272,7 +274,7 @@ def ledger_rows(text):
     return {found[1]: int(found[2]) for found in re.finditer(r"^ *([a-z][a-z -]*?) +(\d+)\b", text, re.MULTILINE)}
 
 
-def disks(it, smp, driver="virtio"):
+def disks(it, smp, driver="virtio", iommu=False):
     """Whole disks are read and copied in the guest, through the cache and past it; the bytes are those on the host."""
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
         first, second = Path(folder) / "first.img", Path(folder) / "second.img"
@@ -280,7 +282,8 @@ def disks(it, smp, driver="virtio"):
         content = random_image(first, 5, partition)
         second.write_bytes(bytes(disk_bytes))
         status, output, said = run_tool(it, "--smp", str(smp), "--disk-driver", driver, "--disk", str(first),
-                                        "--disk", str(second), "--exec", with_names(disk_script, driver))
+                                        "--disk", str(second), "--exec", with_names(disk_script, driver),
+                                        *(["--iommu"] if iommu else []))
         copied, untouched = second.read_bytes() == content, first.read_bytes() == content
     sums = {found[1]: found[2] for found in re.finditer(r"^([ABC]) ([0-9a-f]{32})", output, re.MULTILINE)}
     whole = hashlib.md5(content).hexdigest()
@@ -298,6 +301,7 @@ def disks(it, smp, driver="virtio"):
         check("disk.copies_arrive", status == 0 and copied and "FAILED" not in output, *tail),
         check("disk.what_is_read_stays", untouched, *tail),
         check("disk.direct_transfers_copy_nothing", ledgers and not grown, *grown, *tail),
+        check("disk.nothing_is_refused", ("devices reach only" in said) == iommu and "was refused" not in said, *tail),
         check("disk.statistics_are_kept", re.search(rf"{major} +0 {whole_name} +[1-9]\d* 0 [1-9]\d{{4}}", output), *tail),
     ]
 
@@ -329,13 +333,57 @@ dd if=/dev/zero of=/dev/FIRST bs=4k seek=300 count=1 oflag=direct && echo other 
             check("disk_errors.machine_goes_on", ran.status == machine.status_passed, *tail)]
 
 
-def disk_tests(it, smp, driver="virtio"):
+def disk_tests(it, smp, driver="virtio", **more):
     """The programs' test of disks, with a disk that they may write to."""
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
         image = Path(folder) / "scratch.img"
         image.write_bytes(bytes(disk_bytes))
         return user_tests(it, programs="disk", options=f"disk_test=/dev/{disk_names[driver][0]}" + (" stall_rounds=2000" if it.long else ""), smp=smp,
-                          disk_driver=driver, disks=(machine.disk(image),))
+                          disk_driver=driver, disks=(machine.disk(image),), **more)
+
+
+pull_script = """
+dd if=/dev/zero of=/dev/FIRST bs=64k count=16 conv=fsync 2>/dev/null && echo written first
+(while dd if=/dev/FIRST of=/dev/null bs=64k iflag=direct 2>/dev/null; do :; done; echo reader ended) &
+(while dd if=/dev/zero of=/dev/FIRST bs=256k oflag=direct seek=8 count=32 conv=notrunc 2>/dev/null; do :; done; echo writer ended) &
+sleep 1
+echo PULL
+wait
+dd if=/dev/FIRST of=/dev/null bs=4k count=1 2>/dev/null; echo opened after $?
+dd if=/dev/SECOND of=/dev/null bs=64k iflag=direct 2>/dev/null && echo other works
+dd if=/dev/zero of=/dev/SECOND bs=64k count=4 conv=fsync 2>/dev/null && echo other written
+sync; echo synced
+"""
+
+
+def pulled_out(it, driver, torn=False):
+    """A disk is pulled out of the machine (device_del) while it is read and written."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        images = [Path(folder) / name for name in ("first.img", "second.img")]
+        for image in images:
+            image.write_bytes(bytes(disk_bytes))
+        how = machine.options(smp=2, disk_driver=driver, disks=tuple(machine.disk(image) for image in images),
+                              slots=True, monitor=str(Path(folder) / "monitor"))
+        modules = {"initrd": userland.initrd(), "exec": with_names(pull_script, driver).encode()}
+        with machine.boot(how, "tear_out" if torn else "", modules) as running:
+            asked = running.wait_for("oPULL", command_timeout)
+            if asked is not None:
+                with socket.socket(socket.AF_UNIX) as monitor:
+                    monitor.connect(how.monitor)
+                    monitor.sendall(b"device_del pulled0\n")
+                    running.wait_for("osynced", 60, asked)
+            running.wait(30)
+            it.log().write_bytes(running.bytes())
+            serial, text, ended = running.bytes(), running.text(), running.status
+    output = frames.split(serial)[1].decode(errors="replace")
+    lines = output.splitlines()
+    tail = [f"QEMU: {ended}", *last_lines(output, 30), *last_lines(text, 30)]
+    return [
+        *(check(f"pulled.{what.replace(' ', '_')}", what in lines, *tail) for what in
+          ("written first", "reader ended", "writer ended", "opened after 1", "other works", "other written", "synced")),
+        check("pulled.the_slot_was_emptied", "asked to let go" in text, *tail),
+        check("pulled.machine_goes_on", ended == machine.status_passed and not machine.panic_line(text), *tail),
+    ]
 
 
 def bouncing(it):
@@ -346,6 +394,17 @@ def bouncing(it):
     tail = last_lines(ran.text())
     return [*results, check("edu.ends", not wrong, wrong, *tail),
             check("edu.was_there_and_bounced", "edu: bounced 5088 bytes as it should" in ran.text(), *tail)]
+
+
+def out_of_reach(it):
+    """With an IOMMU the edu device reaches nothing but what a map gives it, and the kernel names it for trying."""
+    how = machine.options(smp=2, devices=("edu",), iommu=True)
+    ran = boot_once(it, how, "selftest=edu.*", command_timeout)
+    results, wrong = tap.judge(ran.status, ran.text(), ran.errors(), command_timeout)
+    text, tail = ran.text(), last_lines(ran.text(), 40)
+    return [*results, check("iommu.ends", not wrong, wrong, *tail),
+            check("iommu.was_there_and_refused", "edu: nothing outside of a map was reached, 6 times" in text, *tail),
+            check("iommu.names_the_device", re.search(r"iommu: edu [0-9A-F:.]+: a write to 0x[0-9a-f]+ was refused", text), *tail)]
 
 
 def answers(it, arguments, command, expect):

@@ -1,6 +1,7 @@
 """./tools/bench --vs linux: one static program (user/bench/bench.c) timing itself on this kernel and on Debian's Linux, in
 the same QEMU. Nothing is kept from earlier runs: both are measured each time."""
 
+import fnmatch
 import tempfile
 from pathlib import Path
 
@@ -121,11 +122,25 @@ def compare_with(programs, kernel, version, glob, disk):
     # Where time is counted in instructions, a wait for a disk counts too: no disk there.
     for how, title in [(machine.options(smp=1, mem="1G", cpu=processor, icount=True), "One CPU, instructions counted"),
                        (machine.options(smp=2, mem="1G", cpu=processor, disks=(disk,)), "Two CPUs under QEMU, nanoseconds (only to be compared with each other)")]:
-        if glob.startswith("disk") and not how.disks:
+        if glob.startswith("disk?busy") or (glob.startswith("disk") and not how.disks):
             continue
         option = f"userbench={glob} disk=vda" if how.disks else f"userbench={glob}"
         ours = measure_ours(how, option, programs)
         modules = userland.disk_modules_archive(version) if how.disks else b""
         linux = measure_linux(how, option, programs + modules, kernel)
         kept &= print_table(f"{title}; Linux is {version}", ours, linux, how.icount)
-    return kept
+    return kept & compare_busy(programs, kernel, version, glob, disk)
+
+
+def compare_busy(programs, kernel, version, glob, disk):
+    """What the CPU does for one request past the cache, without what it waits."""
+    if not fnmatch.fnmatchcase("disk busy O_DIRECT read 4096", glob):
+        return True
+    for driver, name in [("virtio", "vda"), ("nvme", "nvme0n1")]:
+        how = machine.options(smp=1, mem="1G", cpu=processor, icount=True, waits=True, disks=(disk,), disk_driver=driver)
+        option = f"userbench=disk?busy* disk={name} disk_busy=1"
+        modules = userland.disk_modules_archive(version) if driver == "virtio" else b""
+        ours = measure_ours(how, option, programs)
+        linux = measure_linux(how, option, programs + modules, kernel)
+        print_table(f"One CPU, instructions a request without the wait, {driver}; Linux is {version}", ours, linux, False)
+    return True

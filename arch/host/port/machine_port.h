@@ -188,6 +188,7 @@ struct interrupts {
 
 struct bus {
     static std::span<const pci_window> pci_windows() noexcept { return {}; }
+    static std::span<const iommu_unit> iommu_units() noexcept { return {}; }
     static bool is_device_memory(paddr pa, std::uint64_t bytes) noexcept;
     static bool has_ports() noexcept { return false; }
     static std::uint32_t read_port(std::uint16_t, unsigned) noexcept { return ~std::uint32_t{0}; }

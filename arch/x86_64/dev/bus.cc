@@ -11,6 +11,10 @@ std::span<const pci_window> bus::pci_windows() noexcept {
     return std::span(x86::acpi.pci_windows).first(x86::acpi.pci_window_count);
 }
 
+std::span<const iommu_unit> bus::iommu_units() noexcept {
+    return std::span(x86::acpi.iommu_units).first(x86::acpi.iommu_unit_count);
+}
+
 bool bus::is_device_memory(paddr pa, std::uint64_t bytes) noexcept {
     const std::uint64_t limit = std::uint64_t{1} << x86::features.physical_bits;
     if (bytes == 0 || bytes > limit || pa > limit - bytes) return false;

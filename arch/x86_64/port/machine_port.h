@@ -262,6 +262,7 @@ class interrupts {
 class bus {
   public:
     static std::span<const pci_window> pci_windows() noexcept;
+    static std::span<const iommu_unit> iommu_units() noexcept;
     static bool is_device_memory(paddr pa, std::uint64_t bytes) noexcept;
     static bool has_ports() noexcept { return true; }
     static std::uint32_t read_port(std::uint16_t port, unsigned width) noexcept;

@@ -1,5 +1,6 @@
 // drivers/block: bytes go where they should whatever order a disk answers in; errors are told, and never as good data.
 #include "drivers/block/cache.h"
+#include "drivers/block/gather.h"
 #include "tests/support/model_disk.h"
 #include "tests/support/page_set.h"
 #include "tests/support/threads.h"
@@ -218,6 +219,60 @@ SELFTEST(block, writing_back_copies_nothing_and_waits_for_nobody) {
     EXPECT(c.sync());
     EXPECT(support::same_bytes(d->content.first(8 * page), newer.first(8 * page)));
     EXPECT(d->flushes.load() >= 2u);
+}
+
+// How many requests write-back makes, and how many are under way at once: neighbours share one as far as it can carry
+// them, and what lies apart does not wait for each other.
+SELFTEST(block, neighbours_share_a_request_and_others_go_together) {
+    constexpr k::u64 pages = 128, carries = 8; // pages a request
+    known_disk d(pages * 8, true);
+    support::buffer data(page);
+    REQUIRE(d && data);
+    d->change_limits() = {.segments = carries, .segment_bytes = page};
+    block::cache& c = d.device().cache();
+    for (k::u64 i = 0; i < pages; i++) // one after the other, as a program writes
+        EXPECT(c.write(i * page, over(data.bytes())).status);
+    EXPECT(c.write_back());
+    EXPECT_EQ(d->writes.load(), pages / carries);
+    d->writes = d->most_waiting = 0;
+    for (k::u64 i = 0; i < pages; i += 2)
+        EXPECT(c.write(i * page, over(data.bytes())).status);
+    EXPECT(c.write_back());
+    EXPECT_EQ(d->writes.load(), pages / 2);
+    EXPECT(d->most_waiting.load() >= block::gather::most_requests / 2);
+    EXPECT_EQ(c.dirty_pages(), 0u);
+}
+
+SELFTEST(block, gathered_writes_arrive_merged_and_tell_what_failed) {
+    constexpr k::u64 sectors = 400;
+    struct told {
+        k::u64 good = 0, bad = 0;
+        static void ended(k::u64 offset, k::u64 bytes, k::status status, void* argument) {
+            auto& self = *static_cast<told*>(argument);
+            (status ? self.good : self.bad) += bytes;
+            EXPECT(status || (offset <= 100 * 512 && offset + bytes > 100 * 512));
+        }
+    } sum;
+    known_disk d(sectors, true);
+    support::buffer data(sectors * 512), zeroes(512);
+    REQUIRE(d && data && zeroes);
+    support::fill_pattern(data.bytes(), selftest::seed());
+    auto g = mem::make_box<block::gather>(d.device(), told::ended, &sum);
+    REQUIRE(g);
+    for (k::u64 s = 0; s < sectors; s += 2)
+        g->write(s * 512, over(data.bytes().subspan(s * 512, 1024)));
+    EXPECT_EQ(d->writes.load(), 0u);
+    g->finish();
+    EXPECT_EQ(sum.good, sectors * 512);
+    EXPECT(d->writes.load() <= sectors / 16 + 1); // 8 segments of up to 8 KiB
+    EXPECT(support::same_bytes(d->content.bytes(), data.bytes()));
+    sum.good = 0;
+    d->bad_sector = 100;
+    for (k::u64 s = 0; s < sectors; s += 4) // apart, and more than fit at once
+        g->write(s * 512, over(zeroes.bytes()));
+    g->finish();
+    EXPECT_EQ(sum.bad, 512u);
+    EXPECT_EQ(sum.good, (sectors / 4 - 1) * 512);
 }
 
 SELFTEST(block, a_write_back_that_fails_is_told_and_tried_again) {

@@ -3,6 +3,7 @@
 // and resets (how often it was reset), and is false without memory.
 #pragma once
 
+#include "drivers/block/hardware_disk.h"
 #include "drivers/block/registry.h"
 #include "kernel/lwkt/sleep_lock.h"
 #include "kernel/selftest/selftest.h"
@@ -137,6 +138,50 @@ template <class Rig> void pages_stay_in_quarantine_until_it_stops() {
         r.device->stops = true; // or its end could not be waited for
     }
     EXPECT_EQ(busdma::pages_in_quarantine(), 0u);
+}
+
+// The whole device is gone: its registers read as ones, and what was under way is never answered.
+template <class Rig> void what_is_pulled_out_ends_in_eio() {
+    const auto is_eio = [](k::status s) { return !s && s.error() == k::error::io; };
+    for (bool told : {false, true}) { // by who saw it go; else a request times out
+        Rig r(4, told ? 30 * ktime::second : short_timeout);
+        data d;
+        REQUIRE(r && d.make(9));
+        EXPECT(block::write(*r.on, 0, d.from).status);
+        r.device->silence(true);
+        REQUIRE(support::run_aside([&] { EXPECT(is_eio(block::read(*r.on, 0, d.to).status)); },
+                                   [&] {
+                                       lwkt::sleep_for(2 * ktime::millisecond);
+                                       r.device->is_there = false;
+                                       if (told) static_cast<block::hardware_disk&>(r.on->on()).leave();
+                                   }));
+        EXPECT(is_eio(block::write(*r.on, 0, d.from).status));
+        EXPECT(is_eio(block::flush(*r.on)));
+        if (told) static_cast<block::hardware_disk&>(r.on->on()).leave(); // once more does no harm
+        EXPECT_EQ(busdma::pages_in_quarantine(), 0u);
+    }
+}
+
+// One that does not stop when it is to leave, and is torn out then: its pages come back.
+template <class Rig> void what_leaves_and_does_not_stop_gives_back_when_it_is_gone() {
+    Rig r(4, 30 * ktime::second);
+    data d;
+    REQUIRE(r && d.make(10));
+    auto& disk = static_cast<block::hardware_disk&>(r.on->on());
+    r.device->silence(true);
+    r.device->stops = false;
+    auto to = d.to.slice(0, 5 * page);
+    REQUIRE(to);
+    REQUIRE(support::run_aside([&] { EXPECT(!block::read(*r.on, 0, *to).status); },
+                               [&] {
+                                   lwkt::sleep_for(20 * ktime::millisecond);
+                                   disk.leave();
+                               }));
+    EXPECT_EQ(busdma::pages_in_quarantine(), 5u);
+    r.device->is_there = false;
+    disk.leave();
+    EXPECT_EQ(busdma::pages_in_quarantine(), 0u);
+    r.device->stops = true;
 }
 
 } // namespace trials

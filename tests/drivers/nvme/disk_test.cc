@@ -165,3 +165,8 @@ SELFTEST(nvme, a_device_that_makes_no_sense_is_refused) {
     for (k::u32 form : {0u, 8u << 16, 13u << 16, 255u << 16, 9u << 16 | 8u})
         EXPECT(refused([&](model_nvme& m) { m.said_of_name_space.form = form; }));
 }
+
+SELFTEST(nvme, what_leaves_gives_everything_back_at_the_latest_when_it_is_gone) {
+    trials::what_is_pulled_out_ends_in_eio<rig>();
+    trials::what_leaves_and_does_not_stop_gives_back_when_it_is_gone<rig>();
+}

@@ -29,6 +29,7 @@ class model_nvme final : public nvme::port {
     support::buffer content;
     std::atomic<lie> next_lie = lie::none; // for the next answer to a request, once; silence lasts
     std::atomic<bool> stops = true;
+    std::atomic<bool> is_there = true; // false: it was pulled out, and all registers read as ones
     std::atomic<unsigned> resets = 0, flushes = 0, forced = 0;
     k::u64 capabilities = k::u64{1} << 37 | 127; // the usual commands, 128 entries
     std::byte said_of_controller[4096] = {};
@@ -42,6 +43,7 @@ class model_nvme final : public nvme::port {
     std::size_t size() noexcept override { return nvme::reg_doorbells + 4096; }
     unsigned interrupts() noexcept override { return queues_; }
     k::u32 read(unsigned offset) noexcept override {
+        if (!is_there) return ~k::u32{0};
         switch (offset) {
         case nvme::reg_capabilities: return static_cast<k::u32>(capabilities);
         case nvme::reg_capabilities + 4: return static_cast<k::u32>(capabilities >> 32);
@@ -51,6 +53,7 @@ class model_nvme final : public nvme::port {
         }
     }
     void write(unsigned offset, k::u32 value) noexcept override {
+        if (!is_there) return;
         if (offset >= nvme::reg_doorbells) {
             const unsigned bell = (offset - nvme::reg_doorbells) / 4;
             if (bell % 2 == 0 && bell / 2 <= most_queues) pairs_[bell / 2].tail = value;

@@ -104,3 +104,8 @@ SELFTEST(virtio, a_device_that_makes_no_sense_is_refused) {
         EXPECT(!disk && disk.error() == k::error::opnotsupp);
     }
 }
+
+SELFTEST(virtio, what_leaves_gives_everything_back_at_the_latest_when_it_is_gone) {
+    trials::what_is_pulled_out_ends_in_eio<rig>();
+    trials::what_leaves_and_does_not_stop_gives_back_when_it_is_gone<rig>();
+}

@@ -30,16 +30,20 @@ class model_virtio final : public virtio::transport {
     support::buffer content;
     std::atomic<lie> next_lie = lie::none; // for the next answer, once; silence lasts until it is changed
     std::atomic<bool> stops = true;        // does a reset reach it?
+    std::atomic<bool> is_there = true;     // false: it was pulled out, and all registers read as ones
     std::atomic<unsigned> resets = 0, answers = 0, notifications = 0;
     k::u64 features = virtio::feature_version_1 | virtio::feature_indirect | virtio::feature_event_index | 1 << 2 |
                       1 << 6 | 1 << 9 | 1 << 12;
     void silence(bool on) { next_lie = on ? lie::silence : lie::none; }
     void put(unsigned offset, k::u64 value, unsigned width) { std::memcpy(config_ + offset, &value, width); }
 
-    k::u64 device_features() noexcept override { return features; }
-    void set_driver_features(k::u64 f) noexcept override { EXPECT_EQ(f & ~features, 0u); }
-    k::u8 status() noexcept override { return status_; }
+    k::u64 device_features() noexcept override { return is_there ? features : ~k::u64{0}; }
+    void set_driver_features(k::u64 f) noexcept override {
+        if (is_there) EXPECT_EQ(f & ~features, 0u);
+    }
+    k::u8 status() noexcept override { return is_there ? status_.load() : k::u8{0xff}; }
     void set_status(k::u8 bits) noexcept override {
+        if (!is_there) return;
         if (bits == 0) {
             resets++;
             if (!stops) return;

@@ -1,0 +1,9 @@
+#pragma once
+
+#include "drivers/pci/bus.h"
+
+namespace ahci {
+
+extern const pci::driver driver;
+
+} // namespace ahci
