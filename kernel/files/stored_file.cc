@@ -70,7 +70,6 @@ class stored_file final : public file, public vfs::mapped {
     k::result<k::u64> seek(k::i64 offset, int from) noexcept override;
     k::status sync() noexcept override { return node().fs.sync(&node()); }
     k::status truncate(k::u64 bytes) noexcept override;
-    k::status sync() noexcept override { return node().sync_there(); }
     k::result<k::ref<vm::object>> mapped_object() noexcept override {
         if (!node().pages()) return k::error::nodev;
         return k::ref<vm::object>::to(*node().pages());

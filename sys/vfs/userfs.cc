@@ -36,6 +36,10 @@ class userfs_instance final : public file_system {
     k::status list(directory& in, k::u64 place, lister& to) noexcept override;
     void node_gone(vnode& n) noexcept override { nodes_.gone(n); }
 
+    k::status sync(vnode* node) noexcept override {
+        if (!node || !node->is(node_type::regular)) return {};
+        return tell({.head = {.operation = operation::sync, .node = node->inode}});
+    }
     k::status resized(vnode& node, k::u64 bytes) noexcept override {
         node.pages()->extend_paged(k::align_up<k::u64>(bytes, arch::page_size) >>
                                    arch::page_shift); // the new ones, too

@@ -45,7 +45,6 @@ class file_node final : public vnode {
     void bring_in(k::u64 offset, k::u64 bytes) noexcept override;
     k::status store_there(k::u64 offset, k::u64 bytes) noexcept override;
     k::status resize_there(k::u64 bytes) noexcept override;
-    k::status sync_there() noexcept override;
 
   private:
     k::status store_piece(k::u64 offset, k::u64 bytes) noexcept;

@@ -137,10 +137,4 @@ k::status file_node::resize_there(k::u64 bytes) noexcept {
     return {};
 }
 
-k::status file_node::sync_there() noexcept {
-    question q{.head = {.operation = operation::sync, .node = inode}};
-    TRY(server_->ask(q));
-    return {};
-}
-
 } // namespace vfs::userfs

@@ -108,8 +108,8 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     // A file whose bytes are made when it is read (procfs): it has no pages, and its size says nothing.
     virtual bool is_made_on_reading() const noexcept { return false; }
 
-    // --- A regular file in a program (userfs.h): they do nothing for others. All may sleep; the last three hold the
-    // writers' lock, but for sync_there().
+    // --- A regular file in a program (userfs.h): they do nothing for others. All may sleep; the last two hold the
+    // writers' lock.
     // Much will be read: pages that are missing may come together. The writers' lock is not held.
     virtual void bring_in(k::u64 offset, k::u64 bytes) noexcept { (void)offset, (void)bytes; }
     // Has bytes kept there that were written here. If that fails they are forgotten here.
@@ -118,8 +118,6 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     }
     // Has it made longer or shorter there, before it is here.
     virtual k::status resize_there(k::u64 bytes) noexcept { return (void)bytes, k::status(); }
-    // Sees to it that what was stored lasts.
-    virtual k::status sync_there() noexcept { return {}; }
 
     // "Something was read / the bytes changed / the attributes changed now." Like Linux's relatime, reading is noted
     // when the file has changed since, or once a day.
