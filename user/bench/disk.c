@@ -43,6 +43,10 @@ static int find_disk(void) {
 // How long all CPUs have had nothing to do, as exactly as both kernels say it: to a hundredth of a second.
 static long long idle_ns(void) {
     double up = 0, idle = 0;
+    if (access("/proc/uptime", R_OK)) { // Linux mounts nothing by itself
+        mkdir("/proc", 0755);
+        mount("none", "/proc", "proc", 0, NULL);
+    }
     FILE* file = fopen("/proc/uptime", "r");
     if (!file || fscanf(file, "%lf %lf", &up, &idle) != 2) die("/proc/uptime");
     fclose(file);
