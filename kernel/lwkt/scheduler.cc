@@ -315,7 +315,7 @@ void assert_may_block() noexcept {
 void adopt_boot_flow(std::string_view name, arch::vaddr stack, std::size_t size) {
     auto* s = mem::make<scheduler>();
     auto* t = mem::make<thread>();
-    if (!s || !t) k::panic("no memory for CPU {}'s scheduler", arch::cpu::id());
+    if (!s || !t || !ktime::make_wheel()) k::panic("no memory for CPU {}'s scheduler", arch::cpu::id());
     name.copy(t->name, sizeof(t->name) - 1);
     t->home = arch::cpu::id();
     t->state = thread_state::running;

@@ -4,6 +4,7 @@
 #include "kernel/time/callout.h"
 
 #include "kernel/lwkt/critical.h"
+#include "kernel/mem/slab.h"
 
 #include <algorithm>
 #include <bit>
@@ -126,22 +127,18 @@ class wheel {
 
 namespace {
 
-struct wheel_storage {
-    bool made;
-    alignas(wheel) std::byte bytes[sizeof(wheel)];
-};
-lwkt::per_cpu<wheel_storage> wheels;
+lwkt::per_cpu<wheel*> wheels;
 
 wheel& local_wheel() {
-    wheel_storage& storage = wheels.local();
-    if (!storage.made) [[unlikely]] {
-        new (storage.bytes) wheel;
-        storage.made = true;
-    }
-    return reinterpret_cast<wheel&>(storage.bytes);
+    return *wheels.local();
 }
 
 } // namespace
+
+bool make_wheel() noexcept {
+    wheels.local() = mem::make<wheel>();
+    return wheels.local();
+}
 
 void callout::arm(ns deadline) noexcept {
     lwkt::critical section;

@@ -54,6 +54,8 @@ class callout {
     unsigned cpu_ = 0;
 };
 
+// This CPU's timers, before its first callout. False: no memory. Boot, once a CPU.
+bool make_wheel() noexcept;
 // The timer interrupt's work: runs what is due on this CPU. In a critical section.
 void run_due_callouts() noexcept;
 
