@@ -255,7 +255,7 @@ k::status object::resize(k::u64 pages) noexcept {
     const k::u64 before = pages_.exchange(pages, std::memory_order_relaxed);
     if (file_) paged_ = pages;
     if (pages >= before) return {};
-    if (file_) forgotten_.fetch_add(1, std::memory_order_release); // what is being brought in may not come back
+    if (pager_) forgotten_.fetch_add(1, std::memory_order_release); // what is being brought in may not come back
     clean_locked(pages, before - pages);
     paged_ = std::min(paged_, pages);
     return erase_locked(pages, before - pages);
