@@ -336,7 +336,7 @@ k::status service::submit(message& m, client* owner, const waiting& how, bool wa
             [&] {
                 lwkt::spin_guard guard(lock_);
                 senders_waiting_ += !std::exchange(counted, true);
-                return (good = closed_ || has_room_locked(owner)) ||
+                return (good = closed_ || (owner && owner->closed_) || has_room_locked(owner)) ||
                        (interrupted = how.interrupted && how.interrupted());
             },
             how.deadline);
