@@ -56,6 +56,7 @@ bool mount_table::is_written(mount& m) noexcept {
 // It is read-only before it is looked who writes: whoever comes from then on is refused.
 k::status mount_table::set_flags(mount& m, k::u32 flags, bool of_all) noexcept {
     const bool read_only = flags & mount_read_only;
+    if (m.fs().is_in_program()) flags |= mount_no_set_id | mount_no_devices; // as when it was mounted
     const k::u32 before = m.flags_.exchange(flags, std::memory_order_seq_cst);
     const bool all_before = m.fs().is_read_only();
     if (of_all) m.fs().set_read_only(read_only);
