@@ -189,15 +189,20 @@ void node_table::tell_gone() noexcept {
 
 // The first file at or behind a number, which becomes the next one's.
 vnode_ref node_table::next_file(k::u64& number) noexcept {
-    lwkt::spin_guard guard(lock_);
-    unsigned looked = 0;
-    for (auto at = known_.lower_bound(number); at != known_.end() && looked < 64; ++at, ++looked) {
-        number = at->number + 1;
-        vnode& n = *at->node;
-        if (!n.pages() || !n.pages()->resident_pages()) continue;
-        if (vnode_ref held = vnode_ref::to_living(n)) return held;
+    for (unsigned looked = 0; looked < 64; looked++) {
+        vnode_ref held; // whose pages may be looked at; let go of without the lock, which gone() takes
+        {
+            lwkt::spin_guard guard(lock_);
+            const auto at = known_.lower_bound(number);
+            if (at == known_.end()) {
+                number = 0;
+                return {};
+            }
+            number = at->number + 1;
+            if (at->node->is(node_type::regular)) held = vnode_ref::to_living(*at->node);
+        }
+        if (held && held->pages()->resident_pages()) return held;
     }
-    if (looked < 64) number = 0;
     return {};
 }
 
