@@ -12,13 +12,40 @@ namespace trace {
 
 namespace {
 
-struct record {
+// What is written in one go, and what says that this is over: who reads while it is written sees the number change.
+struct content {
     k::u64 at_ns;
     k::u64 a, b;
     event what;
     char text[22];
 };
-static_assert(sizeof(record) == 48);
+constexpr unsigned words = sizeof(content) / sizeof(k::u64);
+static_assert(sizeof(content) == words * sizeof(k::u64));
+
+class record {
+  public:
+    void write(k::u64 number, const content& from) noexcept {
+        number_.store(0, std::memory_order_relaxed);
+        const auto parts = std::bit_cast<std::array<k::u64, words>>(from);
+        for (unsigned i = 0; i < words; i++)
+            words_[i].store(parts[i], std::memory_order_release); // not before the number went
+        number_.store(number + 1, std::memory_order_release);
+    }
+    // False: it is not that event's, or not any more.
+    bool read(k::u64 number, content& to) const noexcept {
+        std::array<k::u64, words> parts;
+        if (number_.load(std::memory_order_acquire) != number + 1) return false;
+        for (unsigned i = 0; i < words; i++)
+            parts[i] = words_[i].load(std::memory_order_acquire); // before the number is looked at again
+        to = std::bit_cast<content>(parts);
+        return number_.load(std::memory_order_relaxed) == number + 1;
+    }
+
+  private:
+    std::atomic<k::u64> number_ = 0; // from 1 on; 0: being written
+    std::atomic<k::u64> words_[words] = {};
+};
+static_assert(sizeof(record) == 56);
 
 struct ring : lwkt::retirable {
     unsigned size; // a power of two
@@ -37,6 +64,8 @@ ring* make_ring(unsigned size) noexcept {
     if (!at) return nullptr;
     auto* made = new (at) ring;
     made->size = size;
+    for (unsigned i = 0; i < size; i++)
+        new (made->records() + i) record;
     return made;
 }
 
@@ -59,13 +88,9 @@ void write_down(event what, k::u64 a, k::u64 b, std::string_view name) noexcept 
     if (!r) return;
     // An interrupt may come in between and writes to the next one.
     const k::u64 number = r->next.fetch_add(1, std::memory_order_relaxed);
-    record& to = r->records()[number & (r->size - 1)];
-    to.at_ns = ktime::now();
-    to.a = a;
-    to.b = b;
-    to.what = what;
-    const std::size_t length = name.copy(to.text, sizeof(to.text) - 1);
-    to.text[length] = 0;
+    content c{.at_ns = ktime::now(), .a = a, .b = b, .what = what, .text = {}};
+    name.copy(c.text, sizeof(c.text) - 1);
+    r->records()[number & (r->size - 1)].write(number, c);
 }
 
 k::status start(unsigned events_a_cpu) noexcept {
@@ -101,9 +126,9 @@ void put(k::text_sink& to) noexcept {
         if (!r) continue;
         const k::u64 end = r->next.load(std::memory_order_acquire);
         for (k::u64 i = end > r->size ? end - r->size : 0; i < end; i++) {
-            const record e = r->records()[i & (r->size - 1)];
+            content e;
+            if (!r->records()[i & (r->size - 1)].read(i, e)) continue; // just being written
             const auto which = static_cast<unsigned>(e.what);
-            if (which >= events || !e.at_ns) continue; // just being written
             std::string_view text(e.text, sizeof(e.text));
             text = text.substr(0, text.find('\0'));
             k::format_to(to, "{} {} {} {:x} {:x} {}\n", cpu, e.at_ns, names[which], e.a, e.b, text);
