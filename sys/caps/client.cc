@@ -81,6 +81,11 @@ k::result<message_id> client::put(message_ref m, const waiting& how) noexcept {
     return m->client_id_;
 }
 
+k::status client::post(message_ref m) noexcept {
+    m->posted_ = true;
+    return service_->submit(*m, nullptr, {.deadline = at_once}, false);
+}
+
 // --- Replies
 
 // True if get() has an answer.

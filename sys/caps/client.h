@@ -44,6 +44,9 @@ class client : public k::counted<client> {
     k::status call(message_ref& m, const waiting& how = {}) noexcept;
     // Puts a request. EAGAIN (at_once, and there are too many), EINTR, ETIMEDOUT, ENOTCONN, ENOMEM.
     k::result<message_id> put(message_ref m, const waiting& how = {}) noexcept;
+    // Puts a request whose reply goes nowhere, and which stays when this client closes. EAGAIN: there are too many;
+    // ENOTCONN. Does not block.
+    k::status post(message_ref m) noexcept;
     // The reply to one request, or to any (0), which may also have come back for another reason (message::answered()).
     // done() or put_back() follow. EINVAL: no such request; ENOTCONN: nothing is on the way; and as in `waiting`.
     k::result<message_ref> get(message_id which = 0, const waiting& how = {}) noexcept;

@@ -147,6 +147,7 @@ class message final : public k::counted<message> {
     std::atomic<caps::stage> stage_ = stage::idle;
     std::atomic<bool> aborting_ = false;
     bool unwanted_ = false; // nobody waits for the reply any more
+    bool posted_ = false;   // nobody ever did
     bool answered_ = false;
     bool has_sinks_ = false;
     bool asks_to_connect_ = false;

@@ -214,7 +214,7 @@ k::status service::reply(arrival& a, k::status result) noexcept {
 void service::return_locked(message_ref m, k::status result, aftermath& then, bool answered) noexcept {
     m->result_ = std::move(result);
     m->answered_ = answered;
-    if (m->unwanted_) {
+    if (m->unwanted_ || m->posted_) {
         m->stage_.store(stage::idle, std::memory_order_relaxed);
         tell_receipt(*m);
         then.answered = std::move(m); // to be let go of without the lock

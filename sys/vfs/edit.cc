@@ -27,6 +27,13 @@ bool leads_to(const directory& in, const name_text& text, const vnode* node) noe
     return (n ? n->node() : nullptr) == node;
 }
 
+// Of one in a program: a name that was changed there but not here is asked for again.
+void forget_name(file_system& fs, directory& in, const name_text& text) noexcept {
+    if (!fs.is_in_program()) return;
+    vop_forget gone(in, text);
+    (void)fs.call(gone);
+}
+
 bool is_covered(const found& f) noexcept {
     return f.node->is(node_type::directory) && f.node->as_directory().mounted_on.load(std::memory_order_relaxed);
 }
@@ -50,11 +57,27 @@ k::result<found> make(const view& v, const spot& where, node_attributes a, std::
     file_system& fs = where.in->fs();
     const names_hold asking(in);
     if (in.is_dead()) return k::error::noent;
-    vnode_ref node = TRY(fs.make_there(in, where.name(), a, link_text));
-    vop_add add(in, TRY(name::create(in, name_text(where.name()), node.share())));
-    TRY(fs.call(add));
+    const name_text text(where.name());
+    if (fs.is_in_program()) {
+        if (!leads_to(in, text, nullptr)) return k::error::exist; // another was quicker
+        vop_make_room room(in);
+        TRY(fs.call(room)); // before anything is made there
+    }
+    auto node = fs.make_there(in, where.name(), a, link_text);
+    if (!node) {
+        forget_name(fs, in, text); // that there is none may be wrong
+        return node.error();
+    }
+    auto called = name::create(in, text, node->share());
+    k::status added = called ? k::status() : called.error();
+    vop_add add(in, called ? *std::move(called) : name_ref());
+    if (added) added = fs.call(add);
+    if (!added) {
+        (void)fs.remove_there(in, where.name(), **node);
+        return added.error();
+    }
     announce(in, event_create, where.name(), is_directory);
-    return found{where.in.share(), std::move(node), std::move(add.fresh)};
+    return found{where.in.share(), *std::move(node), std::move(add.fresh)};
 }
 
 k::status link(const view& v, const found& what, const spot& where) noexcept {
@@ -120,13 +143,24 @@ k::status remove(const view& v, const spot& where, bool of_directory) noexcept {
         name_ref remains;
         if (is_directory) remains = TRY(name::create(where.dir(), text, {}));
         const names_hold asking(where.dir());
-        if (where.in->fs().is_in_program()) {
-            if (!leads_to(where.dir(), text, there.node.get())) continue;
-            if (is_directory && !there.node->as_directory().has_no_nodes()) return k::error::notempty;
-            TRY(where.in->fs().remove_there(where.dir(), where.name(), *there.node));
-        }
+        file_system& fs = where.in->fs();
         vop_remove gone(where.dir(), text, *there.node, of_directory, std::move(remains));
-        const k::status done = where.in->fs().call(gone);
+        if (fs.is_in_program()) {
+            if (!leads_to(where.dir(), text, there.node.get())) {
+                if (!there.called) return k::error::nomem; // what was found could not be noted
+                continue;
+            }
+            if (is_directory && !there.node->as_directory().has_no_nodes()) return k::error::notempty;
+            vop_make_room room(gone);
+            TRY(fs.call(room)); // before anything goes there
+            const k::status asked = fs.remove_there(where.dir(), where.name(), *there.node);
+            if (!asked) {
+                if (asked.error() == k::error::intr && !is_directory) forget_name(fs, where.dir(), text);
+                return asked;
+            }
+        }
+        const k::status done = fs.call(gone);
+        if (!done) forget_name(fs, where.dir(), text);
         // Another file has the name by now: once more.
         if (!done && done.error() == k::error::noent) continue;
         if (!done) return done;
@@ -186,15 +220,31 @@ k::status rename(const view& v, const spot& from, const spot& to, unsigned flags
         else if (replaced && replaced.node->is(node_type::directory))
             remains = TRY(name::create(to.dir(), to_text, {}));
         const names_hold asking(from.dir(), to.dir());
-        if (fs.is_in_program()) {
-            if (to.dir().is_dead() || from.dir().is_dead()) return k::error::noent;
-            if (!leads_to(from.dir(), from_text, moved.node.get()) || !leads_to(to.dir(), to_text, replaced.node.get()))
-                continue;
-            TRY(fs.rename_there(from.dir(), from.name(), to.dir(), to.name(), flags));
-        }
         vop_rename change(from.dir(), from_text, *moved.node, to.dir(), std::move(fresh), replaced.node.get(),
                           std::move(swapped), std::move(remains));
+        if (fs.is_in_program()) {
+            if (to.dir().is_dead() || from.dir().is_dead()) return k::error::noent;
+            if (!leads_to(from.dir(), from_text, moved.node.get()) ||
+                !leads_to(to.dir(), to_text, replaced.node.get())) {
+                if (!moved.called || (replaced && !replaced.called)) return k::error::nomem; // as in remove()
+                continue;
+            }
+            vop_make_room room(change);
+            TRY(fs.call(room));
+            const k::status asked = fs.rename_there(from.dir(), from.name(), to.dir(), to.name(), flags);
+            if (!asked) {
+                const bool may_have_moved = asked.error() == k::error::intr;
+                if (may_have_moved && !moved.node->is(node_type::directory)) forget_name(fs, from.dir(), from_text);
+                if (may_have_moved && !(replaced && replaced.node->is(node_type::directory)))
+                    forget_name(fs, to.dir(), to_text);
+                return asked;
+            }
+        }
         const k::status done = fs.call(change);
+        if (!done) {
+            forget_name(fs, from.dir(), from_text);
+            forget_name(fs, to.dir(), to_text);
+        }
         if (!done && (done.error() == k::error::noent || done.error() == k::error::exist)) {
             if (from.dir().is_dead() || to.dir().is_dead()) return k::error::noent;
             continue;

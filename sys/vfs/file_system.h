@@ -88,7 +88,8 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     // Whatever waits for an answer from elsewhere ends, and nothing is asked any more (umount -f). False: nothing
     // waits.
     virtual bool give_up() noexcept { return false; }
-    // It will not be used any more: the last call, in thread context.
+    // It will not be used any more: the last call, in thread context. Does not block: others' memory goes in the same
+    // thread.
     virtual void ending() noexcept {}
 
     // --- Of one on a disk. All may sleep.

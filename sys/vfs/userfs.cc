@@ -68,9 +68,8 @@ class userfs_instance final : public file_system {
         return true;
     }
     void ending() noexcept override {
-        nodes_.tell_gone();
-        (void)tell({.head = {.operation = operation::unmount}});
-        server_->give_up();
+        question q{.head = {.operation = operation::unmount}}; // what is known is forgotten with that
+        server_->say_last(q);
     }
 
   private:
@@ -114,10 +113,18 @@ k::result<vnode_ref> userfs_instance::make_there(directory& in, std::string_view
                         .uid = a.uid,
                         .gid = a.gid},
                .texts = {text, link_text}};
-    const attributes said = TRY(server_->ask_attributes(q));
-    vnode_ref made = TRY(nodes_.node_for(said, false, link_text));
-    if (made->type != a.type) return k::error::io;
-    return made;
+    if (nodes_.is_full()) return k::error::nfile;
+    auto said = server_->ask_attributes(q);
+    // It said before that there is none. As EEXIST it would have the caller look again, for ever.
+    if (!said) return said.error() == k::error::exist ? k::error::io : said.error();
+    auto made = nodes_.node_for(*said, false, link_text);
+    if (made && (*made)->type == a.type) return made;
+    (void)tell({.head = {.operation = operation::remove,
+                         .node = in.inode,
+                         .other = said->node,
+                         .what = a.type == node_type::directory},
+                .texts = {text}});
+    return made ? k::error::io : made.error();
 }
 
 k::status userfs_instance::change_there(vnode& of, const new_attributes& to) noexcept {

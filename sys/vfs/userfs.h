@@ -8,7 +8,8 @@
 // Nothing that a server says is believed: numbers, lengths, types and names are checked, and what makes no sense is
 // EIO. A server that does not answer within the mount's time is given up: from then on, as after its death, what would
 // have to be asked fails with ENOTCONN, while what is known stays readable. Who waits for an answer holds at most the
-// lock of the directory or file that it is about (and of renames in this file system).
+// lock of the directory or file that it is about (and of renames in this file system); who is killed waits no longer
+// (EINTR), and what was asked may happen there all the same.
 #pragma once
 
 #include "kernel/time/callout.h"
@@ -19,6 +20,8 @@ namespace vfs {
 struct userfs_options {
     std::string_view service; // whose name is copied
     ktime::ns timeout = 30 * ktime::second;
+    // Will the running thread end, so that it waits for no answer? Asked as in caps::waiting. Null: never.
+    bool (*interrupted)() = nullptr;
     k::u64 nodes = 0; // at most so many are known at a time; 0: what the memory allows
 };
 

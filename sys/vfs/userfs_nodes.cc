@@ -158,6 +158,11 @@ k::result<vnode_ref> node_table::node_for(const attributes& said, bool is_root, 
     }
 }
 
+bool node_table::is_full() noexcept {
+    lwkt::spin_guard guard(lock_);
+    return count_ >= most_;
+}
+
 void node_table::gone(const vnode& n) noexcept {
     lwkt::spin_guard guard(lock_);
     const auto found = known_.find(n.inode);
@@ -182,8 +187,15 @@ void node_table::tell_gone() noexcept {
         }
         if (!one) return;
         question q{.head = {.operation = operation::forget, .node = one->number, .bytes = one->answers}};
-        (void)server_->ask(q);
-        mem::destroy(one);
+        if (server_->say(q)) {
+            mem::destroy(one);
+            continue;
+        }
+        lwkt::spin_guard guard(lock_); // later
+        one->next = gone_;
+        gone_ = one;
+        some_gone_.store(true, std::memory_order_relaxed);
+        return;
     }
 }
 

@@ -47,6 +47,7 @@ class file_node final : public vnode {
     k::status resize_there(k::u64 bytes) noexcept override;
 
   private:
+    void forget_around(k::u64 first, k::u64 end) noexcept; // the writers' lock is held
     k::status store_piece(k::u64 offset, k::u64 bytes) noexcept;
 
     const server_ref server_;
@@ -64,9 +65,11 @@ class node_table {
     // they make no sense, or another type than before, or a directory in a second place; ENFILE: too many are known.
     // `text`: of a link that is made; else the server is asked for it.
     k::result<vnode_ref> node_for(const attributes& said, bool is_root, std::string_view text) noexcept;
+    // Will node_for() refuse whatever is not known yet?
+    bool is_full() noexcept;
     // A node's last holder has left. Any context.
     void gone(const vnode& n) noexcept;
-    // Tells the server of those. May block.
+    // Tells the server of those, as far as it listens.
     void tell_gone() noexcept;
     // Lets go of pages while memory is short. May block; no lock of a node is held.
     void trim() noexcept;

@@ -45,7 +45,7 @@ k::result<xio::source> copy_of(std::string_view text) noexcept {
 
 k::result<server_ref> server::connect(const userfs_options& options) noexcept {
     const caps::waiting how{.deadline = ktime::after(options.timeout)};
-    auto made = mem::make<server>(TRY(caps::client::connect({.name = options.service}, how)), options.timeout);
+    auto made = mem::make<server>(TRY(caps::client::connect({.name = options.service}, how)), options);
     if (!made) return k::error::nomem;
     return server_ref(made);
 }
@@ -86,11 +86,15 @@ k::result<caps::message_ref> server::write_down(question& q) noexcept {
 k::result<caps::message_ref> server::ask(question& q) noexcept {
     if (is_given_up()) return k::error::notconn;
     caps::message_ref m = TRY(write_down(q));
-    const caps::waiting how{.deadline = ktime::after(timeout_)};
+    const caps::waiting how{.deadline = ktime::after(timeout_), .interrupted = interrupted_};
     auto id = client_->put(m.share(), how);
     auto answer = id ? client_->get(*id, how) : k::result<caps::message_ref>(id.error());
     if (!answer) {
         if (answer.error() == k::error::nomem) return k::error::nomem;
+        if (answer.error() == k::error::intr) {
+            if (id) (void)client_->dispose(*id);
+            return k::error::intr;
+        }
         const bool silent = answer.error() == k::error::timedout && !is_given_up();
         give_up();
         return silent ? k::error::timedout : k::error::notconn;
@@ -102,6 +106,17 @@ k::result<caps::message_ref> server::ask(question& q) noexcept {
     }
     if (const k::status said = (*answer)->result(); !said) return believable(said.error());
     return answer;
+}
+
+bool server::say(question& q) noexcept {
+    if (is_given_up()) return true; // nobody is there to mind
+    auto m = write_down(q);
+    return m && client_->post(*std::move(m));
+}
+
+void server::say_last(question& q) noexcept {
+    (void)say(q);
+    give_up();
 }
 
 k::result<attributes> server::ask_attributes(question& q) noexcept {

@@ -19,10 +19,12 @@ class server : public k::counted<server> {
   public:
     static k::result<k::ref<server>> connect(const userfs_options& options) noexcept;
     void last_holder_left() noexcept;
-    explicit server(caps::client_ref to, ktime::ns timeout) noexcept : client_(std::move(to)), timeout_(timeout) {}
+    server(caps::client_ref to, const userfs_options& o) noexcept
+        : client_(std::move(to)), timeout_(o.timeout), interrupted_(o.interrupted) {}
 
     // Asks, and waits. The answer is the caller's alone. Errors of the server's as they may be passed on, EIO for those
-    // that mean something else here; ETIMEDOUT, ENOTCONN, ENOMEM.
+    // that mean something else here; ETIMEDOUT, ENOTCONN, ENOMEM; EINTR: the running thread ends, and the answer will
+    // go nowhere.
     k::result<caps::message_ref> ask(question& q) noexcept;
     k::result<attributes> ask_attributes(question& q) noexcept;
     // Bytes of a node, from a place on: at most as many as asked for, fewer at the end.
@@ -31,6 +33,10 @@ class server : public k::counted<server> {
     // longer.
     static k::result<std::size_t> take_text(caps::message& m, std::span<std::byte> to) noexcept;
 
+    // Says something whose answer does not matter. False: it could not be put. Does not block.
+    bool say(question& q) noexcept;
+    // Says something without waiting for an answer; nothing is asked any more after that. Does not block.
+    void say_last(question& q) noexcept;
     // Nothing is asked any more; who waits hears ENOTCONN. Once or more often.
     void give_up() noexcept;
     bool is_given_up() const noexcept { return given_up_.load(std::memory_order_relaxed); }
@@ -40,6 +46,7 @@ class server : public k::counted<server> {
 
     const caps::client_ref client_;
     const ktime::ns timeout_;
+    bool (*const interrupted_)();
     std::atomic<bool> given_up_ = false;
 };
 

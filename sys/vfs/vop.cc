@@ -195,6 +195,13 @@ k::status vop_remember::run() noexcept {
     return {};
 }
 
+k::status vop_forget::run() noexcept {
+    directory& in = nodes[0]->as_directory();
+    lwkt::critical section;
+    if (name* there = in.find(text)) forgotten = in.take_out(*there);
+    return {};
+}
+
 k::status vop_cover::run() noexcept {
     directory& what = nodes[0]->as_directory();
     if (what.is_dead()) return k::error::noent;

@@ -99,6 +99,14 @@ struct vop_remember final : vop {
     name_ref forgotten; // made room for it
 };
 
+// Takes a name out of a directory that is not complete, as if nobody had looked for it; what it leads to stays.
+struct vop_forget final : vop {
+    vop_forget(directory& in, const name_text& t) noexcept : text(t) { nodes[0] = &in; }
+    k::status run() noexcept override;
+    const name_text& text;
+    name_ref forgotten;
+};
+
 // Reads names from a place on into `text` and `found`, as many as fit.
 struct vop_list final : vop {
     struct entry {
@@ -115,6 +123,7 @@ struct vop_list final : vop {
 // Makes room for two more names in directories. ENOMEM.
 struct vop_make_room final : vop {
     explicit vop_make_room(const vop& before) noexcept { nodes = before.nodes; }
+    explicit vop_make_room(directory& in) noexcept { nodes[0] = &in; }
     k::status run() noexcept override;
 };
 
