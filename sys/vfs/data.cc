@@ -86,6 +86,22 @@ k::u64 give_pages(vnode& from, k::u64 offset, const xio::sink& to, k::u64 bytes)
     return given + from.pages()->read(offset + given, rest).bytes;
 }
 
+// What is brought in of a file in a program, and not forgotten while it is read, even if memory is short.
+constexpr k::u64 most_brought_in = 4 << 20;
+
+[[gnu::noinline]] k::result<k::u64> read_in_pieces(vnode& from, k::u64 offset, xio::sink& to, k::u64 bytes) noexcept {
+    k::u64 done = 0;
+    while (done < bytes) {
+        const k::u64 part = std::min(most_brought_in, bytes - done);
+        auto piece = to.slice(done, part);
+        auto got = piece ? read_much(from, offset + done, *piece, part) : k::result<k::u64>(piece.error());
+        if (!got && !done) return got.error();
+        if (!got || !*got) break;
+        done += *got;
+    }
+    return done;
+}
+
 // Whole pages of a source, which user memory shows or somebody holds, into a file. How many bytes were taken.
 k::u64 take_pages(vm::object& into, k::u64 offset, const xio::source& from) noexcept {
     if (offset % arch::page_size) return 0;
@@ -120,6 +136,7 @@ k::result<k::u64> read(vnode& from, k::u64 offset, xio::sink& to) noexcept {
     const k::u64 bytes = std::min(to.size(), end - offset);
     if (from.pages()->read_at_hand(offset, bytes, to)) [[likely]]
         return bytes;
+    if (from.fs.is_in_program() && bytes > most_brought_in) return read_in_pieces(from, offset, to, bytes);
     return read_much(from, offset, to, bytes);
 }
 
@@ -127,6 +144,7 @@ k::result<xio::source> lend(vnode& from, k::u64 offset, k::u64 bytes) noexcept {
     const k::u64 end = size_of(from);
     if (offset >= end || !bytes) return xio::source();
     from.touch_accessed();
+    if (from.fs.is_in_program()) from.bring_in(offset, std::min({bytes, end - offset, most_brought_in}));
     return from.pages()->lend(offset, std::min(bytes, end - offset));
 }
 

@@ -82,12 +82,22 @@ k::result<vm::page_ref> file_pages::page_in(k::u64 index) noexcept {
     return first;
 }
 
+// Lets go of all pages but some. Only where there are any: who brings one in meanwhile has to do it again.
+void file_node::forget_around(k::u64 first, k::u64 end) noexcept {
+    vm::object& cache = *pages();
+    constexpr k::u64 last = ~k::u64{0} >> arch::page_shift;
+    if (cache.next_in_memory(0, first, true) < first) cache.forget(0, first);
+    if (cache.next_in_memory(end, last, true) < last) cache.forget(end, last - end);
+}
+
 // Whole pages that are missing, much at a time; the others come one by one when they are looked at.
 void file_node::bring_in(k::u64 offset, k::u64 bytes) noexcept {
     lwkt::sleep_hold hold(writers);
     vm::object& cache = *pages();
     const k::u64 size = this->size.load(std::memory_order_acquire), end_page = std::min(offset + bytes, size) >> 12;
-    for (k::u64 at = offset >> arch::page_shift; at < end_page;) {
+    const k::u64 start = offset >> arch::page_shift;
+    if (vm::memory_is_short()) forget_around(start, std::max(end_page, start + most_ahead));
+    for (k::u64 at = start; at < end_page;) {
         const k::u64 first = cache.next_in_memory(at, end_page, false);
         const k::u64 most = std::min(end_page, first + (most_moved >> arch::page_shift));
         at = cache.next_in_memory(first, most, true);
