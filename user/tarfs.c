@@ -67,10 +67,13 @@ static uint64_t number(const char* digits, size_t bytes) {
 
 static int read_archive(void) {
     struct header h;
+    struct stat is;
+    if (fstat(archive, &is) < 0) return errno;
     char path[4096] = {0}, link[4096] = {0};
     for (off_t at = 0; pread(archive, &h, sizeof h, at) == sizeof h && h.name[0];) {
-        const uint64_t size = number(h.size, sizeof h.size), mode = number(h.mode, sizeof h.mode) & 07777;
+        const uint64_t said = number(h.size, sizeof h.size), mode = number(h.mode, sizeof h.mode) & 07777;
         at += sizeof h;
+        const uint64_t left = is.st_size > at ? is.st_size - at : 0, size = said < left ? said : left;
         if (h.type == 'L' || h.type == 'K') { // GNU: the next one's name or link is longer
             char* to = h.type == 'L' ? path : link;
             if (size >= sizeof path || pread(archive, to, size, at) != (ssize_t)size) return EINVAL;

@@ -9,6 +9,7 @@ enum { list_room = 32 << 10, names_room = 2 * 256 + 4096 };
 
 struct turn {
     struct caps_message m;
+    struct caps_sender sender;
     struct caps_item items[CAPS_MOST_ITEMS];
     struct userfs_request q;
     char names[names_room]; // both, each with a zero behind it
@@ -113,10 +114,18 @@ static int answer(struct turn* t, const struct userfs_functions* f, void* fs, in
 int userfs_serve(int service, const struct userfs_functions* functions, void* fs) {
     static struct turn turn;
     struct turn* t = &turn;
-    t->m = (struct caps_message){.items = t->items}; // id 0: nothing to reply to yet
+    t->m = (struct caps_message){.items = t->items, .sender = &t->sender}; // id 0: nothing to reply to yet
     for (;;) {
         t->m.item_room = CAPS_MOST_ITEMS;
-        if (caps_reply_wait(service, &t->m, &t->m, 0) < 0) return -1;
+        if (caps_reply_wait(service, &t->m, &t->m, 0) < 0) {
+            if (!t->m.id || errno == EINTR || errno == ENOTCONN) return -1;
+            // An answer that the kernel does not take is the function's fault, and of this question only.
+            t->m.result = EIO;
+            t->m.text_bytes = t->m.item_count = 0;
+            (void)caps_reply(service, &t->m, 0);
+            t->m.id = 0;
+            continue;
+        }
         if (t->m.kind != CAPS_REQUEST) { // one that the kernel wants no answer to any more; it gets one
             t->m.id = 0;
             t->m.text_bytes = t->m.item_count = 0;
@@ -126,7 +135,7 @@ int userfs_serve(int service, const struct userfs_functions* functions, void* fs
         const unsigned count = t->m.item_count;
         for (unsigned i = 0; i < count; i++)
             came[i] = t->items[i].fd;
-        int failed = read_request(t);
+        int failed = t->sender.pid ? EPERM : read_request(t); // only the kernel is told of files
         t->m.text_bytes = t->m.item_count = 0;
         if (!failed) failed = answer(t, functions, fs, count ? came[0] : -1);
         t->m.result = failed;

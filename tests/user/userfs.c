@@ -291,6 +291,44 @@ static void an_archive_shows_its_files(void) {
     CHECK(chdir("/") == 0 && rmdir(base) == 0);
 }
 
+// An archive says that its file is longer than what is there.
+static void an_archive_that_was_cut_off_shows_what_is_there(void) {
+    begin();
+    CHECK(system("cp /bin/busybox /tmp/one && tar cf /tmp/whole.tar -C /tmp one && "
+                 "head -c 50000 /tmp/whole.tar > /tmp/cut.tar && head -c 49488 /tmp/one > /tmp/part") == 0);
+    server = fork();
+    CHECK(server >= 0);
+    if (!server) {
+        execl("/bin/tarfs", "tarfs", name, "/tmp/cut.tar", (char*)NULL);
+        _exit(127);
+    }
+    wait_for_service();
+    CHECK(mount(name, base, "user", MS_RDONLY, NULL) == 0 && chdir(base) == 0);
+    CHECK(system("cmp one /tmp/part") == 0); // behind the header
+    end();
+    CHECK(system("rm /tmp/one /tmp/part /tmp/whole.tar /tmp/cut.tar") == 0);
+}
+
+// Questions that are not the kernel's.
+static void a_stranger_is_refused(void) {
+    begin();
+    mount_with(NULL);
+    put("known", "text", 4);
+    const int client = caps_connect(name, 0, 1000000000);
+    CHECK(client >= 0);
+    const uint32_t operations[] = {USERFS_MOUNT, USERFS_UNMOUNT, USERFS_READ, USERFS_FORGET};
+    for (int i = 0; i < 4; i++) {
+        struct userfs_request q = {.version = USERFS_VERSION, .operation = operations[i], .node = 1, .bytes = 1};
+        struct caps_message m = {.text_bytes = sizeof q};
+        memcpy(m.text, &q, sizeof q);
+        CHECK(caps_call(client, &m, &m, 0) >= 0);
+        CHECK_EQ(m.result, EPERM);
+    }
+    CHECK(close(client) == 0);
+    put("more", "text", 4);
+    end();
+}
+
 // --- Servers that do not answer
 
 static void a_dead_server_gives_errors(void) {
@@ -344,6 +382,30 @@ static void a_silent_server_is_given_up(void) {
     CHECK(chdir("/") == 0 && umount(base) == 0 && rmdir(base) == 0);
 }
 
+static void who_is_killed_waits_no_longer(void) {
+    begin();
+    mount_with("timeout=60");
+    put("known", "text", 4);
+    CHECK(kill(server, SIGSTOP) == 0);
+    const long long begun = now_ns();
+    IN_CHILD(looking) open("other", O_RDONLY);
+    IN_CHILD(making) open("more", O_RDWR | O_CREAT, 0600);
+    IN_CHILD(removing) unlink("known");
+    sleep_ms(100);
+    const pid_t all[] = {looking, making, removing};
+    for (int i = 0; i < 3; i++) {
+        (void)kill(all[i], SIGKILL);
+        int status;
+        CHECK(waitpid(all[i], &status, 0) == all[i] && WIFSIGNALED(status));
+    }
+    CHECK(now_ns() - begun < 10000000000);
+    CHECK(kill(server, SIGCONT) == 0);
+    put("after", "text", 4); // the others go on
+    struct stat is;
+    CHECK(stat("after", &is) == 0);
+    end();
+}
+
 static void a_forced_unmount_ends_what_waits(void) {
     begin();
     mount_with("timeout=60");
@@ -384,7 +446,14 @@ static void options_are_checked(void) {
         if (fd < 0) CHECK(errno == ENFILE);
         made += fd >= 0;
     }
-    CHECK_EQ(made, 2); // and the root
+    CHECK_EQ(made, 2);             // and the root
+    for (int i = 0; i < 10; i++) { // neither is there what could not be made
+        struct stat is;
+        snprintf(path, sizeof path, "%s/%d", base, i);
+        const int fd = open(path, O_CREAT | O_RDWR, 0600);
+        CHECK(i < made ? fd >= 0 : fd == -1 && errno == ENFILE);
+        if (i >= made) CHECK_ERROR(stat(path, &is), ENOENT);
+    }
     for (int fd = 3; fd < 20; fd++)
         close(fd);
     end();
@@ -402,6 +471,7 @@ struct answers {
     size_t byte_count;
     const char* link_text;
     size_t link_bytes;
+    int make_result;
 };
 
 static void serve(const struct answers* a) {
@@ -440,6 +510,7 @@ static void serve(const struct answers* a) {
             m.item_count = a->byte_count != 0;
             break;
         case USERFS_UNMOUNT: caps_reply(service, &m, 0); _exit(0);
+        case USERFS_MAKE: m.result = a->make_result ? a->make_result : EPROTO; break;
         default: m.result = EPROTO;
         }
         if (bytes > CAPS_MOST_TEXT) {
@@ -504,6 +575,52 @@ static void nodes_that_make_no_sense_are_refused(void) {
     CHECK_ERROR(stat("x/x", &is), EIO);
     CHECK_ERROR(stat("y", &is), EIO);
     end();
+}
+
+// That there is something and that there is nothing.
+static void a_contradiction_ends(void) {
+    struct answers a = {.looked_up = 1, .make_result = EEXIST};
+    begin_with(&a);
+    CHECK_ERROR(open("x", O_CREAT | O_RDWR, 0600), EIO);
+    CHECK_ERROR(open("x", O_CREAT | O_RDWR, 0600), EIO);
+    CHECK_ERROR(mkdir("x", 0700), EIO);
+    end();
+}
+
+static long long flags_of(const char* path) {
+    struct statfs is;
+    CHECK(statfs(path, &is) == 0);
+    return is.f_flags;
+}
+
+static void no_mount_gives_rights(void) {
+    enum { both = 6 }; // ST_NOSUID, ST_NODEV
+    begin();
+    mount_with(NULL);
+    CHECK_EQ(flags_of(".") & both, both);
+    CHECK(mount(NULL, base, NULL, MS_REMOUNT, NULL) == 0);
+    CHECK_EQ(flags_of(".") & both, both);
+    CHECK(mkdir("/tmp/second", 0755) == 0 && mount(base, "/tmp/second", NULL, MS_BIND, NULL) == 0);
+    CHECK(mount(NULL, "/tmp/second", NULL, MS_REMOUNT | MS_BIND, NULL) == 0);
+    CHECK_EQ(flags_of("/tmp/second") & both, both);
+    CHECK(umount("/tmp/second") == 0 && rmdir("/tmp/second") == 0);
+    end();
+}
+
+// Whoever unmounts does not wait for it, nor do those that unmount others.
+static void a_silent_server_holds_up_no_unmount(void) {
+    begin();
+    mount_with("timeout=60");
+    put("known", "text", 4);
+    CHECK(kill(server, SIGSTOP) == 0 && chdir("/") == 0);
+    const long long begun = now_ns();
+    CHECK(umount(base) == 0);
+    for (int i = 0; i < 5; i++)
+        CHECK(mount("none", base, "tmpfs", 0, NULL) == 0 && umount(base) == 0);
+    CHECK(now_ns() - begun < 5000000000);
+    CHECK(kill(server, SIGCONT) == 0);
+    CHECK_EQ(EXIT_STATUS(server), 0); // it hears of it all the same
+    CHECK(rmdir(base) == 0);
 }
 
 static void lists_that_make_no_sense_are_refused(void) {
@@ -678,6 +795,8 @@ static void noise_harms_nobody(void) {
 TAP_MAIN(T(the_tests_of_trees_pass), T(the_tests_of_removed_directories_pass), T(the_tests_of_paths_pass),
          T(the_tests_of_locks_and_of_running_programs_pass), T(what_was_written_is_at_the_server),
          T(whole_pages_are_not_copied), T(files_are_mapped_and_run), T(an_archive_shows_its_files),
-         T(a_dead_server_gives_errors), T(a_silent_server_is_given_up), T(a_forced_unmount_ends_what_waits),
+         T(an_archive_that_was_cut_off_shows_what_is_there), T(a_stranger_is_refused), T(a_dead_server_gives_errors),
+         T(a_silent_server_is_given_up), T(who_is_killed_waits_no_longer), T(a_forced_unmount_ends_what_waits),
+         T(a_silent_server_holds_up_no_unmount), T(no_mount_gives_rights), T(a_contradiction_ends),
          T(options_are_checked), T(nodes_that_make_no_sense_are_refused), T(lists_that_make_no_sense_are_refused),
          T(bytes_that_make_no_sense_are_refused), T(noise_harms_nobody))
