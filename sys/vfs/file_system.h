@@ -15,8 +15,8 @@ namespace vfs {
 struct vop;
 struct vop_rename;
 
-// Where a file system keeps its names and bytes: in the kernel's objects alone, or also on a disk or in a program, where
-// each change is made first.
+// Where a file system keeps its names and bytes: in the kernel's objects alone, or also on a disk or in a program,
+// where each change is made first.
 enum class keeping : k::u8 { here, disk, program };
 
 // What statfs() says.
