@@ -195,7 +195,7 @@ class run(unittest.TestCase):
     def test_bad_options_are_refused_at_once(self):
         for options in [["--smp", "0"], ["--mem", "lots"], ["--icount", "--smp", "2"], ["--icount", "--kvm"], ["--selftest", "xio.*"], ["--usertest", "pipes"],
                         ["--usertest=a b"],
-                        ["--timeout", "-1"], ["--disk", "/no/such/image"], ["--disk-driver", "floppy"], ["--root", "/"], ["--exec", "x", "--selftest"], ["--frobnicate"]]:
+                        ["--timeout", "-1"], ["--disk", "/no/such/image"], ["--disk-driver", "floppy"], ["--root", "/nowhere"], ["--exec", "x", "--selftest"], ["--frobnicate"]]:
             self.assertEqual(run_command(*options, what="passing").returncode, 2, options)
 
 
