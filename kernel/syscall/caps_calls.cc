@@ -236,8 +236,10 @@ class unloading {
             (void)l.write_head(to);
             return k::error::msgsize;
         }
-        for (unsigned i = 0; i < m.items(); i++)
-            records_[count_++] = TRY(give(m, i, where));
+        for (unsigned i = 0; i < m.items(); i++) {
+            const item_record given = TRY(give(m, i, where)); // before it counts as one to be taken back
+            records_[count_++] = given;
+        }
         h.item_count = count_;
         if (count_) TRY(letter::copy_out(h.items, records_, count_ * sizeof(item_record)));
         if (h.sender) TRY(tell_sender(h.sender, m.from));
