@@ -19,7 +19,7 @@ constexpr k::u64 pages_for(k::u64 bytes) {
 
 // The next page of what came: itself if it is whole and may stand in a cache, else a copy, with zeroes behind the end.
 // Null: no memory.
-vm::page_ref next_page(xio::walker& from) noexcept {
+vm::page_ref next_page(const xio::source& got, xio::walker& from) noexcept {
     if (from.left()) {
         vm::page* whole = from.whole_page();
         if (whole && whole->place == 0 && whole->use == vm::page_use::object &&
@@ -31,15 +31,10 @@ vm::page_ref next_page(xio::walker& from) noexcept {
     vm::page_ref fresh = vm::user_page(vm::fill::any);
     if (!fresh) return fresh;
     auto* to = static_cast<std::byte*>(fresh.data());
-    k::u64 done = 0;
-    while (done < arch::page_size && from.left()) {
-        const k::u64 part = std::min(from.run(), arch::page_size - done);
-        std::memcpy(to + done, from.address(), part);
-        from.advance(part);
-        done += part;
-    }
-    xio::note_copied(xio::reason::page_in, done);
-    std::memset(to + done, 0, arch::page_size - done);
+    const k::u64 bytes = std::min<k::u64>(from.left(), arch::page_size);
+    (void)got.read_some(got.size() - from.left(), {to, bytes}, xio::reason::page_in); // of pages: it cannot fail
+    from.advance(bytes);
+    std::memset(to + bytes, 0, arch::page_size - bytes);
     return fresh;
 }
 
@@ -72,11 +67,11 @@ k::result<vm::page_ref> file_pages::page_in(k::u64 index) noexcept {
     next_.store(index + wanted, std::memory_order_relaxed);
     ahead_.store(wanted, std::memory_order_relaxed);
     xio::walker from(got);
-    vm::page_ref first = next_page(from);
+    vm::page_ref first = next_page(got, from);
     if (!first) return k::error::nomem;
     vm::page_ref more[most_ahead];
     k::u64 n = 0;
-    while (n + 1 < wanted && from.left() && (more[n] = next_page(from)))
+    while (n + 1 < wanted && from.left() && (more[n] = next_page(got, from)))
         n++;
     if (n) object_->supply(index + 1, {more, n}, times);
     return first;
