@@ -232,6 +232,10 @@ bool object::make_all_dirty(k::u64 first, k::u64 count) noexcept {
     return are_dirty(first, count);
 }
 
+bool object::is_dirty(k::u64 index) const noexcept {
+    return dirty_.has(index);
+}
+
 void object::soil(k::u64 first, k::u64 count) noexcept {
     lwkt::token_hold hold(token_);
     tree_.for_each(first, count, [&](k::u64 index, page*) NO_THREAD_SAFETY_ANALYSIS {

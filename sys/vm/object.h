@@ -182,8 +182,9 @@ class object final : public k::counted<object> {
     bool is_paged_in(k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
     // May it be written to without asking: nobody else sees it, and it is known to be dirty if that must be known?
     bool may_be_written_as_is(k::u64 index, const found_page& found) const noexcept {
-        return found.sole && (!file_ || dirty_.has(index));
+        return found.sole && (!file_ || is_dirty(index));
     }
+    bool is_dirty(k::u64 index) const noexcept; // not inline: small writes to files elsewhere would pay for it
     // A file's page is dirty from here on. The token is given up while room is looked for. ENOSPC, EIO, ENOMEM.
     k::status make_dirty_locked(k::u64 index) noexcept REQUIRES(token_);
     void make_dirty_again_locked(k::u64 index) noexcept REQUIRES(token_);
