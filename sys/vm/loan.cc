@@ -147,7 +147,7 @@ class loan_builder {
     // between, and the bytes are promised to stay only once this has returned.
     k::result<user_address> pin_locked(entry& e, object* backing, user_address first, user_address end, k::u64 offset,
                                        k::u64 left) noexcept {
-        page* some[batch];
+        page* some[page_tree::fanout];
         std::size_t count = 0;
         user_address reached = first;
         auto give = [&] {
@@ -161,17 +161,29 @@ class loan_builder {
         std::optional<k::error> refused;
         auto take = [&](page* p) {
             some[count++] = p;
-            if (count == batch) give();
+            if (count == std::size(some)) give();
             return true;
         };
-        if (fills()) {
+        // Most memory lies in one tree.
+        if (!fills() && e.what && (!backing || e.is_shared())) {
+            do {
+                const unsigned there = e.what->tree_.pages_from(e.index_of(reached), pages_in(end - reached), some);
+                while (count < there && !cannot_stay(some[count]))
+                    count++;
+                if (!count) break;
+                give();
+            } while (reached < end);
+        }
+        if (reached == end) {
+            // that was all
+        } else if (fills()) {
             for_each_page<found_page>(e, backing, first, pages_in(end - first), [&](found_page found, bool own) {
                 if (own && found.sole) return take(found.p);
                 refused = k::error::busy;
                 return false;
             });
         } else {
-            for_each_page<page*>(e, backing, first, pages_in(end - first), [&](page* p, bool) {
+            for_each_page<page*>(e, backing, reached, pages_in(end - reached), [&](page* p, bool) {
                 if (!p && !backing) p = zero_page();
                 if (p && !cannot_stay(p)) [[likely]]
                     return take(p);
@@ -329,26 +341,22 @@ class delivery {
         }
         // The old pages, before they go and the new ones are seen.
         if (had_pages || e.under || e.shows_zeroes) space_.hide(at, pages_in(end - at));
-        page* given[batch];
-        std::size_t count = 0;
-        user_address shown = at;
-        k::u32 none = 0;  // must flush: nothing is shown there
-        auto show = [&] { // else a fault shows them
-            (void)space_.pmap_.enter_pages(shown, {given, count}, e.access & ~arch::user_write, none);
-            shown += count << arch::page_shift;
-            count = 0;
-        };
-        (void)e.what->tree_.edit(e.index_of(at), pages_in(end - at), [&](k::u64, page*& slot) {
-            page* p = walk.whole_page();
-            if (!p || p->place != 0 || p->use == page_use::slab || !p->holds.try_add(hold::reference)) return false;
-            if (slot) drop(slot, hold::reference);
-            given[count++] = slot = p;
-            walk.advance(arch::page_size);
-            at += arch::page_size;
-            if (count == batch) show();
-            return true;
-        });
-        if (count) show();
+        page* some[batch];
+        for (std::size_t given = batch; given == batch && at < end;) {
+            const std::size_t there = walk.take_pages({some, std::min<k::u64>(batch, pages_in(end - at))});
+            given = 0;
+            (void)e.what->tree_.edit(e.index_of(at), there, [&](k::u64, page*& slot) {
+                page* p = some[given];
+                if (p->place != 0 || p->use == page_use::slab || !p->holds.try_add(hold::reference)) return false;
+                if (slot) drop(slot, hold::reference);
+                slot = p;
+                given++;
+                return true;
+            });
+            k::u32 none = 0; // must flush: nothing is shown there. What cannot be shown now, a fault shows.
+            (void)space_.pmap_.enter_pages(at, {some, given}, e.access & ~arch::user_write, none);
+            at += given << arch::page_shift;
+        }
         return at;
     }
 

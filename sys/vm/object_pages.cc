@@ -141,26 +141,19 @@ k::status object::graft_locked(k::u64 first, k::u64 count, const page_tree& from
     return shared;
 }
 
-// Shows pages of a tree, which nobody can write to, in a private entry, in the place of what is there. They are entered
-// first: those that they stand in for must outlive every translation to them. ENOMEM, EAGAIN: the entry has some of
-// them, and faults show which.
+// Shows pages of a tree, all there and such as nobody can write to, in a private entry, in the place of what is there.
+// They are entered first: those that they stand in for must outlive every translation to them. ENOMEM, EAGAIN: the
+// entry has some of them, and faults show which.
 k::status space::replace_pages(entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first) noexcept {
     if (!e.what) e.what = TRY(object::anonymous(e.index_of(e.end)));
-    page* some[batch];
-    unsigned n = 0;
-    user_address next = at;
+    page* some[page_tree::fanout];
     k::u32 cpus = 0;
-    const auto show_some = [&] {
-        const bool shown = pmap_.enter_pages(next, {some, n}, e.access & ~arch::user_write, cpus);
-        next += k::u64{n} << arch::page_shift;
-        n = 0;
-        return shown;
-    };
-    bool shown = from.for_each(first, count, [&](k::u64, page* p) {
-        some[n++] = p;
-        return n < batch || show_some();
-    });
-    shown = shown && (!n || show_some());
+    bool shown = true;
+    for (k::u64 done = 0; shown && done < count;) {
+        const unsigned n = from.pages_from(first + done, count - done, some);
+        shown = n && pmap_.enter_pages(at + (done << arch::page_shift), {some, n}, e.access & ~arch::user_write, cpus);
+        done += n;
+    }
     flush_cpus(cpus, at, count);
     const k::status shared = shown ? e.what->tree_.graft(e.index_of(at), count, from, first) : k::error::nomem;
     if (!shared) hide(at, count);

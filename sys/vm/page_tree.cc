@@ -219,6 +219,19 @@ k::u64 page_tree::count(k::u64 first, k::u64 count) const noexcept {
     return count_below(root_, height_ - 1, 0, first, last);
 }
 
+unsigned page_tree::pages_from(k::u64 first, k::u64 count, std::span<page*, fanout> into) const noexcept {
+    const node* leaf = branch(first, 0);
+    if (!leaf) return 0;
+    void* const* const from = &leaf->slots[slot_of(first, 0)];
+    const auto most = static_cast<unsigned>(std::min<k::u64>(count, fanout - slot_of(first, 0)));
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < most; i++) {
+        if (!from[i]) return i;
+        into[i] = static_cast<page*>(from[i]);
+    }
+    return most;
+}
+
 // --- Grafting
 
 // The node of a level that covers an index; null: nothing is there, or the tree is not that high.

@@ -24,6 +24,7 @@
 #include "kernel/mem/page.h"
 
 #include <array>
+#include <span>
 
 namespace vm {
 
@@ -96,6 +97,10 @@ class page_tree {
         const k::u64 end = count > max_index - first ? max_index : first + count - 1;
         return walk(root_, height_ - 1, 0, first, end, root_sole(), visit);
     }
+
+    // The pages from `first` on, at most `count`, as far as one leaf goes and up to the first that is missing. Returns
+    // how many: to walk over pages of which all are there, this costs least.
+    unsigned pages_from(k::u64 first, k::u64 count, std::span<page*, fanout> into) const noexcept;
 
     // How many pages there are in [first, first + count). Looks at leaves, not at pages.
     k::u64 count(k::u64 first, k::u64 count) const noexcept;

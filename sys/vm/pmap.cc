@@ -116,7 +116,9 @@ bool pmap::enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 acces
     bool stale = false;
     while (!pages.empty()) {
         const auto part = pages.first(std::min(pages.size(), some));
-        std::ranges::transform(part, frames, [](const page* p) { return physical(p); });
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < part.size(); i++)
+            frames[i] = physical(part[i]);
         lwkt::spin_guard guard(lock_);
         const bool all = map_.enter_run(va, {frames, part.size()}, access, stale);
         if (stale) cpus = map_.active();

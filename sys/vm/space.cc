@@ -65,19 +65,18 @@ k::result<space::range> space::checked(user_address base, k::u64 bytes) noexcept
 // Finding.
 
 entry* space::first_from(user_address at) noexcept {
+    if (last_found_ && at >= last_found_->base && at < last_found_->end) return last_found_;
     auto it = entries_.upper_bound(at); // the first that begins above
     if (it != entries_.begin()) {
         auto before = std::prev(it);
-        if (before->end > at) return &*before;
+        if (before->end > at) return last_found_ = &*before;
     }
     return it == entries_.end() ? nullptr : &*it;
 }
 
 entry* space::entry_at(user_address at) noexcept {
-    if (last_found_ && at >= last_found_->base && at < last_found_->end) return last_found_;
     entry* e = first_from(at);
-    if (!e || e->base > at) return nullptr;
-    return last_found_ = e;
+    return e && e->base <= at ? e : nullptr;
 }
 
 entry* space::next_of(entry& e) noexcept {
@@ -300,11 +299,11 @@ k::status space::unmap(user_address base, k::u64 bytes) noexcept {
 k::status space::unmap_locked(range r) noexcept {
     entry* e = first_from(r.base);
     if (!e || e->base >= r.end) return {};
-    TRY(split_around(r));
+    if (e->base != r.base || e->end != r.end) TRY(split_around(r));
     hide(r.base, r.pages());
-    for (e = first_from(r.base); e && e->base < r.end; e = first_from(r.base)) {
+    for (e = first_from(r.base); e && e->base < r.end;) {
         TRY(erase_from(*e, {e->base, e->end}));
-        remove(*e);
+        remove(*std::exchange(e, next_of(*e)));
     }
     return {};
 }

@@ -5,6 +5,7 @@
 #include "sys/xio/xio.h"
 
 #include <algorithm>
+#include <span>
 
 namespace xio {
 
@@ -47,6 +48,20 @@ class walker {
         const extent& e = at_.at();
         return platform::physical(e.first) + e.offset + at_.offset;
     }
+    // The whole pages from here on, as many as there are and into.size() at most; moves past them. How many.
+    std::size_t take_pages(std::span<platform::page*> into) {
+        std::size_t taken = 0;
+        while (taken < into.size() && left_) {
+            taken += take_extents(into.subspan(taken));
+            page* p = whole_page();
+            if (!p || taken == into.size()) break;
+            const auto together = std::min<std::size_t>(run() / platform::page_size, into.size() - taken);
+            for (std::size_t i = 0; i < together; i++)
+                into[taken++] = p++;
+            advance(together * platform::page_size);
+        }
+        return taken;
+    }
     void advance(k::u64 bytes) {
         left_ -= bytes;
         if (!left_) return;
@@ -56,6 +71,21 @@ class walker {
     }
 
   private:
+    // The same for extents of whole pages that are taken as they are: in few instructions, as most consist of them. The
+    // last one stays.
+    std::size_t take_extents(std::span<platform::page*> into) {
+        std::size_t taken = 0;
+        while (!snapshot_ && !at_.offset) {
+            const extent& e = at_.at();
+            const k::u64 pages = e.bytes / platform::page_size;
+            if (e.offset || e.bytes % platform::page_size || e.bytes >= left_ || pages > into.size() - taken) break;
+            for (page *p = e.first, *const end = p + pages; p != end; p++)
+                into[taken++] = p;
+            left_ -= e.bytes;
+            at_.next_extent();
+        }
+        return taken;
+    }
     void move(k::u64 bytes) {
         if (snapshot_) [[unlikely]]
             at_.offset += bytes;

@@ -136,6 +136,19 @@ struct family {
         }
     }
 
+    // From each index on: to the end of a leaf, or to the first hole, or as many as are asked for.
+    void check_runs(unsigned m) const {
+        vm::page* got[page_tree::fanout];
+        for (k::u64 i = 0; i < span; i++) {
+            const k::u64 count = (i * 7) % 80;
+            const unsigned there = trees[m].pages_from(i, count, got);
+            for (unsigned n = 0; n < there; n++)
+                EXPECT(got[n] == model[m][i + n]);
+            const bool leaf_ends = (i + there) % page_tree::fanout == 0 && there;
+            EXPECT(there == count || leaf_ends || i + there == span || !model[m][i + there]);
+        }
+    }
+
     void check() {
         for (unsigned m = 0; m < members; m++) {
             for (k::u64 i = 0; i < span; i++) {
@@ -150,6 +163,7 @@ struct family {
                 seen++;
                 return true;
             });
+            check_runs(m);
             EXPECT_EQ(seen, static_cast<k::u64>(span - 20 - std::count(model[m] + 10, model[m] + span - 10, nullptr)));
         }
     }

@@ -57,6 +57,7 @@ class program {
     void compare();
     void checksum();
     void segments();
+    void whole_pages();
     void view_source();
     void view_sink();
 

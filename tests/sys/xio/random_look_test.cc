@@ -2,6 +2,7 @@
 #include "sys/xio/checksum.h"
 #include "sys/xio/segments.h"
 #include "sys/xio/view.h"
+#include "sys/xio/walk.h"
 #include "tests/sys/xio/program.h"
 
 namespace xio_model {
@@ -115,6 +116,28 @@ void program::segments() {
         EXPECT_EQ(wrong, 0u);
         EXPECT_EQ(visits, fits ? count : 0);
         if (!done) EXPECT(done.error() == k::error::toobig);
+    });
+}
+
+// Whole pages that are taken together are those that are found one by one.
+void program::whole_pages() {
+    either([this]<class Handle>() {
+        auto of = choose<Handle>();
+        if (!of.real.size()) return;
+        const u64 offset = below(of.real.size()), bytes = of.real.size() - offset;
+        xio::walker single(of.real, offset, bytes), together(of.real, offset, bytes);
+        vm::page* got[8];
+        std::size_t most, there;
+        do {
+            most = 1 + below(std::size(got));
+            there = together.take_pages({got, most});
+            for (std::size_t i = 0; i < there; i++) {
+                EXPECT(got[i] == single.whole_page());
+                single.advance(page);
+            }
+            EXPECT_EQ(together.left(), single.left());
+        } while (there == most);
+        EXPECT(!single.left() || !single.whole_page());
     });
 }
 

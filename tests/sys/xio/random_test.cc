@@ -74,6 +74,8 @@ void program::one_operation() {
         &program::compare,
         &program::checksum,
         &program::segments,
+        &program::segments,
+        &program::whole_pages,
         &program::view_source,
         &program::view_sink,
         // Once more what the rest lives on.
