@@ -129,7 +129,7 @@ class user_map;
 // clang-format off
 template <class Cpu>
 concept cpu_operations = requires(unsigned id, vaddr stack, std::string_view why, exit_status status,
-                                  bool enabled) {
+                                  bool enabled, std::uint64_t state, std::uint64_t word) {
     // This CPU. The reference is good until the thread may move, that is within a critical section.
     { Cpu::local() } noexcept -> std::same_as<cpu_local&>;
     { Cpu::thread() } noexcept -> std::same_as<void*>;
@@ -159,6 +159,9 @@ concept cpu_operations = requires(unsigned id, vaddr stack, std::string_view why
     { Cpu::power_off(status) } -> std::same_as<void>; // does not return
     { Cpu::reboot() } -> std::same_as<void>;          // does not return
     { Cpu::model() } noexcept -> std::same_as<std::string_view>;
+    // Has it an instruction for CRC-32C? Then that gives the register after eight more bytes.
+    { Cpu::has_crc32c() } noexcept -> std::same_as<bool>;
+    { Cpu::crc32c(state, word) } noexcept -> std::same_as<std::uint64_t>;
 };
 
 // A thread's saved machine state. `prepare` makes a fresh stack start at entry(argument) with

@@ -17,14 +17,11 @@ void clear_bit(std::span<std::byte> map, u64 n) {
 }
 // The first bit in [from, end) that is (not) set; `end` if none is.
 u64 next_bit(std::span<const std::byte> map, u64 from, u64 end, bool wanted) {
-    const std::byte skipped = wanted ? std::byte{0} : std::byte{0xff};
-    while (from < end) {
-        if (from % 8 == 0 && map[from / 8] == skipped) {
-            from += 8;
-            continue;
-        }
-        if (has_bit(map, from) == wanted) return from;
-        from++;
+    for (; from < end; from = (from | 63) + 1) {
+        u64 word;
+        std::memcpy(&word, &map[from / 64 * sizeof(word)], sizeof(word)); // a map is a block
+        const u64 left = (wanted ? word : ~word) >> from % 64;
+        if (left) return std::min<u64>(end, from + static_cast<u64>(std::countr_zero(left)));
     }
     return end;
 }
@@ -210,6 +207,13 @@ k::result<u32> change::take_inode(bool of_directory, u32 near) noexcept {
         if (bit == v.inodes_a_group_) return v.damaged("the count of free inodes is wrong of group", number);
         set_bit(map.bytes(), bit);
         TRY(write_inode_bitmap(number, map.bytes()));
+        if (const u32 together = v.block_bytes() / v.inode_bytes();
+            next_bit(map.bytes(), bit - bit % together, bit, true) == bit &&
+            next_bit(map.bytes(), bit + 1, bit - bit % together + together, true) == bit - bit % together + together) {
+            // Nobody else's record is in its block of the table: that need not be read.
+            map.zero();
+            TRY(v.write_block(g.inode_table + bit / together, map.bytes()));
+        }
         g.free_inodes--;
         g.directories += of_directory;
         g.unused_inodes = std::min(g.unused_inodes, v.inodes_a_group_ - bit - 1);

@@ -54,11 +54,23 @@ struct crc_tables {
 };
 constexpr crc_tables crc;
 
+k::u64 word_at(const std::byte* at) {
+    k::u64 word;
+    std::memcpy(&word, at, sizeof word);
+    return word;
+}
+
 k::u32 crc_run(const std::byte* at, k::u64 bytes, k::u32 state) {
+    if (platform::has_crc32c()) {
+        k::u64 wide = state;
+        for (; bytes >= 64; bytes -= 64)
+#pragma GCC unroll 8
+            for (int n = 0; n < 8; n++, at += 8)
+                wide = platform::crc32c_after(wide, word_at(at));
+        state = static_cast<k::u32>(wide);
+    }
     for (; bytes >= 8; at += 8, bytes -= 8) {
-        k::u64 word;
-        std::memcpy(&word, at, 8);
-        word ^= state;
+        const k::u64 word = word_at(at) ^ state;
         state = 0;
 #pragma GCC unroll 8
         for (int n = 0; n < 8; n++)

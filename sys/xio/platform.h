@@ -95,6 +95,14 @@ inline void free(void* at) noexcept {
     mem::free(at);
 }
 
+// Has the CPU an instruction for CRC-32C? Then that gives the register after eight more bytes.
+inline bool has_crc32c() noexcept {
+    return arch::cpu::has_crc32c();
+}
+inline k::u64 crc32c_after(k::u64 state, k::u64 word) noexcept {
+    return arch::cpu::crc32c(state, word);
+}
+
 inline k::u64 now_ns() noexcept {
     return ktime::now();
 }

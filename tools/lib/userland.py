@@ -82,7 +82,8 @@ def linux_kernel():
         return kernels[-1], kernels[-1].name.removeprefix("vmlinuz-")
 
 
-disk_modules = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"]
+disk_modules = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
+                "crc32c-intel"]  # for the file system's checksums, as it would load by itself
 
 
 def disk_modules_archive(version):

@@ -27,3 +27,7 @@ pid_t start(void);          // fork
 void measure_files(void);    // files.c
 void measure_messages(void); // caps.c
 void measure_disk(void);     // disk.c
+
+// The path of the disk that the environment's `variable` names, once it is there. Null: none is named. The next call
+// overwrites it.
+const char* named_disk(const char* variable);

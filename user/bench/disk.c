@@ -15,7 +15,7 @@
 
 enum { span_mib = 24 };
 
-static char path[64];
+static const char* path;
 
 static void load_modules(void) {
     struct dirent** names;
@@ -30,14 +30,16 @@ static void load_modules(void) {
     if (count > 0) mount("none", "/dev", "devtmpfs", 0, NULL);
 }
 
-static int find_disk(void) {
-    const char* name = getenv("disk");
-    if (!name) return 0;
-    snprintf(path, sizeof path, "/dev/%s", name);
-    load_modules();
-    for (int tries = 0; access(path, R_OK) && tries < 500; tries++)
+const char* named_disk(const char* variable) {
+    static int loaded;
+    static char device[64];
+    const char* name = getenv(variable);
+    if (!name) return NULL;
+    snprintf(device, sizeof device, "/dev/%s", name);
+    if (!loaded++) load_modules();
+    for (int tries = 0; access(device, R_OK) && tries < 500; tries++)
         usleep(10000);
-    return 1;
+    return device;
 }
 
 // How long all CPUs have had nothing to do, as exactly as both kernels say it: to a hundredth of a second.
@@ -107,7 +109,7 @@ void measure_disk(void) {
         {"disk busy O_DIRECT read 1048576", {O_DIRECT, 0, 0, mib, 1}, 1500},
         {"disk busy O_DIRECT write 1048576", {O_DIRECT, 1, 0, mib, 1}, 1500},
     };
-    if (!find_disk()) return;
+    if (!(path = named_disk("disk"))) return;
     for (unsigned n = 0; getenv("disk_busy") && n < sizeof busy / sizeof busy[0]; n++)
         measure(busy[n].name, transfers, busy[n].turns, (long)&busy[n].how);
     if (getenv("disk_busy")) return;

@@ -1,7 +1,8 @@
-// Files in a tmpfs.
+// Files: in a tmpfs, and on the disk that the environment's `filesystem` names, which has an ext4 on it.
 #include "user/bench/bench.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -132,27 +133,68 @@ static long long copies_of_files(int turns, long how) {
     return took;
 }
 
+// From the first byte to where the disk has it all.
+static long long written_and_synced(int turns, long bytes) {
+    char* buffer = memory(mib);
+    memset(buffer, 3, mib);
+    const long long begun = now_ns();
+    for (int turn = 0; turn < turns; turn++) {
+        const int fd = open(folder "/long", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        for (long done = 0; done < bytes; done += mib)
+            if (write(fd, buffer, mib) != mib) die("write");
+        if (fsync(fd)) die("fsync");
+        close(fd);
+    }
+    const long long took = now_ns() - begun;
+    munmap(buffer, mib);
+    unlink(folder "/long");
+    return took;
+}
+
+static void measure_in(const char* kind) {
+    static const struct {
+        const char* name;
+        long long (*run)(int turns, long argument);
+        int turns;
+        long argument;
+    } all[] = {
+        {"write 1", writes, 1000, 1},
+        {"write 4096", writes, 1000, page},
+        {"write 65536", writes, 200, 64 << 10},
+        {"write 1048576", writes, 20, mib},
+        {"write 1048576, rewritten", writes_anew, 20, mib},
+        {"read 1", reads, 1000, 1},
+        {"read 4096", reads, 1000, page},
+        {"read 65536", reads, 200, 64 << 10},
+        {"read 1048576", reads, 20, mib},
+        {"read 1048576, looked at", reads_and_looks, 20, mib},
+        {"mmap+touch 1MiB+munmap", maps_and_touches, 20, 0},
+        {"open+close", opens, 500, 0},
+        {"stat", stats, 500, 0},
+        {"create+unlink", creates, 300, 0},
+        {"copy 16 MiB: read+write 128 KiB", copies_of_files, 3, by_read_and_write},
+        {"copy 16 MiB: sendfile", copies_of_files, 3, by_sendfile},
+        {"copy 16 MiB: copy_file_range", copies_of_files, 3, by_range},
+    };
+    char name[80];
+    for (unsigned n = 0; n < sizeof all / sizeof all[0]; n++) {
+        snprintf(name, sizeof name, "%s %s", kind, all[n].name);
+        measure(name, all[n].run, all[n].turns, all[n].argument);
+    }
+    unlink(folder "/file");
+}
+
 void measure_files(void) {
     mkdir(folder, 0700);
     const int mounted = mount("tmpfs", folder, "tmpfs", 0, "") == 0;
-    measure("tmpfs write 1", writes, 1000, 1);
-    measure("tmpfs write 4096", writes, 1000, page);
-    measure("tmpfs write 65536", writes, 200, 64 << 10);
-    measure("tmpfs write 1048576", writes, 20, mib);
-    measure("tmpfs write 1048576, rewritten", writes_anew, 20, mib);
-    measure("tmpfs read 1", reads, 1000, 1);
-    measure("tmpfs read 4096", reads, 1000, page);
-    measure("tmpfs read 65536", reads, 200, 64 << 10);
-    measure("tmpfs read 1048576", reads, 20, mib);
-    measure("tmpfs read 1048576, looked at", reads_and_looks, 20, mib);
-    measure("tmpfs mmap+touch 1MiB+munmap", maps_and_touches, 20, 0);
-    measure("tmpfs open+close", opens, 500, 0);
-    measure("tmpfs stat", stats, 500, 0);
-    measure("tmpfs create+unlink", creates, 300, 0);
-    measure("tmpfs copy 16 MiB: read+write 128 KiB", copies_of_files, 3, by_read_and_write);
-    measure("tmpfs copy 16 MiB: sendfile", copies_of_files, 3, by_sendfile);
-    measure("tmpfs copy 16 MiB: copy_file_range", copies_of_files, 3, by_range);
-    unlink(folder "/file");
+    measure_in("tmpfs");
     if (mounted) umount(folder);
+    const char* disk = named_disk("filesystem");
+    if (disk) {
+        if (mount(disk, folder, "ext4", 0, "")) die(disk);
+        measure_in("ext4");
+        measure("ext4 write 256 MiB+fsync", written_and_synced, 1, 256 * mib);
+        if (umount(folder)) die("umount");
+    }
     rmdir(folder);
 }

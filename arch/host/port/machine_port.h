@@ -5,6 +5,7 @@
 // disabled" is therefore a flag that keeps critical_leave() and relax() from delivering.
 #pragma once
 
+#include "arch/common/crc32c.h"
 #include "arch/common/user_clock.h"
 #include "arch/common/user_tables.h"
 #include "arch/host/port/cpu_state.h"
@@ -52,6 +53,8 @@ struct cpu {
     [[noreturn]] static void power_off(exit_status status);
     [[noreturn]] static void reboot();
     static std::string_view model() noexcept { return "a Linux process"; }
+    static bool has_crc32c() noexcept { return __builtin_cpu_supports("sse4.2"); }
+    static std::uint64_t crc32c(std::uint64_t state, std::uint64_t word) noexcept { return crc32c_after(state, word); }
 };
 
 // Nobody but this port's software walks the tables.

@@ -68,6 +68,7 @@ void find_features() {
         .invariant_tsc = last_extended >= 0x8000'0007 && (cpuid(0x8000'0007).d >> 8 & 1) != 0,
         .hypervisor = (basic.c >> 31 & 1) != 0,
         .random = (basic.c >> 30 & 1) != 0,
+        .crc32c = (basic.c >> 20 & 1) != 0,
         .physical_bits = last_extended >= 0x8000'0008 ? std::clamp(cpuid(0x8000'0008).a & 0xff, 36u, 52u) : 36,
     };
     arch_has_smap = features.smap;

@@ -19,6 +19,7 @@ struct cpu_features {
     bool invariant_tsc;
     bool hypervisor; // this is a virtual machine
     bool random;
+    bool crc32c;
     unsigned physical_bits;
 };
 

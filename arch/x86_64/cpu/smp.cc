@@ -237,4 +237,8 @@ std::string_view cpu::model() noexcept {
     return x86::cpu_model();
 }
 
+bool cpu::has_crc32c() noexcept {
+    return x86::features.crc32c;
+}
+
 } // namespace arch

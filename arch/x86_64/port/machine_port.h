@@ -4,6 +4,7 @@
 // and the time-stamp counter; the rest lives in arch/x86_64/{boot,cpu,mm,dev}.
 #pragma once
 
+#include "arch/common/crc32c.h"
 #include "arch/common/fresh_stack.h"
 #include "arch/common/user_clock.h"
 #include "arch/common/user_tables.h"
@@ -82,6 +83,8 @@ class cpu {
     [[noreturn]] static void power_off(exit_status status);
     [[noreturn]] static void reboot();
     static std::string_view model() noexcept;
+    static bool has_crc32c() noexcept;
+    static std::uint64_t crc32c(std::uint64_t state, std::uint64_t word) noexcept { return crc32c_after(state, word); }
 };
 
 class user_map : public user_tables {
