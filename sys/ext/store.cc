@@ -170,7 +170,9 @@ k::status store::write_pages(bool patient) noexcept {
 }
 
 void store::keep_within_limits() noexcept {
-    if (on_->promised_pages() > vm::promise_limit() / 8) (void)write_pages(false);
+    const u64 promised = on_->promised_pages(), most = vm::promise_limit() / 8;
+    if (promised > most / 2 && !hurries_.exchange(true, std::memory_order_relaxed)) writer_.wake_all();
+    if (promised > most) (void)write_pages(false);
     if (vm::memory_is_short()) for_each([](inode& i) { i.forget_clean_pages(); });
 }
 
@@ -235,11 +237,14 @@ void store::write_for_ever(void* of) noexcept {
     store_ref it(static_cast<store*>(of));
     bool ends = false;
     while (!ends) {
-        (void)it->writer_.wait([&] { return it->ends_.load(std::memory_order_acquire); }, ktime::after(between));
+        (void)it->writer_.wait(
+            [&] { return it->ends_.load(std::memory_order_acquire) || it->hurries_.load(std::memory_order_relaxed); },
+            ktime::after(between));
         ends = it->ends_.load(std::memory_order_acquire);
         (void)it->settle(ends); // what fails is told by who syncs
         it->keep_within_limits();
         it->forget_unused();
+        it->hurries_.store(false, std::memory_order_relaxed); // last: what could not be written waits for its time
     }
     // Inodes hold the store, and it holds them: until the last pages are let go of.
     while (it->next_of_all()) {

@@ -68,6 +68,7 @@ class store final : public k::counted<store> {
     inode* table_[buckets] GUARDED_BY(lock_) = {}; // each held
     std::atomic<bool> failed_ = false;             // a write, since the last sync()
     std::atomic<bool> ends_ = false;
+    std::atomic<bool> hurries_ = false; // half of what may be dirty is: the writer is not to wait for its time
     lwkt::wait_queue writer_;
     lwkt::sleep_lock erasing_;
 };
