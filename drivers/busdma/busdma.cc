@@ -29,12 +29,24 @@ struct piece {
 // Cuts an xio into pieces.
 class piece_walker {
   public:
-    piece_walker(const tag& t, const xio::slice_base& what) noexcept : tag_(t), walk_(what), size_(what.size()) {}
+    piece_walker(const tag& t, const xio::slice_base& what) noexcept
+        : tag_(t), walk_(what), size_(what.size()), highest_(t.highest()), skew_(std::max(t.alignment, t.joint) - 1) {}
     bool done() const noexcept { return walk_.left() == 0; }
 
-    piece next() noexcept {
-        const k::u64 at = size_ - walk_.left();
+    [[gnu::always_inline]] piece next() noexcept {
+        const k::u64 at = size_ - walk_.left(), run = walk_.run();
         const arch::paddr here = walk_.physical();
+        // Nearly all of memory lies well for nearly all devices.
+        if (!(here & skew_) && here <= highest_ && run - 1 <= highest_ - here && (tag_.joint <= 1 || !(run & skew_)))
+            [[likely]] {
+            walk_.advance(run);
+            return {at, run, here, false};
+        }
+        return next_slowly(at, here);
+    }
+
+  private:
+    [[gnu::noinline]] piece next_slowly(k::u64 at, arch::paddr here) noexcept {
         const piece found = tag_.joint > 1 ? next_joined(at, here) : next_free(at, here);
         for (k::u64 left = found.bytes; left;) { // a bounced piece may lie in several runs
             const k::u64 part = std::min(walk_.run(), left);
@@ -44,11 +56,10 @@ class piece_walker {
         return found;
     }
 
-  private:
     // Segments may end anywhere.
     piece next_free(k::u64 at, arch::paddr here) noexcept {
         const bool lies_well = k::is_aligned(here, tag_.alignment);
-        if (lies_well && here <= tag_.highest()) return {at, within_reach(here, walk_.run()), here, false};
+        if (lies_well && here <= highest_) return {at, within_reach(here, walk_.run()), here, false};
         const k::u64 in_page = lies_well ? here % arch::page_size : 0;
         const k::u64 most = arch::page_size - (lies_well ? in_page : here % arch::page_size);
         return {at, std::min(walk_.run(), most), in_page, true};
@@ -58,17 +69,18 @@ class piece_walker {
         const bool lies_well = k::is_aligned(here, tag_.alignment) && (at == 0 || k::is_aligned(here, tag_.joint));
         const k::u64 in_joint = lies_well ? here & (tag_.joint - 1) : 0;
         const k::u64 bytes = std::min(tag_.joint - in_joint, walk_.left());
-        const bool direct = lies_well && here <= tag_.highest() && within_reach(here, walk_.run()) >= bytes;
+        const bool direct = lies_well && here <= highest_ && within_reach(here, walk_.run()) >= bytes;
         return {at, bytes, direct ? here : in_joint, !direct};
     }
     k::u64 within_reach(arch::paddr here, k::u64 bytes) const noexcept {
-        const k::u64 room = tag_.highest() - here; // one less than there is, which may be all of 64 bits
+        const k::u64 room = highest_ - here; // one less than there is, which may be all of 64 bits
         return bytes && bytes - 1 > room ? room + 1 : bytes;
     }
 
     const tag& tag_;
     xio::walker walk_;
-    const k::u64 size_;
+    const k::u64 size_, highest_;
+    const k::u64 skew_; // the bits of an address that must be zero where a segment begins, unless it is the first
 };
 
 // Makes segments of pieces. `to` may be null: only counts.
@@ -77,25 +89,26 @@ class segment_maker {
     segment_maker(const tag& t, segment* to) noexcept : tag_(t), to_(to) {}
     unsigned count() const noexcept { return count_; }
 
-    // False: there are more than the tag allows.
-    bool add(arch::paddr address, k::u64 bytes, bool alone) noexcept {
-        while (bytes) {
-            const bool goes_on = !alone && count_ && !alone_ && address == last_.address + last_.bytes;
+    // How much of it there is room for: less than all if it takes more segments than the tag allows. `alone`: it shares
+    // none.
+    [[gnu::always_inline]] k::u64 add(arch::paddr address, k::u64 bytes, bool alone) noexcept {
+        k::u64 done = 0;
+        do {
+            const bool goes_on = !alone && count_ && !alone_ && address + done == last_.address + last_.bytes;
             k::u64 room = goes_on ? tag_.room_at(last_.address) - last_.bytes : 0;
             if (!room) {
-                if (count_ == tag_.segments) return false;
+                if (count_ == tag_.segments) break;
                 store();
                 count_++;
-                last_ = {address, 0};
-                room = tag_.room_at(address);
+                last_ = {address + done, 0};
+                room = tag_.room_at(address + done);
             }
             alone_ = alone;
-            const k::u64 part = std::min(room, bytes);
+            const k::u64 part = std::min(room, bytes - done);
             last_.bytes += part;
-            address += part;
-            bytes -= part;
-        }
-        return true;
+            done += part;
+        } while (done < bytes);
+        return done;
     }
     void finish() noexcept { store(); }
 
@@ -104,7 +117,7 @@ class segment_maker {
         if (to_ && count_) to_[count_ - 1] = last_;
     }
     const tag& tag_;
-    segment* to_;
+    segment* const to_;
     segment last_{};
     unsigned count_ = 0;
     bool alone_ = false; // the last one is part of a bounce page
@@ -119,14 +132,9 @@ k::u64 fitting(const tag& t, unsigned pages, const xio::slice_base& what, k::u64
     for (piece_walker w(t, what); !w.done();) {
         const piece p = w.next();
         if (p.bounced && ++bounces > pages) break;
-        // Of a long piece perhaps only a part: as many of its segments as there is room for.
-        k::u64 done = 0;
-        while (done < p.bytes) {
-            const k::u64 part = std::min(t.room_at(p.address + done), p.bytes - done);
-            if (!count.add(p.address + done, part, p.bounced)) return k::align_down(fits + done, granule);
-            done += part;
-        }
-        fits += p.bytes;
+        const k::u64 part = count.add(p.address, p.bytes, p.bounced);
+        fits += part;
+        if (part < p.bytes) break; // of a long piece perhaps only some segments
     }
     return k::align_down(fits, granule);
 }
@@ -183,9 +191,9 @@ k::result<bool> map::load_or_wait(const xio::sink& to, ready_function ready, voi
     return begin(true);
 }
 
-// Counts first, so that nothing is taken that cannot be used.
+// Nothing is taken that cannot be used: bounce pages only when all of it is known to fit. Without them this was it.
 k::result<bool> map::begin(bool may_wait) noexcept {
-    segment_maker count(tag_, nullptr);
+    segment_maker make(tag_, segments_);
     bounces_ = 0;
     bool fits = true;
     for (piece_walker w(tag_, what()); fits && !w.done();) {
@@ -196,14 +204,18 @@ k::result<bool> map::begin(bool may_wait) noexcept {
                 release();
                 return has_tables.error();
             }
-        fits = bounces_ <= pool_.size() && count.add(p.address, p.bytes, p.bounced);
+        fits = bounces_ <= pool_.size() && make.add(p.address, p.bytes, p.bounced) == p.bytes;
     }
     if (!fits) {
         release();
         return k::error::toobig;
     }
-    // Who needs no pages passes those who wait for some.
-    if (bounces_ && (bounces_ > pool_.left() || pool_.first_)) {
+    if (!bounces_) [[likely]] {
+        make.finish();
+        become_loaded(make.count());
+        return true;
+    }
+    if (bounces_ > pool_.left() || pool_.first_) { // who needs no pages has passed those who wait for some
         if (!may_wait) {
             release();
             return k::error::again;
@@ -212,11 +224,11 @@ k::result<bool> map::begin(bool may_wait) noexcept {
         pool_.join(*this);
         return false;
     }
-    build();
+    build_with_bounces();
     return true;
 }
 
-void map::build() noexcept {
+void map::build_with_bounces() noexcept {
     segment_maker make(tag_, segments_);
     unsigned n = 0;
     for (piece_walker w(tag_, what()); !w.done();) {
@@ -230,10 +242,14 @@ void map::build() noexcept {
         (void)make.add(address, p.bytes, p.bounced);
     }
     make.finish();
-    count_ = make.count();
+    become_loaded(make.count());
+}
+
+void map::become_loaded(unsigned segments) noexcept {
+    count_ = segments;
     trace::note(trace::event::dma_loaded, what().size(), count_);
     state_ = state::loaded;
-    if (tag_.domain) tag_.domain->open(segments(), wanted());
+    if (tag_.domain) tag_.domain->open(this->segments(), wanted());
 }
 
 // A device that reads has no business writing.
@@ -242,7 +258,7 @@ iommu::access map::wanted() const noexcept {
 }
 
 void map::finish_waiting() noexcept {
-    build();
+    build_with_bounces();
     ready_(*this, argument_);
 }
 

@@ -72,7 +72,8 @@ class map {
 
     const xio::slice_base& what() const noexcept;
     k::result<bool> begin(bool may_wait) noexcept;
-    void build() noexcept;
+    void build_with_bounces() noexcept;
+    void become_loaded(unsigned segments) noexcept;
     void finish_waiting() noexcept;
     void release() noexcept;
     iommu::access wanted() const noexcept;

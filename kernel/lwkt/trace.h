@@ -31,7 +31,8 @@ inline constinit std::atomic<bool> is_on = false;
 
 // Any context. `name`: of what runs or is asked, as far as there is room.
 void write_down(event what, k::u64 a, k::u64 b, std::string_view name) noexcept;
-inline void note(event what, k::u64 a, k::u64 b = 0, std::string_view name = {}) noexcept {
+template <class Name = std::string_view> // its length is not looked for in vain
+inline void note(event what, k::u64 a, k::u64 b = 0, const Name& name = {}) noexcept {
     if (is_on.load(std::memory_order_relaxed)) [[unlikely]]
         write_down(what, a, b, name);
 }

@@ -27,7 +27,6 @@ static void load_modules(void) {
         if (names[n]->d_name[0] != '.' && fd >= 0) syscall(SYS_finit_module, fd, "", 0);
         close(fd);
     }
-    if (count > 0) mount("none", "/dev", "devtmpfs", 0, NULL);
 }
 
 const char* named_disk(const char* variable) {
@@ -37,6 +36,7 @@ const char* named_disk(const char* variable) {
     if (!name) return NULL;
     snprintf(device, sizeof device, "/dev/%s", name);
     if (!loaded++) load_modules();
+    if (access(device, F_OK)) mount("none", "/dev", "devtmpfs", 0, NULL); // Linux does not do it by itself
     for (int tries = 0; access(device, R_OK) && tries < 500; tries++)
         usleep(10000);
     return device;
