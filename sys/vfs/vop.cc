@@ -202,6 +202,24 @@ k::status vop_forget::run() noexcept {
     return {};
 }
 
+// Who comes upon one of them just now holds what he found, and who asks for it again gets the same node.
+k::status vop_evict::run() noexcept {
+    directory& in = nodes[0]->as_directory();
+    const auto is_in_use = [](const vnode& n) {
+        bool any = n.is(node_type::directory) || n.holders() != 1;
+        for (unsigned kind = 0; kind < attachment_kinds; kind++)
+            any = any || n.has_attached(static_cast<attachment_kind>(kind));
+        return any;
+    };
+    for (count = 0; count < most;) {
+        name* const n = in.at_or_after(place);
+        if (!n) break;
+        place = in.place_of(*n) + 1;
+        if (n->holders() == 1 && !(n->node() && is_in_use(*n->node()))) forgotten[count++] = in.take_out(*n);
+    }
+    return {};
+}
+
 k::status vop_cover::run() noexcept {
     directory& what = nodes[0]->as_directory();
     if (what.is_dead()) return k::error::noent;
