@@ -7,7 +7,6 @@ namespace vfs {
 namespace {
 
 constexpr k::u32 most_links = 65000;
-constexpr k::u64 most_negative = 512; // names that are not there, in one directory
 
 void add_link(vnode& to) noexcept {
     to.links.fetch_add(1, std::memory_order_relaxed);
@@ -182,7 +181,7 @@ k::status vop_remember::run() noexcept {
         lwkt::critical section;
         if (in.find(name_text(fresh->text()))) return {}; // another was quicker
     }
-    if (!fresh->node() && in.count() >= most_negative) {
+    if (!fresh->node() && in.has_many_negative()) {
         name* first = in.at_or_after(0);
         while (first && first->node())
             first = in.at_or_after(in.place_of(*first) + 1);
