@@ -43,6 +43,7 @@ std::string_view name_of(error e) {
     case error::nosys: return "ENOSYS";
     case error::notempty: return "ENOTEMPTY";
     case error::loop: return "ELOOP";
+    case error::nodata: return "ENODATA";
     case error::overflow: return "EOVERFLOW";
     case error::notsock: return "ENOTSOCK";
     case error::destaddrreq: return "EDESTADDRREQ";

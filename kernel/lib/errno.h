@@ -47,6 +47,7 @@ enum class error : int {
     nosys = 38,
     notempty = 39,
     loop = 40,
+    nodata = 61,
     overflow = 75,
     notsock = 88,
     destaddrreq = 89,

@@ -20,7 +20,7 @@ extern const std::span<const entry> poll_calls;                       // poll, s
 extern const std::span<const entry> event_calls;                      // files that tell of events, memory files
 extern const std::span<const entry> path_calls;                       // opening, looking
 extern const std::span<const entry> edit_calls;                       // making, renaming, removing; attributes
-extern const std::span<const entry> attribute_calls;                  // extended ones, of which there are none
+extern const std::span<const entry> attribute_calls;                  // extended ones
 extern const std::span<const entry> xio_calls;                        // our own: an xio as a descriptor
 extern const std::span<const entry> caps_calls;                       // our own: services and messages
 extern const std::span<const entry> mount_calls;                      // mount, umount, pivot_root

@@ -60,6 +60,12 @@ class array {
         count_++;
         return {};
     }
+    k::status append_all(std::span<const T> what) noexcept {
+        TRY(reserve(count_ + what.size()));
+        if (!what.empty()) std::memcpy(at_ + count_, what.data(), what.size_bytes());
+        count_ += what.size();
+        return {};
+    }
     void erase(std::size_t first, std::size_t count = 1) noexcept {
         std::memmove(at_ + first, at_ + first + count, (count_ - first - count) * sizeof(T));
         count_ -= count;

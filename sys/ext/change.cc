@@ -188,14 +188,52 @@ k::status change::give_blocks(u64 first, u64 count, bool metadata) noexcept {
 
 // --- Inodes
 
+// What is at the top has little to do with its neighbours: each goes to the group with the fewest directories among
+// those that have more room than most (the rule of Orlov's allocator, in short). Those below stay with their parent
+// as long as its group is not poorer than a quarter of a group below the others.
+u32 change::group_for_directory(u32 parent) const noexcept {
+    const volume& v = *on_;
+    const u32 groups = static_cast<u32>(v.groups_.size()), home = (parent - 1) / v.inodes_a_group_;
+    const u64 inodes = v.free_inodes() / groups, blocks = v.free_blocks() / groups;
+    if (parent == root_inode) {
+        u32 best = groups;
+        for (u32 n = 0; n < groups; n++) {
+            const volume::group& g = v.groups_[n];
+            if (!g.free_inodes || g.free_inodes < inodes || g.free_blocks < blocks) continue;
+            if (best == groups || g.directories < v.groups_[best].directories) best = n;
+        }
+        if (best < groups) return best;
+    }
+    u64 directories = 0;
+    for (const volume::group& g : v.groups_.all())
+        directories += g.directories;
+    const u64 least_inodes = std::max<u64>(1, inodes - std::min<u64>(inodes, v.inodes_a_group_ / 4));
+    const u64 least_blocks = blocks - std::min<u64>(blocks, v.blocks_a_group_ / 4);
+    const u64 most_directories = directories / groups + v.inodes_a_group_ / 16;
+    for (u32 n = 0; n < groups; n++) {
+        const u32 number = (home + n) % groups;
+        const volume::group& g = v.groups_[number];
+        if (g.free_inodes >= least_inodes && g.free_blocks >= least_blocks && g.directories <= most_directories)
+            return number;
+    }
+    return group_for_file(parent);
+}
+
+// Its directory's, or the next one with room for its blocks, too.
+u32 change::group_for_file(u32 parent) const noexcept {
+    const volume& v = *on_;
+    const u32 groups = static_cast<u32>(v.groups_.size()), home = (parent - 1) / v.inodes_a_group_;
+    for (u32 n = 0; n < groups; n++) {
+        const volume::group& g = v.groups_[(home + n) % groups];
+        if (g.free_inodes && g.free_blocks) return (home + n) % groups;
+    }
+    return home;
+}
+
 k::result<u32> change::take_inode(bool of_directory, u32 near) noexcept {
     volume& v = *on_;
     const u32 groups = static_cast<u32>(v.groups_.size());
-    u32 first = (near - 1) / v.inodes_a_group_;
-    // Directories are spread: what is in them stays near.
-    if (of_directory)
-        for (u32 n = 0; n < groups; n++)
-            if (v.groups_[n].free_inodes > v.groups_[first].free_inodes && v.groups_[n].free_blocks) first = n;
+    const u32 first = of_directory ? group_for_directory(near) : group_for_file(near);
     buffer map = TRY(buffer::create(v.block_bytes()));
     for (u32 n = 0; n < groups; n++) {
         const u32 number = (first + n) % groups;
@@ -236,6 +274,24 @@ k::status change::give_inode(u32 number, bool of_directory) noexcept {
     if (of_directory && g.directories) g.directories--;
     v.free_inodes_.fetch_add(1, std::memory_order_relaxed);
     return {};
+}
+
+k::result<bool> change::is_taken(u32 number) noexcept {
+    volume& v = *on_;
+    buffer map = TRY(buffer::create(v.block_bytes()));
+    TRY(read_inode_bitmap((number - 1) / v.inodes_a_group_, map.bytes()));
+    return has_bit(map.bytes(), (number - 1) % v.inodes_a_group_);
+}
+
+k::status change::set_last_orphan(u32 number) noexcept {
+    on_->super_.last_orphan = number;
+    return on_->write_superblock();
+}
+
+k::status change::note_attributes() noexcept {
+    if (on_->super_.compatible & has_attributes) return {};
+    on_->super_.compatible |= has_attributes;
+    return on_->write_superblock();
 }
 
 // --- What is kept in memory, and written at the end of a change

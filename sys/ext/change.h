@@ -24,12 +24,21 @@ class [[nodiscard]] change {
     // Gives blocks back. What was free is damage, and said to be. `metadata`: they went through the device's cache,
     // which must not write them any more.
     k::status give_blocks(u64 first, u64 count, bool metadata) noexcept;
-    // A free inode: of a directory in a group of its own, else near its directory. ENOSPC, EIO, ENOMEM.
+    // A free inode near that of the directory that it will be in; directories are spread, so that what is in them has
+    // room beside them. ENOSPC, EIO, ENOMEM.
     k::result<u32> take_inode(bool of_directory, u32 near) noexcept;
     k::status give_inode(u32 number, bool of_directory) noexcept;
+    // Is an inode in use?
+    k::result<bool> is_taken(u32 number) noexcept;
+    // Where the list of inodes begins that are to be erased or cut off when the disk is next mounted; 0: it is empty.
+    k::status set_last_orphan(u32 number) noexcept;
+    // The superblock says that there are extended attributes.
+    k::status note_attributes() noexcept;
 
   private:
     explicit change(volume& on) noexcept : on_(&on) {}
+    u32 group_for_directory(u32 parent) const noexcept;
+    u32 group_for_file(u32 parent) const noexcept;
     k::result<block_run> take_blocks_in(u32 group, u64 from, u64 most) noexcept;
     k::status read_block_bitmap(u32 group, std::span<std::byte> to) noexcept;
     k::status write_block_bitmap(u32 group, std::span<const std::byte> from) noexcept;

@@ -4,7 +4,9 @@
 //   volume.h       superblock, groups, what is free; blocks and checksums
 //   change.h       changing it: blocks and inodes that are taken and given back
 //   inode.h        a file in memory; extent_list.h: where its blocks lie; map_load.cc, map_store.cc: as the disk says
-//   it names.h        the entries of directories store.h        all inodes in memory, and what writes them
+//                  it; attribute_list.h: its extended attributes
+//   names.h        the entries of directories; entries.h: of one block; hash_tree.h, directory_hash.h: their index
+//   store.h        all inodes in memory, and what writes them; orphans.cc: what a crash left without a name
 //
 // What a name leads to is a vnode of sys/vfs over an inode of the store; its pages are the inode's, which is their
 // pager. Metadata goes through the device's cache, payload goes between the file's pages and the device.

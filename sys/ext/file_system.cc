@@ -2,6 +2,7 @@
 
 #include "sys/ext/names.h"
 #include "sys/ext/store.h"
+#include "sys/vfs/extended.h"
 #include "sys/vfs/vfs.h"
 #include "sys/vfs/vop.h"
 
@@ -134,13 +135,22 @@ class file_system final : public vfs::file_system {
     bool may_be_written() const noexcept override { return !on().read_only(); }
     void node_gone(vfs::vnode& node) noexcept override { store_->node_gone(node); }
 
-    k::result<vfs::vnode_ref> make_node(const vfs::node_attributes& a, std::string_view text) noexcept override;
+    k::result<vfs::vnode_ref> make_node(const vfs::node_attributes& a, std::string_view text) noexcept override {
+        return make_near(root_inode, a, text);
+    }
+    k::result<vfs::vnode_ref> make_there(vfs::directory& in, std::string_view, const vfs::node_attributes& a,
+                                         std::string_view text) noexcept override {
+        return make_near(inode_of(in).number, a, text);
+    }
     k::status keep_added(vfs::directory& in, std::string_view text, vfs::vnode& node) noexcept override;
     k::status keep_removed(vfs::directory& in, std::string_view text, vfs::vnode& node) noexcept override;
     k::status keep_renamed(const vfs::vop_rename& op) noexcept override;
     k::status resized(vfs::vnode& node, k::u64 bytes) noexcept override { return inode_of(node).resized(bytes); }
     k::status punched(vfs::vnode& node, k::u64 first_page, k::u64 pages) noexcept override {
         return inode_of(node).punched(first_page, pages);
+    }
+    k::result<k::u64> next_kept(vfs::vnode& node, k::u64 page, bool wanted) noexcept override {
+        return inode_of(node).next_kept(page, wanted);
     }
     k::status reserve(vfs::vnode& node, k::u64 first_page, k::u64 pages) noexcept override {
         return inode_of(node).reserve_range(first_page, pages);
@@ -151,6 +161,10 @@ class file_system final : public vfs::file_system {
         TRY(store_->sync(nullptr));
         return settled;
     }
+    k::result<k::u64> get_extended(vfs::vnode& of, std::string_view name, std::span<std::byte> to) noexcept override;
+    k::status set_extended(vfs::vnode& of, std::string_view name, std::optional<std::span<const std::byte>> value,
+                           unsigned flags) noexcept override;
+    k::status list_extended(vfs::vnode& of, vfs::extended_names& to) noexcept override;
     k::u64 sectors(const vfs::vnode& node) const noexcept override {
         return inode_of(const_cast<vfs::vnode&>(node)).sectors();
     }
@@ -173,14 +187,22 @@ class file_system final : public vfs::file_system {
         default: return static_cast<special&>(node).of();
         }
     }
+    k::result<vfs::vnode_ref> make_near(u32 directory, const vfs::node_attributes& a, std::string_view text) noexcept;
     k::result<vfs::vnode_ref> vnode_of(inode_ref of) noexcept;
     k::result<vfs::vnode*> make_vnode(inode_ref of) noexcept;
+    void note_gone(change& by, vfs::vnode& node) noexcept;
     k::status set_parent(change& by, vfs::vnode& of, vfs::directory& before, vfs::directory& after) noexcept;
     static void note_size(vfs::directory& of) noexcept {
         of.size.store(inode_of(of).disk_size(), std::memory_order_relaxed);
     }
 
+    void forget_names() noexcept;
+    k::status check_absent(vfs::directory& in, std::string_view text) noexcept;
+
     const store_ref store_;
+    // Of who holds `changing`: look-ups, to look at the memory now and then; have names ever been forgotten?
+    unsigned look_ups_ = 0;
+    bool forgets_ = false;
     lwkt::sleep_lock making_; // vnodes: one for an inode
     file_system* next_ = nullptr;
 };
@@ -221,7 +243,33 @@ k::result<vfs::vnode_ref> file_system::vnode_of(inode_ref of) noexcept {
     return vfs::vnode_ref(made);
 }
 
+// Memory is short: names that nobody uses go, and the vnodes and inodes behind them. Holds `changing`.
+void file_system::forget_names() noexcept {
+    forgets_ = true;
+    store_->for_each([this](inode& i) {
+        if (i.type() != node_type::directory) return;
+        const vfs::vnode_ref node = store_->node_of(i);
+        if (!node) return;
+        vfs::vop_evict some(node->as_directory());
+        do {
+            for (vfs::name_ref& n : some.forgotten)
+                n = {};
+        } while (call(some) && some.count);
+    });
+    store_->trim();
+}
+
+// A name that was forgotten may have come since the caller looked. Holds `changing`.
+k::status file_system::check_absent(vfs::directory& in, std::string_view text) noexcept {
+    if (!forgets_) return {};
+    const auto there = find_entry(on(), inode_of(in), text);
+    if (there) return k::error::exist;
+    return there.error() == k::error::noent ? k::status() : k::status(there.error());
+}
+
 k::result<vfs::vnode_ref> file_system::look_up(vfs::directory& in, std::string_view text, bool&) noexcept {
+    constexpr unsigned between = 64;
+    if (++look_ups_ % between == 0 && vm::memory_is_short()) forget_names();
     const u32 number = TRY(find_entry(on(), inode_of(in), text));
     vfs::vnode_ref node = TRY(vnode_of(TRY(store_->get(number))));
     if (node->is(node_type::directory)) {
@@ -236,13 +284,14 @@ k::result<vfs::vnode_ref> file_system::look_up(vfs::directory& in, std::string_v
 // --- Changing
 
 // It has no name yet: it goes with its vnode, if it gets none.
-k::result<vfs::vnode_ref> file_system::make_node(const vfs::node_attributes& a, std::string_view text) noexcept {
+k::result<vfs::vnode_ref> file_system::make_near(u32 directory, const vfs::node_attributes& a,
+                                                 std::string_view text) noexcept {
     if (on().read_only()) return k::error::rofs;
     if (text.size() >= on().block_bytes()) return k::error::nametoolong;
     inode_ref fresh;
     {
         change by = TRY(change::begin(on()));
-        fresh = TRY(inode::make(*store_, by, a, root_inode, text));
+        fresh = TRY(inode::make(*store_, by, a, directory, text));
     }
     inode& i = *fresh;
     auto made = make_vnode(fresh.share());
@@ -270,16 +319,29 @@ k::status file_system::keep_added(vfs::directory& in, std::string_view text, vfs
         if (!i.disk_size()) TRY(make_first_entries(by, i, inode_of(in).number));
         note_size(node.as_directory());
     }
+    TRY(check_absent(in, text));
     TRY(add_entry(by, inode_of(in), text, i.number, node.type));
     note_size(in);
     i.named = true;
-    return {};
+    lwkt::sleep_hold hold(i.map_lock);
+    return i.be_no_orphan(by);
+}
+
+// The last name of a node has gone: until it is erased the disk says that it is to be. That it does not is no reason to
+// keep the name: e2fsck finds such an inode, too.
+void file_system::note_gone(change& by, vfs::vnode& node) noexcept {
+    if (!node.is(node_type::directory) && node.links.load(std::memory_order_relaxed) > 1) return;
+    inode& i = inode_of(node);
+    lwkt::sleep_hold hold(i.map_lock);
+    (void)i.become_orphan(by, true);
 }
 
 k::status file_system::keep_removed(vfs::directory& in, std::string_view text, vfs::vnode& node) noexcept {
     change by = TRY(change::begin(on()));
     if (node.is(node_type::directory) && !TRY(has_no_entries(on(), inode_of(node)))) return k::error::notempty;
-    return remove_entry(by, inode_of(in), text, inode_of(node).number);
+    TRY(remove_entry(by, inode_of(in), text, inode_of(node).number));
+    note_gone(by, node);
+    return {};
 }
 
 k::status file_system::set_parent(change& by, vfs::vnode& of, vfs::directory& before, vfs::directory& after) noexcept {
@@ -304,8 +366,10 @@ k::status file_system::keep_renamed(const vfs::vop_rename& op) noexcept {
             (void)set_entry(by, to, fresh, moved, replaced, op.replaced->type);
             return done;
         }
+        if (goes) note_gone(by, *op.replaced);
         if (op.swapped) TRY(set_parent(by, *op.replaced, op.to(), op.from()));
     } else {
+        TRY(check_absent(op.to(), fresh));
         TRY(add_entry(by, to, fresh, moved, op.moved.type));
         if (const k::status done = remove_entry(by, from, old, moved); !done) {
             (void)remove_entry(by, to, fresh, moved);
@@ -315,6 +379,47 @@ k::status file_system::keep_renamed(const vfs::vop_rename& op) noexcept {
     TRY(set_parent(by, op.moved, op.from(), op.to()));
     note_size(op.from());
     note_size(op.to());
+    return {};
+}
+
+// --- Extended attributes
+
+struct kind_of_attribute {
+    u8 kind;
+    std::string_view front;
+};
+constexpr kind_of_attribute kinds_of_attributes[] = {
+    {attribute_user, "user."}, {attribute_trusted, "trusted."}, {attribute_security, "security."}};
+
+// The kind that a name begins with, which is taken off it. 0: none that is kept here.
+u8 take_kind(std::string_view& name) noexcept {
+    for (const kind_of_attribute& k : kinds_of_attributes)
+        if (name.starts_with(k.front)) {
+            name.remove_prefix(k.front.size());
+            return k.kind;
+        }
+    return 0;
+}
+
+k::result<k::u64> file_system::get_extended(vfs::vnode& of, std::string_view name, std::span<std::byte> to) noexcept {
+    const u8 kind = take_kind(name);
+    if (!kind) return k::error::opnotsupp;
+    return inode_of(of).get_attribute(kind, name, to);
+}
+
+k::status file_system::set_extended(vfs::vnode& of, std::string_view name,
+                                    std::optional<std::span<const std::byte>> value, unsigned flags) noexcept {
+    const u8 kind = take_kind(name);
+    if (!kind) return k::error::opnotsupp;
+    return inode_of(of).set_attribute(kind, name, value, flags);
+}
+
+k::status file_system::list_extended(vfs::vnode& of, vfs::extended_names& to) noexcept {
+    attribute_list all;
+    TRY(inode_of(of).list_attributes(all));
+    for (const attribute_list::one& a : all.all())
+        for (const kind_of_attribute& k : kinds_of_attributes)
+            if (a.kind == k.kind) to.put(k.front, all.name(a));
     return {};
 }
 
@@ -364,7 +469,9 @@ k::result<vfs::file_system_ref> mount(block::device_ref on, bool read_only) noex
     lwkt::sleep_hold hold(instances.mounting);
     if (vfs::file_system_ref there = file_system::find(*on)) return there;
     volume_ref opened = TRY(volume::open(std::move(on), read_only));
-    auto made = mem::make_box<file_system>(TRY(store::create(std::move(opened))));
+    store_ref inodes = TRY(store::create(std::move(opened)));
+    inodes->finish_orphans();
+    auto made = mem::make_box<file_system>(std::move(inodes));
     if (!made) return k::error::nomem;
     TRY(made->make_root());
     return vfs::file_system_ref(made.release());

@@ -26,6 +26,7 @@ enum state_bit : u16 { state_clean = 1, state_has_errors = 2 };
 
 enum compatible : u32 {
     has_journal = 0x4,
+    has_attributes = 0x8,
     has_directory_index = 0x20,
 };
 enum incompatible : u32 {
@@ -173,10 +174,48 @@ struct entry_tail {
 constexpr u8 tail_type = 0xde;
 static_assert(sizeof(entry_tail) == 12);
 
+// --- Hash trees of directories
+// In the first block, behind "." and "..".
+struct hash_tree_info {
+    u32 reserved;
+    u8 kind, bytes, levels, flags; // hash_kind; of this
+};
+struct hash_tree_entry {
+    u32 hash, block; // of the directory
+};
+// Instead of the first entry's hash.
+struct hash_tree_counts {
+    u16 limit, count;
+    u32 block;
+};
+// Behind the last entry for which there is room.
+struct hash_tree_tail {
+    u32 reserved, checksum;
+};
+static_assert(sizeof(hash_tree_info) == 8 && sizeof(hash_tree_entry) == 8 && sizeof(hash_tree_counts) == 8 &&
+              sizeof(hash_tree_tail) == 8);
+enum superblock_flag : u32 { names_signed = 1, names_unsigned = 2 };
+
 // --- Extended attributes in a block of their own
 constexpr u32 attributes_magic = 0xea02'0000;
 struct attributes_header {
     u32 magic, holders, blocks, hash, checksum, reserved[3];
+};
+static_assert(sizeof(attributes_header) == 32);
+// Entries follow a header, or, behind the record of an inode, the magic number alone; a word of zeroes ends them. Each
+// begins at a multiple of 4, and so do values, which stand at the end.
+struct attribute_entry {
+    u8 name_bytes, kind; // what the name begins with
+    u16 value_at;        // from the block's start, or from the first entry
+    u32 value_inode, value_bytes, hash;
+};
+static_assert(sizeof(attribute_entry) == 16);
+enum attribute_kind : u8 {
+    attribute_user = 1,
+    attribute_access = 2,
+    attribute_default_access = 3,
+    attribute_trusted = 4,
+    attribute_security = 6
 };
 
 } // namespace ext

@@ -80,14 +80,15 @@ k::status inode::read_record() noexcept {
     return check_sum(raw.bytes());
 }
 
-k::result<inode_ref> inode::load(store& in, u32 number) noexcept {
+k::result<inode_ref> inode::load(store& in, u32 number, bool is_orphan) noexcept {
     auto* made = mem::make<inode>(in, number);
     if (!made) return k::error::nomem;
     inode_ref loaded(made);
     volume& on = in.on();
     TRY(loaded->read_record());
     inode& it = *loaded;
-    if (!it.record.links || !it.record.mode) return on.damaged("a name leads to an inode that is free", number);
+    if ((!it.record.links && !is_orphan) || !it.record.mode)
+        return on.damaged("a name leads to an inode that is free", number);
     switch (it.type()) {
     case vfs::node_type::regular:
     case vfs::node_type::directory:
@@ -206,6 +207,29 @@ void inode::read_ahead(u64 offset, u64 bytes) noexcept {
         if (at < until) fill(at, static_cast<unsigned>(until - at));
         at = until;
     }
+}
+
+// Dirty pages, and those with blocks; that is one answer only while none is on its way from the one to the other.
+k::result<u64> inode::next_kept(u64 index, bool wanted) noexcept {
+    const k::ref<vm::object> all = TRY(pages());
+    const u64 end = all->pages();
+    const unsigned shift = arch::page_shift - store_->on().block_shift();
+    lwkt::sleep_hold hold_writing(writing);
+    lwkt::sleep_hold hold(map_lock);
+    TRY(load_map());
+    for (u64 at = index; at < end;) {
+        u64 block = at << shift;
+        mapped_run run = map_.find(block);
+        while (!run.is_readable() && run.count < (end << shift) - block) {
+            block += run.count;
+            run = map_.find(block);
+        }
+        const u64 mapped = run.is_readable() ? block >> shift : end, dirty = all->next_dirty(at, end, true);
+        const u64 kept = std::min(mapped, dirty);
+        if (wanted || kept > at) return wanted ? kept : at;
+        at = mapped > at ? at + 1 : std::max(at + 1, (block + run.count) >> shift);
+    }
+    return std::max(index, end);
 }
 
 k::status inode::read_block(u64 logical, std::span<std::byte> to) noexcept {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernel/lwkt/sleep_lock.h"
+#include "sys/ext/attribute_list.h"
 #include "sys/ext/change.h"
 #include "sys/ext/extent_list.h"
 #include "sys/vfs/vnode.h"
@@ -24,8 +25,9 @@ struct attributes {
 
 class inode final : public k::counted<inode>, vm::file_pager {
   public:
-    // Reads it from the disk. EIO: it is not in use, or makes no sense; ENOMEM.
-    static k::result<k::ref<inode>> load(store& in, u32 number) noexcept;
+    // Reads it from the disk. EIO: it is not in use, or makes no sense; ENOMEM. One that is on the list of orphans need
+    // not have a name.
+    static k::result<k::ref<inode>> load(store& in, u32 number, bool is_orphan = false) noexcept;
     inode(store& in, u32 n) noexcept; // for load()
     ~inode();
     void last_holder_left() noexcept;
@@ -61,6 +63,8 @@ class inode final : public k::counted<inode>, vm::file_pager {
     // A block of a directory. EIO: also one that is not there.
     k::status read_block(u64 logical, std::span<std::byte> to) noexcept;
     k::result<mapped_run> find(u64 logical) noexcept;
+    // As vfs::file_system has it.
+    k::result<u64> next_kept(u64 index, bool wanted) noexcept;
 
     // --- Changing. EROFS, ENOSPC, EIO, ENOMEM.
     // A fresh one, on nobody's list yet; `text`: of a link.
@@ -79,10 +83,22 @@ class inode final : public k::counted<inode>, vm::file_pager {
     k::status reserve_range(u64 first_page, u64 pages) noexcept;
     // Nothing leads to it any more: all that it had is free.
     k::status erase() noexcept;
+    // On the list of those that are erased (without links) or cut off at their end by who mounts the disk after a
+    // crash; in memory, too, the list has them in the disk's order. The map's lock is held. / Off it again.
+    k::status become_orphan(change& by, bool has_no_name) noexcept REQUIRES(map_lock);
+    k::status be_no_orphan(change& by) noexcept REQUIRES(map_lock);
+    // A crash was before it was erased or cut off.
+    k::status finish_orphan() noexcept;
     // A block of a directory. / One more, at the end.
     k::status write_block(u64 logical, std::span<const std::byte> from) noexcept;
     k::status add_block(change& by, std::span<const std::byte> from) noexcept;
     void set_disk_size(u64 bytes) noexcept;
+
+    // --- Extended attributes, as vfs::file_system has them.
+    k::result<u64> get_attribute(u8 kind, std::string_view name, std::span<std::byte> to) noexcept;
+    k::status set_attribute(u8 kind, std::string_view name, std::optional<std::span<const std::byte>> value,
+                            unsigned flags) noexcept;
+    k::status list_attributes(attribute_list& to) noexcept;
     void record_is_changed() noexcept {
         lwkt::sleep_hold hold(map_lock);
         record_changed_ = true;
@@ -105,7 +121,10 @@ class inode final : public k::counted<inode>, vm::file_pager {
 
     std::atomic<bool> named = true;   // has a directory its name? Else it goes with its vnode
     std::atomic<bool> erased = false; // it is free on the disk
-    u64 block_with_room = 0;          // of a directory: where the last entry found some
+    // Those on the disk's list of orphans; of who has a change, but for a look whether it is one.
+    std::atomic<bool> is_orphan = false;
+    inode *orphan_before = nullptr, *orphan_behind = nullptr;
+    u64 block_with_room = 0; // of a directory: where the last entry found some
 
   private:
     static u64 time(u32 seconds, u32 more) noexcept;
@@ -121,9 +140,25 @@ class inode final : public k::counted<inode>, vm::file_pager {
     k::status write_clean(vm::object& all, u64 first, u64 count, u64 size, bool patient) noexcept REQUIRES(writing);
     k::status fill_holes(change& by, u64 first, u64 end, bool unwritten) noexcept REQUIRES(map_lock);
     k::status take_out(change& by, u64 first, u64 count) noexcept REQUIRES(map_lock);
-    k::status write_record() noexcept;
+    k::status write_record(const attribute_list* attributes = nullptr) noexcept;
     void note_sectors() noexcept REQUIRES(map_lock);
+    void record_sectors() noexcept REQUIRES(map_lock);
+    // Where blocks of it are looked for first: in its group.
+    u64 goal() const noexcept;
+    // Has it blocks of its own: not so a device, or a link whose text stands in the record.
+    bool has_map() const noexcept;
     attributes to_be_recorded(const attributes& now) const noexcept;
+
+    // inode_attributes.cc
+    u64 attributes_block() const noexcept { return u64{record.attributes_high} << 32 | record.attributes_low; }
+    void set_attributes_block(u64 block) noexcept;
+    std::span<std::byte> attribute_area(std::span<std::byte> raw) const noexcept;
+    void put_attributes(std::span<std::byte> raw, const attribute_list& all) const noexcept;
+    k::status read_attributes(attribute_list& to) noexcept REQUIRES(map_lock);
+    k::status read_attributes_block(buffer& to) noexcept;
+    k::status write_attributes_block(u64 block, buffer& from) noexcept;
+    k::status store_attributes(change& by, const attribute_list& all) noexcept REQUIRES(map_lock);
+    k::status drop_attributes_block(change& by, u64 block) noexcept;
 
     // map_store.cc
     k::status store_map(change& by) noexcept REQUIRES(map_lock);

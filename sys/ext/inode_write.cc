@@ -53,17 +53,19 @@ void inode::set_disk_size(u64 bytes) noexcept {
 
 // Of what is known without asking: for who may not sleep.
 void inode::note_sectors() noexcept {
-    const u64 blocks = map_.blocks() + map_blocks_.size() + (record.attributes_low || record.attributes_high);
+    const u64 blocks = map_.blocks() + map_blocks_.size() + (attributes_block() != 0);
     sectors_.store(blocks << (store_->on().block_shift() - 9), std::memory_order_relaxed);
 }
 
-k::status inode::write_record() noexcept {
+// With `attributes`, these become what stands behind the record.
+k::status inode::write_record(const attribute_list* attributes) noexcept {
     volume& on = store_->on();
     buffer raw = TRY(buffer::create(on.inode_bytes()));
     const std::span bytes = raw.bytes();
     TRY(on.read_bytes(on.inode_offset(number), bytes));
     const std::size_t known = std::min<std::size_t>(sizeof(record), old_inode_bytes + record.extra_bytes);
     std::memcpy(bytes.data(), &record, bytes.size() == old_inode_bytes ? old_inode_bytes : known);
+    if (attributes) put_attributes(bytes, *attributes);
     if (on.keeps_sums()) {
         const bool has_high = bytes.size() > old_inode_bytes && record.extra_bytes >= 4;
         std::memset(bytes.data() + sum_low_at, 0, 2);
@@ -96,6 +98,19 @@ bool inode::is_to_be_stored(const attributes& now) noexcept {
     return !erased && (map_changed_ || record_changed_ || to_be_recorded(now) != recorded());
 }
 
+bool inode::has_map() const noexcept {
+    return type() == vfs::node_type::regular || type() == vfs::node_type::directory ||
+           (type() == vfs::node_type::link && disk_size() >= sizeof(record.map));
+}
+
+void inode::record_sectors() noexcept {
+    if (!map_loaded_ && has_map()) return; // they have not changed
+    const u64 blocks = map_.blocks() + map_blocks_.size() + (attributes_block() != 0);
+    const u64 count = record.flags & inode_blocks_huge ? blocks : blocks << (store_->on().block_shift() - 9);
+    record.sectors_low = static_cast<u32>(count);
+    record.sectors_high = static_cast<u16>(count >> 32);
+}
+
 k::status inode::store_record(change& by, const attributes& now) noexcept {
     lwkt::sleep_hold hold(map_lock);
     if (erased) return {};
@@ -113,14 +128,11 @@ k::status inode::store_record(change& by, const attributes& now) noexcept {
     if (reaches(offsetof(inode_record, changed_more))) record.changed_more = more_signed(wanted.changed_ns);
     if (reaches(offsetof(inode_record, modified_more))) record.modified_more = more_signed(wanted.modified_ns);
     if (reaches(offsetof(inode_record, accessed_more))) record.accessed_more = more_signed(wanted.accessed_ns);
-    if (map_loaded_) {
-        const u64 blocks = map_.blocks() + map_blocks_.size() + (record.attributes_low || record.attributes_high);
-        const u64 count = record.flags & inode_blocks_huge ? blocks : blocks << (store_->on().block_shift() - 9);
-        record.sectors_low = static_cast<u32>(count);
-        record.sectors_high = static_cast<u16>(count >> 32);
-    }
+    record_sectors();
     const k::status written = write_record();
     record_changed_ = !written;
+    // It was cut off, and that is on the disk by now.
+    if (written && wanted.links && is_orphan) return be_no_orphan(by);
     return written;
 }
 
@@ -200,35 +212,19 @@ k::status inode::erase() noexcept {
     change by = TRY(change::begin(store_->on()));
     lwkt::sleep_hold hold(map_lock);
     if (erased) return {};
-    const bool has_map = type() == vfs::node_type::regular || type() == vfs::node_type::directory ||
-                         (type() == vfs::node_type::link && disk_size() >= sizeof(record.map));
-    if (has_map) {
+    if (has_map()) {
         TRY(load_map());
         TRY(take_out(by, 0, ~u64{0}));
         TRY(drop_map_blocks(by, 0));
     }
-    volume& on = store_->on();
-    if (const u64 block = record.attributes_low | u64{record.attributes_high} << 32; on.is_block(block)) {
-        buffer room = TRY(buffer::create(on.block_bytes()));
-        TRY(on.read_block(block, room.bytes()));
-        attributes_header& h = room.as<attributes_header>();
-        if (h.magic == attributes_magic && h.holders > 1) {
-            h.holders--;
-            if (on.keeps_sums()) {
-                h.checksum = 0;
-                h.checksum = on.sum(room.bytes(), on.sum_of(block, on.seed()));
-            }
-            TRY(on.write_block(block, room.bytes()));
-        } else {
-            TRY(by.give_blocks(block, 1, true));
-        }
-    }
+    if (const u64 block = attributes_block(); store_->on().is_block(block)) TRY(drop_attributes_block(by, block));
     const bool is_directory = type() == vfs::node_type::directory;
+    TRY(be_no_orphan(by));
     record.links = 0;
     record.deleted_s = seconds(vfs::now_ns());
     set_disk_size(0);
     record.sectors_low = 0, record.sectors_high = 0;
-    record.attributes_low = 0, record.attributes_high = 0;
+    set_attributes_block(0);
     std::memset(reinterpret_cast<std::byte*>(&record) + offsetof(inode_record, map), 0, sizeof(record.map));
     if (record.flags & inode_has_extents) {
         const extent_header none{extent_magic, 0, 4, 0, 0};
@@ -240,6 +236,10 @@ k::status inode::erase() noexcept {
 }
 
 // --- Blocks
+
+u64 inode::goal() const noexcept {
+    return store_->on().home_of(number);
+}
 
 k::status inode::take_out(change& by, u64 first, u64 count) noexcept {
     TRY(map_.make_room());
@@ -256,7 +256,6 @@ k::status inode::take_out(change& by, u64 first, u64 count) noexcept {
 
 // Gives blocks to what has none in [first, end), and makes what is there without having been written count as written.
 k::status inode::fill_holes(change& by, u64 first, u64 end, bool unwritten) noexcept {
-    volume& on = store_->on();
     for (u64 at = first; at < end;) {
         const mapped_run run = map_.find(at);
         const u64 count = std::min(run.count, end - at);
@@ -269,9 +268,8 @@ k::status inode::fill_holes(change& by, u64 first, u64 end, bool unwritten) noex
         if (end > ~u32{0}) return k::error::fbig;
         if (!run.physical) {
             const mapped_run before = at ? map_.find(at - 1) : mapped_run{};
-            const u64 group_goal = on.inode_offset(number) >> on.block_shift();
             TRY(map_.make_room());
-            const block_run got = TRY(by.take_blocks(before.physical ? before.physical + 1 : group_goal, e.count));
+            const block_run got = TRY(by.take_blocks(before.physical ? before.physical + 1 : goal(), e.count));
             e.physical = got.first;
             e.count = static_cast<u32>(got.count);
             if (!(record.flags & inode_has_extents) && got.first + got.count > u64{1} << 32) {
@@ -317,6 +315,11 @@ k::status inode::resized(u64 bytes) noexcept {
     }
     change by = TRY(change::begin(on));
     lwkt::sleep_hold hold(map_lock);
+    // Until the shorter map is on the disk it is said there that the rest has to go.
+    if (named) {
+        set_disk_size(bytes);
+        TRY(become_orphan(by, false));
+    }
     return take_out(by, end, ~u64{0});
 }
 

@@ -1,20 +1,10 @@
 #include "sys/ext/names.h"
 
+#include "sys/ext/entries.h"
+#include "sys/ext/hash_tree.h"
 #include "sys/vfs/name.h"
 
-#include <cstring>
-
 namespace ext {
-
-namespace {
-
-entry_header header_at(std::span<const std::byte> block, std::size_t at) {
-    entry_header h;
-    std::memcpy(&h, block.data() + at, sizeof(h));
-    return h;
-}
-
-} // namespace
 
 k::status check_entries(volume& on, inode& of, std::span<const std::byte> block) noexcept {
     for (std::size_t at = 0; at < block.size();) {
@@ -65,12 +55,58 @@ k::result<entry> directory_reader::next() noexcept {
     }
 }
 
-k::result<u32> find_entry(volume& on, inode& in, std::string_view name) noexcept {
-    directory_reader reader = TRY(directory_reader::create(on, in, 0));
-    for (;;) {
-        const entry e = TRY(reader.next());
-        if (e.name == name) return e.inode;
+namespace {
+
+bool is_dots(std::string_view name) {
+    return name == "." || name == "..";
+}
+
+// Calls visit(logical, block) for the blocks in which a name may stand, until it returns true; ENOENT: it did not. With
+// a hash tree these are few; "." and ".." stand in the first one.
+template <class Visit> k::status for_blocks_of(volume& on, inode& in, std::string_view name, Visit visit) noexcept {
+    buffer room = TRY(buffer::create(on.block_bytes()));
+    const auto look = [&](u64 logical) -> k::result<bool> {
+        TRY(in.read_block(logical, room.bytes()));
+        TRY(check_entries(on, in, room.bytes()));
+        return visit(logical, room.bytes());
+    };
+    if (in.disk_size() % on.block_bytes()) return on.damaged("impossible size of the directory", in.number);
+    const u64 blocks = in.disk_size() >> on.block_shift();
+    if (!is_dots(name)) {
+        auto tree = hash_tree::open(on, in);
+        if (tree) {
+            u64 leaf = TRY(tree->first_leaf(name));
+            while (!TRY(look(leaf)))
+                leaf = TRY(tree->next_leaf());
+            return {};
+        }
+        if (tree.error() != k::error::noent) return tree.error();
     }
+    for (u64 n = 0; n < blocks; n++)
+        if (TRY(look(n))) return {};
+    return k::error::noent;
+}
+
+// Where an entry with that name stands in a block, and where the one before it (itself, if it is the first). False: it
+// does not.
+bool find_in(std::span<const std::byte> block, std::string_view name, std::size_t& at, std::size_t& before) {
+    before = 0;
+    for (at = 0; at < block.size(); before = at, at += header_at(block, at).bytes)
+        if (header_at(block, at).inode && name_at(block, at) == name) return true;
+    return false;
+}
+
+} // namespace
+
+k::result<u32> find_entry(volume& on, inode& in, std::string_view name) noexcept {
+    u32 found = 0;
+    TRY(for_blocks_of(on, in, name, [&](u64, std::span<std::byte> block) -> k::result<bool> {
+        std::size_t at, before;
+        if (!find_in(block, name, at, before)) return false;
+        found = header_at(block, at).inode;
+        return true;
+    }));
+    return found;
 }
 
 k::result<bool> has_no_entries(volume& on, inode& in) noexcept {
@@ -85,10 +121,6 @@ k::result<bool> has_no_entries(volume& on, inode& in) noexcept {
 // --- Changing
 
 namespace {
-
-constexpr std::size_t needed_for(std::size_t name_bytes) {
-    return k::align_up(sizeof(entry_header) + name_bytes, std::size_t{4});
-}
 
 u8 type_byte(const volume& on, vfs::node_type type) {
     using vfs::node_type;
@@ -105,18 +137,12 @@ u8 type_byte(const volume& on, vfs::node_type type) {
     return 0;
 }
 
-void put_header(std::span<std::byte> block, std::size_t at, const entry_header& h) {
-    std::memcpy(block.data() + at, &h, sizeof(h));
-}
 void put_entry(std::span<std::byte> block, std::size_t at, const entry_header& h, std::string_view name) {
     put_header(block, at, h);
     std::memcpy(block.data() + at + sizeof(h), name.data(), name.size());
 }
 
-// Where entries end in a block.
-std::size_t entries_end(const volume& on) {
-    return on.block_bytes() - (on.keeps_sums() ? sizeof(entry_tail) : 0);
-}
+} // namespace
 
 void seal(volume& on, inode& of, std::span<std::byte> block) noexcept {
     if (!on.keeps_sums()) return;
@@ -129,6 +155,25 @@ k::status write_entries(volume& on, inode& of, u64 logical, std::span<std::byte>
     seal(on, of, block);
     return of.write_block(logical, block);
 }
+
+bool put_into(const volume& on, std::span<std::byte> block, std::string_view name, u32 number, u8 type) noexcept {
+    const std::size_t needed = needed_for(name.size()), end = entries_end(on);
+    for (std::size_t at = 0; at < end;) {
+        const entry_header h = header_at(block, at);
+        if (at + h.bytes > end) return false; // a block without a place for its sum: left alone
+        const std::size_t used = h.inode ? needed_for(h.name_bytes) : 0;
+        if (h.bytes >= used + needed) {
+            if (used) put_header(block, at, {h.inode, static_cast<u16>(used), h.name_bytes, h.type});
+            put_entry(block, at + used, {number, static_cast<u16>(h.bytes - used), static_cast<u8>(name.size()), type},
+                      name);
+            return true;
+        }
+        at += h.bytes;
+    }
+    return false;
+}
+
+namespace {
 
 // A node of the hash tree: one entry that is not in use, over all of the block.
 bool is_index_node(std::span<const std::byte> block) {
@@ -169,61 +214,36 @@ k::status drop_index(volume& on, inode& of) noexcept {
     return {};
 }
 
-// Puts an entry into a block that was checked. False: no room.
-bool put_into(const volume& on, std::span<std::byte> block, std::string_view name, u32 number, u8 type) {
-    const std::size_t needed = needed_for(name.size()), end = entries_end(on);
-    for (std::size_t at = 0; at < end;) {
-        const entry_header h = header_at(block, at);
-        if (at + h.bytes > end) return false; // a block without a place for its sum: left alone
-        const std::size_t used = h.inode ? needed_for(h.name_bytes) : 0;
-        if (h.bytes >= used + needed) {
-            if (used) put_header(block, at, {h.inode, static_cast<u16>(used), h.name_bytes, h.type});
-            put_entry(block, at + used, {number, static_cast<u16>(h.bytes - used), static_cast<u8>(name.size()), type},
-                      name);
-            return true;
-        }
-        at += h.bytes;
-    }
-    return false;
-}
-
 // Finds a name: calls change(block, at, before) in its block, `before` where the entry before it begins (or `at`), and
 // writes the block. ENOENT.
 template <class Change>
 k::status change_entry(volume& on, inode& in, std::string_view name, u32 expected, Change change) noexcept {
-    buffer room = TRY(buffer::create(on.block_bytes()));
-    const std::span block = room.bytes();
-    const u64 blocks = in.disk_size() >> on.block_shift();
-    for (u64 n = 0; n < blocks; n++) {
-        TRY(in.read_block(n, block));
-        TRY(check_entries(on, in, block));
-        for (std::size_t at = 0, before = 0; at < block.size(); before = at, at += header_at(block, at).bytes) {
-            const entry_header h = header_at(block, at);
-            const std::string_view text(reinterpret_cast<const char*>(block.data()) + at + sizeof(h), h.name_bytes);
-            if (!h.inode || text != name) continue;
-            if (h.inode != expected) return k::error::noent;
-            change(block, at, before);
-            // The root of a hash tree has its sum elsewhere; only ".." is ever changed there.
-            if (!n && (in.record.flags & inode_is_indexed)) {
-                TRY(drop_index(on, in));
-                TRY(in.read_block(n, block));
-                change(block, at, before);
-            }
-            return write_entries(on, in, n, block);
-        }
-    }
-    return k::error::noent;
+    return for_blocks_of(on, in, name, [&](u64 logical, std::span<std::byte> block) -> k::result<bool> {
+        std::size_t at, before;
+        if (!find_in(block, name, at, before)) return false;
+        if (header_at(block, at).inode != expected) return k::error::noent;
+        change(block, at, before);
+        TRY(write_entries(on, in, logical, block));
+        return true;
+    });
 }
 
 } // namespace
 
+// Into the leaf of a hash tree, which is made when the first block is full; without one into any block.
 k::status add_entry(change& by, inode& in, std::string_view name, u32 number, vfs::node_type type) noexcept {
     volume& on = by.on();
-    TRY(drop_index(on, in));
+    const u8 kind = type_byte(on, type);
+    if (auto tree = hash_tree::open(on, in)) {
+        const k::status added = tree->add(by, name, number, kind);
+        if (added || added.error() != k::error::fbig) return added;
+    } else if (tree.error() != k::error::noent) {
+        return tree.error();
+    }
+    TRY(drop_index(on, in)); // it cannot be kept
     buffer room = TRY(buffer::create(on.block_bytes()));
     const std::span block = room.bytes();
     const u64 blocks = in.disk_size() >> on.block_shift();
-    const u8 kind = type_byte(on, type);
     for (u64 n = 0; n < blocks; n++) {
         const u64 at = (in.block_with_room + n) % blocks;
         TRY(in.read_block(at, block));
@@ -231,6 +251,10 @@ k::status add_entry(change& by, inode& in, std::string_view name, u32 number, vf
         if (!put_into(on, block, name, number, kind)) continue;
         in.block_with_room = at;
         return write_entries(on, in, at, block);
+    }
+    if (blocks == 1) {
+        TRY(hash_tree::make(by, in));
+        if (in.record.flags & inode_is_indexed) return TRY(hash_tree::open(on, in)).add(by, name, number, kind);
     }
     room.zero();
     put_header(block, 0, {0, static_cast<u16>(entries_end(on)), 0, 0});
@@ -258,6 +282,13 @@ k::status remove_entry(change& by, inode& in, std::string_view name, u32 expecte
 
 k::status set_entry(change& by, inode& in, std::string_view name, u32 expected, u32 number,
                     vfs::node_type type) noexcept {
+    if (name == "..") {
+        if (auto tree = hash_tree::open(by.on(), in)) {
+            if (TRY(find_entry(by.on(), in, name)) != expected) return k::error::noent;
+            return tree->set_parent(number);
+        }
+        TRY(drop_index(by.on(), in)); // none, or none that is known
+    }
     return change_entry(by.on(), in, name, expected, [&](std::span<std::byte> block, std::size_t at, std::size_t) {
         entry_header h = header_at(block, at);
         h.inode = number;

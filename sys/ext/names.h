@@ -1,8 +1,8 @@
 // The entries of a directory on the disk. The caller sees to it that nobody changes the directory meanwhile
 // (vfs::file_system::changing).
 //
-// Directories are read block by block, also those with a hash tree: its nodes look like empty blocks. EIO wherever a
-// block makes no sense.
+// Directories are listed block by block, also those with a hash tree (hash_tree.h): its nodes look like empty blocks.
+// EIO wherever a block makes no sense.
 #pragma once
 
 #include "sys/ext/inode.h"

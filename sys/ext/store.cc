@@ -104,7 +104,7 @@ void store::forget_unused(bool dirty_ones) noexcept {
             lwkt::spin_guard guard(lock_);
             for (inode** at = &table_[b]; *at;) {
                 inode* const i = *at;
-                if (i->node || i->has_parting || !i->is_unused() || (i->is_dirty() && !dirty_ones)) {
+                if (i->node || i->has_parting || !i->is_unused() || ((i->is_dirty() || i->is_orphan) && !dirty_ones)) {
                     at = &i->next;
                     continue;
                 }
@@ -120,6 +120,27 @@ void store::forget_unused(bool dirty_ones) noexcept {
     }
 }
 
+// What the last vnode said is what the record says, or will never be written.
+void store::drop_stored_partings() noexcept {
+    for_each([&](inode& i) NO_THREAD_SAFETY_ANALYSIS {
+        attributes last;
+        {
+            lwkt::spin_guard guard(lock_);
+            if (i.node || !i.has_parting || !i.parting.links) return;
+            last = i.parting;
+        }
+        if (!on_->read_only() && i.is_to_be_stored(last)) return;
+        lwkt::spin_guard guard(lock_);
+        if (!i.node && i.has_parting && i.parting == last) i.has_parting = false;
+    });
+}
+
+void store::trim() noexcept {
+    (void)write_all(nullptr, false); // what fails is told by who syncs
+    drop_stored_partings();
+    forget_unused();
+}
+
 // --- Writing
 
 bool store::is_gone(inode& of, bool open_ones) noexcept {
@@ -127,12 +148,6 @@ bool store::is_gone(inode& of, bool open_ones) noexcept {
     if (of.erased) return false;
     if (!of.node) return !of.named || (of.has_parting && !of.parting.links);
     return open_ones && (!of.named || !of.node->links.load(std::memory_order_relaxed));
-}
-
-bool store::has_open_ones_without_name() noexcept {
-    bool any = false;
-    for_each([&](inode& i) { any |= is_gone(i, true); });
-    return any;
 }
 
 void store::erase_gone(bool open_ones) noexcept {
@@ -184,11 +199,15 @@ k::status store::write_all(inode* only, bool patient) noexcept {
     else if (const k::status done = only->write_back(now(*only).size, true); !done)
         outcome = done;
     bool wanted = false;
-    for_each([&](inode& i) { wanted |= i.is_to_be_stored(now(i)); });
+    for_each([&](inode& i) { wanted |= i.is_to_be_stored(now(i)) || (is_gone(i, true) && !i.is_orphan); });
     if (!wanted && on_->is_clean()) return outcome;
     change by = TRY(change::begin(*on_));
     for_each([&](inode& i) NO_THREAD_SAFETY_ANALYSIS {
         const attributes a = now(i);
+        if (is_gone(i, true)) {
+            lwkt::sleep_hold hold(i.map_lock);
+            if (const k::status noted = i.become_orphan(by, true); !noted && outcome) outcome = noted;
+        }
         const k::status stored = i.store_record(by, a);
         if (!stored && outcome) outcome = stored;
         lwkt::spin_guard guard(lock_);
@@ -214,7 +233,7 @@ k::status store::settle(bool open_ones) noexcept {
     const u64 changes = on_->changes() + 1; // that of writing
     const bool was_clean = on_->is_clean();
     const k::status written = write_all(nullptr, false);
-    if (!written || (was_clean && on_->is_clean()) || has_open_ones_without_name()) return written;
+    if (!written || (was_clean && on_->is_clean())) return written;
     return on_->say_clean(changes);
 }
 
@@ -243,6 +262,7 @@ void store::write_for_ever(void* of) noexcept {
         ends = it->ends_.load(std::memory_order_acquire);
         (void)it->settle(ends); // what fails is told by who syncs
         it->keep_within_limits();
+        it->drop_stored_partings();
         it->forget_unused();
         it->hurries_.store(false, std::memory_order_relaxed); // last: what could not be written waits for its time
     }

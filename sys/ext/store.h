@@ -29,6 +29,21 @@ class store final : public k::counted<store> {
     // Lets go of inodes that nobody uses and that have nothing to be written.
     void forget_unused(bool dirty_ones = false) noexcept;
 
+    // Memory is short: what has changed is written, and what nobody uses goes. Not by who has a change.
+    void trim() noexcept;
+    // Calls visit(inode) for each.
+    template <class Visit> void for_each(Visit visit) noexcept {
+        for (unsigned b = 0; b < buckets; b++)
+            for (inode_ref i = next_of(b, 0); i; i = next_of(b, i->number))
+                visit(*i);
+    }
+
+    // --- The list of orphans; of who has a change.
+    inode* first_orphan = nullptr;
+    u32 next_orphan = no_inode; // behind the last that is in memory
+    // What a crash left on it is erased, or cut off; where it makes no sense nothing is changed on the disk any more.
+    void finish_orphans() noexcept;
+
     // --- Writing.
     // Dirty pages of all files. `patient`: those that somebody is filling, too, when he has.
     k::status write_pages(bool patient) noexcept;
@@ -36,7 +51,8 @@ class store final : public k::counted<store> {
     k::status write_all(inode* only, bool patient) noexcept;
     // The same, and on the medium. EIO, also for what failed since the last time.
     k::status sync(inode* only) noexcept;
-    // Frees what has neither a name nor a user; `open_ones` too: at the end, what has no name. Then the disk is clean.
+    // Frees what has neither a name nor a user; `open_ones` too: at the end, what has no name. Then the disk is clean:
+    // what is open without a name is on its list of orphans.
     void erase_gone(bool open_ones = false) noexcept;
     k::status settle(bool open_ones) noexcept;
     // Too many dirty pages are written; when memory is short, clean ones go. Not by who holds an inode's locks.
@@ -51,14 +67,10 @@ class store final : public k::counted<store> {
     inode_ref find(u32 number) noexcept;
     // The next inode of a bucket behind a number; empty: none.
     inode_ref next_of(unsigned bucket, u32 after) noexcept;
-    template <class Visit> void for_each(Visit visit) noexcept {
-        for (unsigned b = 0; b < buckets; b++)
-            for (inode_ref i = next_of(b, 0); i; i = next_of(b, i->number))
-                visit(*i);
-    }
     bool is_gone(inode& of, bool open_ones) noexcept;
-    bool has_open_ones_without_name() noexcept;
+    k::status read_orphans(array<u32>& to) noexcept;
     inode_ref next_of_all() noexcept;
+    void drop_stored_partings() noexcept;
     void drop_partings() noexcept;
     static void write_for_ever(void* of) noexcept;
 

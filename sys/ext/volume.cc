@@ -118,7 +118,7 @@ k::status volume::read_superblock(bool read_only) noexcept {
                                                            : sum(std::as_bytes(std::span(super_.uuid)), ~u32{0});
     }
     if (device_->properties().read_only) read_only = true;
-    if (!read_only && (super_.state != state_clean || super_.last_orphan)) {
+    if (!read_only && super_.state != state_clean) {
         k::log("ext: {}: was not unmounted cleanly: read only, until e2fsck has looked at it\n", device_->name());
         read_only = true;
     }

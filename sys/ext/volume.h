@@ -14,7 +14,7 @@
 #include "kernel/lwkt/wait_queue.h"
 #include "kernel/time/realtime.h"
 #include "sys/ext/array.h"
-#include "sys/ext/format.h"
+#include "sys/ext/directory_hash.h"
 
 namespace ext {
 
@@ -77,6 +77,13 @@ class volume final : public k::counted<volume> {
     bool makes_extents() const noexcept { return features_incompatible_ & has_extents; }
     bool names_have_types() const noexcept { return features_incompatible_ & has_file_types; }
     bool may_have_many_links() const noexcept { return features_read_only_ & has_many_links; }
+    // May directories have hash trees, and how are names hashed in new ones?
+    bool may_index() const noexcept { return super_.compatible & has_directory_index; }
+    hash_kind names_kind() const noexcept { return static_cast<hash_kind>(super_.hash_version); }
+    bool names_are_unsigned() const noexcept { return super_.flags & names_unsigned; }
+    hash_seed names_seed() const noexcept {
+        return {{super_.hash_seed[0], super_.hash_seed[1], super_.hash_seed[2], super_.hash_seed[3]}};
+    }
     // Counting in blocks allows more than 2^32 sectors.
     bool may_be_huge() const noexcept { return features_read_only_ & has_huge_files; }
     bool is_block(u64 number) const noexcept { return number > first_data_block_ && number < blocks_; }
@@ -84,6 +91,7 @@ class volume final : public k::counted<volume> {
     bool is_inode(u32 number) const noexcept {
         return number == root_inode || (number >= first_inode_ && number <= inodes_);
     }
+    u32 last_orphan() const noexcept { return super_.last_orphan; }
     u64 reserved_blocks() const noexcept { return reserved_blocks_; }
 
     // May nothing be changed: from the start, or because something was found to be wrong.
@@ -97,6 +105,8 @@ class volume final : public k::counted<volume> {
     k::status write_block(u64 number, std::span<const std::byte> from) noexcept;
     // Where an inode lies.
     u64 inode_offset(u32 number) const noexcept;
+    // The first block of the group that an inode is of.
+    u64 home_of(u32 inode) const noexcept { return first_block_of((inode - 1) / inodes_a_group_); }
     k::status read_bytes(u64 offset, std::span<std::byte> to) noexcept;
     k::status write_bytes(u64 offset, std::span<const std::byte> from) noexcept;
 

@@ -272,16 +272,16 @@ k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept {
 k::result<k::u64> next_data(vnode& of, k::u64 from) noexcept {
     const k::u64 end = size_of(of);
     if (from >= end) return k::error::nxio;
-    const k::u64 at = of.pages()->next_resident(from >> arch::page_shift, true) << arch::page_shift;
-    if (at >= end) return k::error::nxio;
-    return std::max(at, from);
+    const k::u64 page = TRY(of.fs.next_kept(of, from >> arch::page_shift, true));
+    if (page > end >> arch::page_shift || page << arch::page_shift >= end) return k::error::nxio;
+    return std::max(page << arch::page_shift, from);
 }
 
 k::result<k::u64> next_hole(vnode& of, k::u64 from) noexcept {
     const k::u64 end = size_of(of);
     if (from >= end) return k::error::nxio;
-    const k::u64 at = of.pages()->next_resident(from >> arch::page_shift, false) << arch::page_shift;
-    return std::clamp(at, from, end);
+    const k::u64 page = TRY(of.fs.next_kept(of, from >> arch::page_shift, false));
+    return std::clamp(std::min(page, end) << arch::page_shift, from, end);
 }
 
 } // namespace vfs

@@ -14,6 +14,7 @@ namespace vfs {
 
 struct vop;
 struct vop_rename;
+class extended_names;
 
 // Where a file system keeps its names and bytes: in the kernel's objects alone, or also on a disk or in a program,
 // where each change is made first.
@@ -64,6 +65,19 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     virtual k::result<k::u64> write_made(vnode& node, const xio::source& from) noexcept {
         return (void)node, (void)from, k::error::acces;
     }
+    // --- Extended attributes, by their whole names ("user.x"); the rights are looked at before (extended.h). All may
+    // sleep. EOPNOTSUPP: none are kept, or none of that kind; ENODATA: it has none of that name.
+    // The length of a value, which stands in `to` if that is not empty. ERANGE: it is too short.
+    virtual k::result<k::u64> get_extended(vnode& of, std::string_view name, std::span<std::byte> to) noexcept {
+        return (void)of, (void)name, (void)to, k::error::opnotsupp;
+    }
+    // Sets one, or takes it away. EEXIST, ENODATA: as the flags (extended_flag) want; ENOSPC, EROFS, EIO, ENOMEM.
+    virtual k::status set_extended(vnode& of, std::string_view name, std::optional<std::span<const std::byte>> value,
+                                   unsigned flags) noexcept {
+        return (void)of, (void)name, (void)value, (void)flags, k::status(k::error::opnotsupp);
+    }
+    virtual k::status list_extended(vnode& of, extended_names& to) noexcept { return (void)of, (void)to, k::status(); }
+
     // --- Of one in a program (userfs.h). All may sleep. Of the directories concerned the `asking` lock is held.
     bool is_in_program() const noexcept { return keeping_ == keeping::program; }
     virtual k::result<vnode_ref> make_there(directory& in, std::string_view text, const node_attributes& a,
@@ -114,6 +128,11 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     // Room for a range of a file, which reads as before. EOPNOTSUPP: only by making the pages dirty.
     virtual k::status reserve(vnode& node, k::u64 first_page, k::u64 pages) noexcept {
         return (void)node, (void)first_page, (void)pages, k::status(k::error::opnotsupp);
+    }
+    // The first page of a file, from one on, whose bytes are kept (`wanted`), or for which nothing is kept, in memory
+    // or there; none: one behind the end. EIO, ENOMEM.
+    virtual k::result<k::u64> next_kept(vnode& node, k::u64 page, bool wanted) noexcept {
+        return node.pages()->next_resident(page, wanted);
     }
     // What was written before, to a file or (null) to all, is where it will be found after the power went. EIO.
     virtual k::status sync(vnode* node) noexcept { return (void)node, k::status(); }

@@ -98,6 +98,7 @@ k::status directory::add(name_ref& fresh) noexcept {
     put(*table_.load(std::memory_order_relaxed), n);
     live_++;
     used_++;
+    negative_ += !n.node_;
     return {};
 }
 
@@ -111,6 +112,7 @@ name_ref directory::take_out(name& which) noexcept {
     in.slots[i].store(last ? nullptr : removed_mark(), std::memory_order_release);
     used_ -= last;
     live_--;
+    negative_ -= !which.node_;
     names_.erase(names_.iterator_to(which));
     which.removed_.store(true, std::memory_order_release);
     return name_ref(&which);

@@ -116,6 +116,8 @@ class directory : public vnode {
     // Is there none with a node? In one that is not complete: that is known.
     bool has_no_nodes() const noexcept;
     k::u64 count() const noexcept { return table_ ? live_ : 0; }
+    // Are there as many without a node as one directory may have?
+    bool has_many_negative() const noexcept { return negative_ >= most_negative; }
     // The first name at `place` or behind; null: none. Negative ones too.
     name* at_or_after(k::u64 place) noexcept;
     k::u64 place_of(const name& n) const noexcept { return n.place_; }
@@ -125,6 +127,7 @@ class directory : public vnode {
     // Nobody sees it any more.
     name_ref take_own_name() noexcept;
 
+    static constexpr k::u16 most_negative = 512;
     // The places in listings of "." and ".."; names begin behind.
     static constexpr k::u64 first_place = 3;
 
@@ -144,6 +147,7 @@ class directory : public vnode {
     std::atomic<bool> dead_ = false;
     const bool complete_;
     // Of the home CPU.
+    k::u16 negative_ = 0; // names without a node, at most most_negative
     k::u32 live_ = 0;
     k::u32 used_ = 0; // slots that are not empty: names and marks
     k::u64 next_place_ = first_place;

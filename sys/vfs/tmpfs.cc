@@ -1,6 +1,7 @@
 #include "sys/vfs/tmpfs.h"
 
 #include "kernel/mem/slab.h"
+#include "sys/vfs/kept_attributes.h"
 
 #include <cstring>
 
@@ -94,6 +95,21 @@ class tmpfs final : public file_system {
             made = mem::make<tmpfs_file>(*this, fresh_inode(), a, *std::move(pages), k::u64{bytes.size()});
         return counted(made);
     }
+    k::result<k::u64> get_extended(vnode& of, std::string_view name, std::span<std::byte> to) noexcept override {
+        const auto kept = of.find_attached(attachment_kind::attributes);
+        return kept ? attributes_in(kept).get(name, to) : k::error::nodata;
+    }
+    k::status set_extended(vnode& of, std::string_view name, std::optional<std::span<const std::byte>> value,
+                           unsigned flags) noexcept override {
+        const auto kept = of.attached(attachment_kind::attributes,
+                                      [this] { return k::ref<attachment>(mem::make<kept_attributes>(pages_)); });
+        if (!kept) return k::error::nomem;
+        return attributes_in(kept).set(name, value, flags);
+    }
+    k::status list_extended(vnode& of, extended_names& to) noexcept override {
+        if (const auto kept = of.find_attached(attachment_kind::attributes)) attributes_in(kept).list(to);
+        return {};
+    }
     void node_gone(vnode&) noexcept override { nodes_.fetch_sub(1, std::memory_order_relaxed); }
     k::status change(k::u64 pages, k::u64 nodes) noexcept {
         if (pages < pages_.used() || nodes < nodes_.load(std::memory_order_relaxed)) return k::error::inval;
@@ -106,6 +122,9 @@ class tmpfs final : public file_system {
     tmpfs* next() const noexcept { return next_; }
 
   private:
+    static kept_attributes& attributes_in(const k::ref<attachment>& kept) noexcept {
+        return static_cast<kept_attributes&>(*kept);
+    }
     k::status count_node() noexcept {
         if (nodes_.fetch_add(1, std::memory_order_relaxed) < most_nodes_.load(std::memory_order_relaxed)) return {};
         nodes_.fetch_sub(1, std::memory_order_relaxed);

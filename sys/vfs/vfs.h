@@ -2,6 +2,7 @@
 //
 //   mount.h        places where file systems are seen; walk.h: paths through them; access.h: who may
 //   edit.h         making, renaming, removing; attributes
+//   extended.h     extended attributes
 //   data.h         the bytes of regular files: the page cache is the node's vm::object
 //   name.h         the name cache; vnode.h: what a name leads to
 //   file_system.h  what a file system is, its ports and threads; vop.h: the messages

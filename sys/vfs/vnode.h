@@ -45,7 +45,7 @@ struct node_attributes {
 enum class claim_kind : k::i32 { writing = 1, running = -1 };
 
 // What other parts of the kernel keep with a node while somebody uses it: the pipe of a fifo, a socket, locks,
-// watchers.
+// watchers, attributes.
 class attachment : public k::counted<attachment> {
   public:
     virtual ~attachment() = default;
@@ -53,8 +53,8 @@ class attachment : public k::counted<attachment> {
     // The node goes; its attributes are still there. Does not sleep.
     virtual void node_gone(const vnode&) noexcept {}
 };
-enum class attachment_kind : k::u8 { channel, locks, watchers };
-constexpr unsigned attachment_kinds = 3;
+enum class attachment_kind : k::u8 { channel, locks, watchers, attributes };
+constexpr unsigned attachment_kinds = 4;
 
 class vnode : public k::counted<vnode>, lwkt::retirable {
   public:

@@ -7,7 +7,6 @@ namespace vfs {
 namespace {
 
 constexpr k::u32 most_links = 65000;
-constexpr k::u64 most_negative = 512; // names that are not there, in one directory
 
 void add_link(vnode& to) noexcept {
     to.links.fetch_add(1, std::memory_order_relaxed);
@@ -182,7 +181,7 @@ k::status vop_remember::run() noexcept {
         lwkt::critical section;
         if (in.find(name_text(fresh->text()))) return {}; // another was quicker
     }
-    if (!fresh->node() && in.count() >= most_negative) {
+    if (!fresh->node() && in.has_many_negative()) {
         name* first = in.at_or_after(0);
         while (first && first->node())
             first = in.at_or_after(in.place_of(*first) + 1);
@@ -199,6 +198,24 @@ k::status vop_forget::run() noexcept {
     directory& in = nodes[0]->as_directory();
     lwkt::critical section;
     if (name* there = in.find(text)) forgotten = in.take_out(*there);
+    return {};
+}
+
+// Who comes upon one of them just now holds what he found, and who asks for it again gets the same node.
+k::status vop_evict::run() noexcept {
+    directory& in = nodes[0]->as_directory();
+    const auto is_in_use = [](const vnode& n) {
+        bool any = n.is(node_type::directory) || n.holders() != 1;
+        for (unsigned kind = 0; kind < attachment_kinds; kind++)
+            any = any || n.has_attached(static_cast<attachment_kind>(kind));
+        return any;
+    };
+    for (count = 0; count < most;) {
+        name* const n = in.at_or_after(place);
+        if (!n) break;
+        place = in.place_of(*n) + 1;
+        if (n->holders() == 1 && !(n->node() && is_in_use(*n->node()))) forgotten[count++] = in.take_out(*n);
+    }
     return {};
 }
 

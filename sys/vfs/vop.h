@@ -107,6 +107,18 @@ struct vop_forget final : vop {
     name_ref forgotten;
 };
 
+// Takes names out of a directory that is not complete, from a place on: those that nobody holds, if nobody holds what
+// they lead to either, and it is no directory. They are looked for again when they are wanted. Some at a time: until it
+// has forgotten none.
+struct vop_evict final : vop {
+    static constexpr unsigned most = 64;
+    explicit vop_evict(directory& in) noexcept { nodes[0] = &in; }
+    k::status run() noexcept override;
+    k::u64 place = 0;
+    unsigned count = 0;
+    name_ref forgotten[most]; // for the caller to let go of
+};
+
 // Reads names from a place on into `text` and `found`, as many as fit.
 struct vop_list final : vop {
     struct entry {

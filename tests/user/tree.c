@@ -786,6 +786,30 @@ static void extended_attributes(void) {
     CHECK_EQ(EXIT_STATUS(somebody), 0);
 }
 
+// Where bytes are, whether they are in memory or not; what is written later counts at once.
+static void holes_are_found(void) {
+    enum { middle = 1 << 20, end = 4 << 20 };
+    begin();
+    const int fd = open("f", O_CREAT | O_RDWR, 0644);
+    static char bytes[2 * page] = "bytes";
+    CHECK(pwrite(fd, bytes, page, 0) == page && pwrite(fd, bytes, 2 * page, middle) == 2 * page);
+    CHECK(ftruncate(fd, end) == 0);
+    for (int round = 0; round < 2; round++) {
+        CHECK_EQ(lseek(fd, 0, SEEK_DATA), 0);
+        CHECK_EQ(lseek(fd, 0, SEEK_HOLE), page);
+        CHECK_EQ(lseek(fd, page, SEEK_DATA), middle);
+        CHECK_EQ(lseek(fd, middle + 1, SEEK_DATA), middle + 1);
+        CHECK_EQ(lseek(fd, middle, SEEK_HOLE), middle + 2 * page);
+        CHECK_EQ(lseek(fd, middle + 2 * page + 5, SEEK_HOLE), middle + 2 * page + 5);
+        CHECK_ERROR(lseek(fd, middle + 2 * page, SEEK_DATA), ENXIO);
+        CHECK_ERROR(lseek(fd, end, SEEK_HOLE), ENXIO);
+        CHECK(fsync(fd) == 0);
+    }
+    CHECK(pwrite(fd, "x", 1, end - 1) == 1);
+    CHECK_EQ(lseek(fd, middle + 2 * page, SEEK_DATA), end - page);
+    CHECK_EQ(lseek(fd, end - 1, SEEK_HOLE), end);
+}
+
 static void a_range_is_kept(void) {
     begin();
     make_file("f", "text", 0644);
@@ -827,6 +851,7 @@ int main(int count, char** arguments) {
         T(the_root_is_exchanged),
         T(many_processes_in_one_directory),
         T(extended_attributes),
+        T(holes_are_found),
         T(a_range_is_kept),
     };
     if (count > 1 && !strcmp(arguments[1], "--be-set-user")) return be_set_user();

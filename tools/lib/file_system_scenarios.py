@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -227,3 +228,143 @@ def killed(it, kind, rounds):
         if repaired.returncode > 2 or wrong:
             bad += [f"round {number}: e2fsck: status {repaired.returncode}", *wrong]
     return [check(f"{it.name}.synced_files_are_there", synced_files >= rounds * 10 and not bad, f"{synced_files} files", *bad[:30])]
+
+
+def debugfs(image, *commands, write=False):
+    """What debugfs says to some commands."""
+    said = ""
+    for command in commands:
+        done = subprocess.run(["debugfs", *(["-w"] if write else []), "-R", command, str(image)], capture_output=True, text=True)
+        said += done.stdout
+    return said
+
+
+def attributes(it, kind):
+    """Extended attributes that others have set are found, two files' common block too, and ours are found by others."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image, value = Path(folder) / "tree", Path(folder) / "root.img", Path(folder) / "value"
+        tree.mkdir()
+        cpio.unpack(userland.initrd(), tree)
+        (tree / "foreign").write_text("foreign")
+        (tree / "sharing").write_text("sharing")
+        make_image(kind, tree, image, 64 * mebibyte)
+        value.write_bytes(b"L" * 600)
+        debugfs(image, f"ea_set -f {value} /foreign user.large", "ea_set /foreign user.small small", write=True)
+        block = next(line.split()[-1] for line in debugfs(image, "stat /foreign").splitlines() if line.startswith("File ACL"))
+        debugfs(image, f"sif /sharing file_acl {block}", write=True)
+        subprocess.run(["e2fsck", "-f", "-y", image], capture_output=True)  # which sees that it has two holders
+        before = debugfs(image, "ea_list /sharing") + "".join(fsck(image))
+        results = scenarios.user_tests(it, programs="attributes", options=f"root=/dev/{machine.first_disk_name['virtio']}", smp=2,
+                                       disks=(machine.disk(str(image)),))
+        wrong = fsck(image)
+        folders = [line.split()[-1] for line in debugfs(image, "ls -l /attributes").splitlines() if "others-" in line]
+        listed = debugfs(image, "ea_list /foreign", "ea_list /sharing", *(f"ea_list /attributes/{one}/file-39" for one in folders))
+    return [
+        *results,
+        check(f"{it.name}.a_block_was_shared", "user.large (600)" in before and "status" not in before, before),
+        check(f"{it.name}.others_find_them", "user.added (4)" in listed and "user.large (600)" in listed and
+              'user.large (4) = "mine"' in listed and "user.long (339)" in listed and "user.number (4)" in listed, listed),
+        check(f"{it.name}.leaves_it_good", not wrong, *wrong),
+    ]
+
+
+many_script = """
+mkdir /mnt; mount -t ext4 /dev/vda /mnt || exit 1; cd /mnt
+n=0; mkdir fresh; while [ $n -lt COUNT ]; do : >fresh/name-of-a-file-$n; n=$((n + 1)); done
+echo made `ls fresh | wc -l` `ls -l fresh | wc -l`
+n=0; while [ $n -lt COUNT ]; do [ -e fresh/name-of-a-file-$n ] || echo MISSING $n; n=$((n + 1)); done
+[ -e fresh/name-of-a-file-x ] && echo WRONG; mv fresh/name-of-a-file-17 fresh/moved; ln fresh/moved fresh/linked
+(cd fresh; rm *[02468]); echo left `ls fresh | wc -l`
+mkdir above; mv fresh above/fresh; echo up `ls above/fresh/../fresh | wc -l`
+n=0; for f in theirs/*1; do rm $f; n=$((n + 1)); done; echo removed $n
+n=0; while [ $n -lt 500 ]; do echo $n >theirs/one-more-$n; n=$((n + 1)); done
+cat theirs/file-with-a-name-7777 theirs/one-more-499; mkdir gone; : >gone/x; rm -r gone
+cd /; umount /mnt && echo END
+"""
+
+
+def many_names(it, kind, count=20_000):
+    """Directories with hash trees, ours and others', stay what they are while names come and go."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image = Path(folder) / "tree", Path(folder) / "disk.img"
+        (tree / "theirs").mkdir(parents=True)
+        for number in range(8000):
+            (tree / "theirs" / f"file-with-a-name-{number}").write_text(f"{number}\n" if number == 7777 else "")
+        make_image(kind, tree, image, 192 * mebibyte)
+        subprocess.run(["e2fsck", "-f", "-y", "-D", image], capture_output=True)
+        status, output, said = run_tool(it, "--smp", "2", "--disk", str(image), "--timeout", "400", "--exec",
+                                        many_script.replace("COUNT", str(count)))
+        wrong = fsck(image)
+        flags = debugfs(image, "stat /above/fresh", "stat /theirs")
+        names = debugfs(image, "ls -p /above/fresh").count("/name-of-a-file-")
+    lines = output.splitlines()
+    tail = [f"status {status}", *last_lines(output, 20), *last_lines(said)]
+    indexed = [int(word, 16) & 0x1000 for word in re.findall(r"Flags: (0x[0-9a-f]+)", flags)]
+    return [
+        check(f"{it.name}.all_are_found", f"made {count} {count + 1}" in lines and "MISSING" not in output and "WRONG" not in output, *tail),
+        check(f"{it.name}.half_are_removed", f"left {count // 2 + 1}" in lines and f"up {count // 2 + 1}" in lines and names == count // 2 - 1,
+              f"{names} names", *tail),
+        check(f"{it.name}.others_trees_are_kept", "removed 800" in lines and "7777" in lines and "499" in lines and "END" in lines, *tail),
+        check(f"{it.name}.trees_stay", len(indexed) == 2 and all(indexed), flags),
+        check(f"{it.name}.is_good_to_e2fsck", not wrong, *wrong),
+    ]
+
+
+orphan_script = """
+mkdir /mnt; mount -t ext4 /dev/vda /mnt || exit 1; cd /mnt
+dd if=/dev/urandom of=open bs=64k count=20 2>/dev/null; dd if=/dev/urandom of=also bs=64k count=3 2>/dev/null; sync
+exec 3<>open 4<>also; rm open also; sync; sleep 5; sync; echo READY; cat
+"""
+
+
+def orphans(it, kind):
+    """What is open without a name when the power goes is gone when the disk is next mounted; a list of such that makes
+    no sense leaves the disk as it is."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image = Path(folder) / "tree", Path(folder) / "disk.img"
+        tree.mkdir()
+        (tree / "other").write_text("other\n")
+        make_image(kind, tree, image, 32 * mebibyte)
+        free = re.search(r"Free blocks: +(\d+)", debugfs(image, "stats")).group(1)
+        how = machine.options(smp=2, disks=(machine.disk(str(image)),))
+        with machine.boot(how, "", {"initrd": userland.initrd(), "exec": orphan_script.encode()}) as running:
+            running.wait_for(r"READY", 60)
+        left = debugfs(image, "stats")
+        again = "mkdir /mnt; mount -t ext4 /dev/vda /mnt; cat /mnt/other; echo x >/mnt/new && rm /mnt/new; df /mnt >/dev/null; umount /mnt && echo END"
+        status, output, said = run_tool(it, "--smp", "2", "--disk", str(image), "--exec", again)
+        wrong = fsck(image)
+        after = debugfs(image, "stats")
+        # In circles.
+        number = re.search(r"Inode: (\d+)", debugfs(image, "stat /other")).group(1)
+        debugfs(image, f"ssv last_orphan {number}", f"sif /other dtime {number}", write=True)
+        bad_status, bad_output, bad_said = run_tool(it, "--smp", "2", "--disk", str(image), "--exec", again, part="-circle")
+        kept = debugfs(image, "stats")
+    tail = [f"status {status}", *last_lines(output), *last_lines(said)]
+    first = re.search(r"First orphan inode: +(\d+)", left)
+    return [
+        check(f"{it.name}.the_disk_names_them", first and int(first.group(1)) and "Filesystem state:         clean" in left, left[:2500]),
+        check(f"{it.name}.they_are_gone", not wrong and "First orphan" not in after and
+              re.search(r"Free blocks: +(\d+)", after).group(1) == free and "END" in output.splitlines(), *wrong, after[:2500], *tail),
+        check(f"{it.name}.circles_are_refused", bad_status == 0 and "other" in bad_output.splitlines() and "orphans makes no sense" in bad_said and
+              f"First orphan inode:       {number}" in kept, f"status {bad_status}", *last_lines(bad_output), *last_lines(bad_said)),
+    ]
+
+
+def walked(it, kind, files=30_000):
+    """Little memory is enough to look at all of many files."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image = Path(folder) / "tree", Path(folder) / "root.img"
+        tree.mkdir()
+        cpio.unpack(userland.initrd(), tree)
+        for number in range(files):
+            if number % 300 == 0:
+                (tree / "walk" / str(number)).mkdir(parents=True)
+            (tree / "walk" / str(number - number % 300) / f"file-with-a-name-{number}").write_text("x")
+        make_image(kind, tree, image, 384 * mebibyte)
+        script = """for k in 1 2; do find /walk -type f | xargs ls -ld | wc -l; done
+cat `find /walk -name '*7'` | wc -c; echo new >/walk/300/file-with-a-name-x && cat /walk/300/file-with-a-name-x; rm /walk/600/*9; ls /walk/600 | wc -l; sync; echo END"""
+        status, output, said = run_tool(it, "--smp", "2", "--mem", "64M", "--root", str(image), "--timeout", "400", "--exec", script)
+        wrong = fsck(image)
+    tail = [f"status {status}", *last_lines(output), *last_lines(said)]
+    return [check(f"{it.name}.all_are_seen", status == 0 and output.split() == [str(files)] * 2 + [str(files // 10), "new", "270", "END"], *tail),
+            check(f"{it.name}.leaves_it_good", not wrong, *wrong)]
