@@ -160,11 +160,6 @@ class file_system final : public vfs::file_system {
         on().stop_writing();
     }
 
-  private:
-    // Places of listings are offsets behind those of "." and "..".
-    static constexpr u64 dots = 2;
-
-    volume& on() const noexcept { return store_->on(); }
     static inode& inode_of(vfs::vnode& node) noexcept {
         switch (node.type) {
         case node_type::regular: return static_cast<regular&>(node).of();
@@ -173,6 +168,12 @@ class file_system final : public vfs::file_system {
         default: return static_cast<special&>(node).of();
         }
     }
+
+  private:
+    // Places of listings are offsets behind those of "." and "..".
+    static constexpr u64 dots = 2;
+
+    volume& on() const noexcept { return store_->on(); }
     k::result<vfs::vnode_ref> vnode_of(inode_ref of) noexcept;
     k::result<vfs::vnode*> make_vnode(inode_ref of) noexcept;
     k::status set_parent(change& by, vfs::vnode& of, vfs::directory& before, vfs::directory& after) noexcept;
@@ -368,6 +369,12 @@ k::result<vfs::file_system_ref> mount(block::device_ref on, bool read_only) noex
     if (!made) return k::error::nomem;
     TRY(made->make_root());
     return vfs::file_system_ref(made.release());
+}
+
+k::status put_out(vfs::vnode& of, k::u64 offset, k::u64 bytes) noexcept {
+    const u64 first = offset >> arch::page_shift;
+    const u64 end = k::align_up(offset + bytes, u64{arch::page_size}) >> arch::page_shift;
+    return file_system::inode_of(of).put_out(of.size.load(std::memory_order_acquire), first, end - first);
 }
 
 k::status sync_all() noexcept {
