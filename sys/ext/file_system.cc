@@ -88,10 +88,10 @@ class file_system final : public vfs::file_system {
         store_->end();
     }
     k::status make_root() noexcept {
+        TRY(store_->start_writing()); // first: it also lets go of inodes, when there will be no root
         vfs::vnode_ref root = TRY(vnode_of(TRY(store_->get(root_inode))));
         if (!root->is(node_type::directory)) return on().damaged("the root is no directory");
         set_root(std::move(root));
-        TRY(store_->start_writing());
         lwkt::spin_guard guard(instances.lock);
         next_ = std::exchange(instances.first, this);
         return {};
