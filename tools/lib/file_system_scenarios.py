@@ -381,5 +381,5 @@ def fuzz(it):
 
 def stalls(it, kind, smp=2, driver="virtio", iommu=False):
     """Nobody waits for a slow disk, and it gets what was in the buffer when the write began (tests/user/stall.c)."""
-    return programs(it, kind, ["stall"], smp=smp, driver=driver, iommu=iommu, throttle="throttling.bps-write=5000000",
+    return programs(it, kind, ["stall"], smp=smp, driver=driver, iommu=iommu, throttle="throttling.bps-write=3000000",
                     options=" stall_rounds=250" if it.long else "")
