@@ -6,11 +6,13 @@
 #include "kernel/proc/current.h"
 #include "kernel/proc/process.h"
 #include "kernel/proc/signal_abi.h"
+#include "sys/ext/ext.h"
 #include "sys/vfs/data.h"
 #include "sys/vfs/edit.h"
 #include "sys/vfs/events.h"
 #include "sys/vfs/tmpfs.h"
 #include "sys/vfs/vop.h"
+#include "sys/vm/loan.h"
 
 #include <cstring>
 
@@ -60,7 +62,7 @@ class stored_file final : public file, public vfs::mapped {
         return done;
     }
     k::result<k::u64> read_at(xio::sink& to, k::u64 offset) noexcept override {
-        const k::u64 done = TRY(vfs::read(node(), offset, to));
+        const k::u64 done = TRY(is_direct() ? read_direct(to, offset) : vfs::read(node(), offset, to));
         vfs::announce_use(node(), origin().called.get(), vfs::event_access);
         return done;
     }
@@ -90,6 +92,10 @@ class stored_file final : public file, public vfs::mapped {
   private:
     k::status describe(stat_record&) noexcept override { return k::error::badf; } // it always has a node
     k::result<k::u64> write_bytes(const xio::source& from, k::u64& at, bool append) noexcept;
+    // Do its bytes go past memory? Elsewhere than on disks there is nothing else.
+    bool is_direct() const noexcept { return (flags() & open_direct) && node().fs.is_on_disk(); }
+    k::result<k::u64> read_direct(xio::sink& to, k::u64 offset) noexcept;
+    k::result<k::u64> write_direct(const vfs::write_request& what, const xio::source& from, k::u64& at) noexcept;
 
     // Of one that is open for writing.
     const vfs::claim writing_;
@@ -104,6 +110,38 @@ k::status too_long() noexcept {
     return k::error::fbig;
 }
 
+constexpr k::u64 direct_unit = 512; // bytes, of places and lengths
+
+k::result<k::u64> stored_file::read_direct(xio::sink& to, k::u64 offset) noexcept {
+    if ((offset | to.size()) % direct_unit) return k::error::inval;
+    const k::u64 size = node().size.load(std::memory_order_acquire);
+    const k::u64 bytes = offset < size ? std::min(to.size(), size - offset) : 0;
+    if (!bytes) return 0;
+    TRY(ext::put_out(node(), offset, bytes)); // so what comes is what the disk has
+    const k::u64 done = TRY(vfs::read(node(), offset, to));
+    TRY(ext::put_out(node(), offset, bytes));
+    return done;
+}
+
+// The program's pages are lent, stand in the file until the disk has taken its bytes from them, and are the program's
+// alone again. Whoever changes them meanwhile changes copies.
+k::result<k::u64> stored_file::write_direct(const vfs::write_request& what, const xio::source& from,
+                                            k::u64& at) noexcept {
+    const k::u64 offset = what.append ? node().size.load(std::memory_order_acquire) : what.offset;
+    if ((offset | from.size()) % direct_unit) return k::error::inval;
+    if (from.empty()) return 0;
+    k::u64 done = 0;
+    {
+        const xio::source bound =
+            TRY(from.binding() == xio::binding::pages
+                    ? from.clone()
+                    : vm::bind_source(static_cast<vm::space&>(from.memory()), from, xio::stability::stable));
+        done = TRY(vfs::write(node(), what, bound, at));
+    }
+    TRY(ext::put_out(node(), at, done));
+    return done;
+}
+
 k::result<k::u64> stored_file::write_bytes(const xio::source& from, k::u64& at, bool append) noexcept {
     const k::u64 limit = size_limit();
     vfs::write_request what{.offset = at, .append = append, .limit = limit};
@@ -111,7 +149,7 @@ k::result<k::u64> stored_file::write_bytes(const xio::source& from, k::u64& at, 
         const k::u64 size = node().size.load(std::memory_order_relaxed);
         if (append || at > size || from.size() > size - at) return k::error::perm;
     }
-    auto done = vfs::write(node(), what, from, at);
+    auto done = is_direct() ? write_direct(what, from, at) : vfs::write(node(), what, from, at);
     if (!done) {
         if (done.error() == k::error::fbig && limit < vfs::most_file_bytes) return too_long().error();
         return done;

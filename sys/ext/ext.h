@@ -20,6 +20,9 @@ namespace ext {
 // The file system on a device: the one that is there already if it is mounted somewhere. EINVAL, EOPNOTSUPP: none, or
 // not one that this kernel knows (the log says why); EIO, ENOMEM. Thread context.
 k::result<vfs::file_system_ref> mount(block::device_ref on, bool read_only) noexcept;
+// Bytes of a regular file of such a file system are on the disk from here on, and no longer in memory: for who reads or
+// writes past it. ENOSPC, EIO, ENOMEM. Thread context.
+k::status put_out(vfs::vnode& of, k::u64 offset, k::u64 bytes) noexcept;
 // sync(2) of all that are mounted: the disks are up to date, and clean if nothing that has no name is open. EIO.
 k::status sync_all() noexcept;
 // Before the machine goes off: the same, and nothing is written afterwards. What is open without a name goes.

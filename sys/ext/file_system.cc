@@ -89,10 +89,10 @@ class file_system final : public vfs::file_system {
         store_->end();
     }
     k::status make_root() noexcept {
+        TRY(store_->start_writing()); // first: it also lets go of inodes, when there will be no root
         vfs::vnode_ref root = TRY(vnode_of(TRY(store_->get(root_inode))));
         if (!root->is(node_type::directory)) return on().damaged("the root is no directory");
         set_root(std::move(root));
-        TRY(store_->start_writing());
         lwkt::spin_guard guard(instances.lock);
         next_ = std::exchange(instances.first, this);
         return {};
@@ -174,11 +174,6 @@ class file_system final : public vfs::file_system {
         on().stop_writing();
     }
 
-  private:
-    // Places of listings are offsets behind those of "." and "..".
-    static constexpr u64 dots = 2;
-
-    volume& on() const noexcept { return store_->on(); }
     static inode& inode_of(vfs::vnode& node) noexcept {
         switch (node.type) {
         case node_type::regular: return static_cast<regular&>(node).of();
@@ -187,6 +182,12 @@ class file_system final : public vfs::file_system {
         default: return static_cast<special&>(node).of();
         }
     }
+
+  private:
+    // Places of listings are offsets behind those of "." and "..".
+    static constexpr u64 dots = 2;
+
+    volume& on() const noexcept { return store_->on(); }
     k::result<vfs::vnode_ref> make_near(u32 directory, const vfs::node_attributes& a, std::string_view text) noexcept;
     k::result<vfs::vnode_ref> vnode_of(inode_ref of) noexcept;
     k::result<vfs::vnode*> make_vnode(inode_ref of) noexcept;
@@ -475,6 +476,12 @@ k::result<vfs::file_system_ref> mount(block::device_ref on, bool read_only) noex
     if (!made) return k::error::nomem;
     TRY(made->make_root());
     return vfs::file_system_ref(made.release());
+}
+
+k::status put_out(vfs::vnode& of, k::u64 offset, k::u64 bytes) noexcept {
+    const u64 first = offset >> arch::page_shift;
+    const u64 end = k::align_up(offset + bytes, u64{arch::page_size}) >> arch::page_shift;
+    return file_system::inode_of(of).put_out(of.size.load(std::memory_order_acquire), first, end - first);
 }
 
 k::status sync_all() noexcept {

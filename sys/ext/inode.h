@@ -73,6 +73,8 @@ class inode final : public k::counted<inode>, vm::file_pager {
     // Dirty pages go to the disk, and get blocks there before. Behind `size` there are no bytes. Pages that somebody is
     // filling are left, or, `patient`, waited for.
     k::status write_back(u64 size, bool patient) noexcept;
+    // Pages are on the disk, and no longer in memory.
+    k::status put_out(u64 size, u64 first, u64 count) noexcept;
     // What is in memory of the record and the map goes to the metadata.
     k::status store_record(change& by, const attributes& now) noexcept;
     bool is_to_be_stored(const attributes& now) noexcept;

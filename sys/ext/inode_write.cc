@@ -459,6 +459,16 @@ k::status inode::write_back(u64 size, bool patient) noexcept {
     return outcome;
 }
 
+k::status inode::put_out(u64 size, u64 first, u64 count) noexcept {
+    TRY(write_back(size, true));
+    block::device& device = store_->on().device();
+    if (store_->on().block_bytes() != page) TRY(device.cache().write_back());
+    lwkt::sleep_hold hold_writing(writing); // what is on its way is not on the disk yet
+    lwkt::sleep_hold hold(pages_lock_);
+    if (pages_) pages_->forget(first, count);
+    return {};
+}
+
 void inode::forget_clean_pages() noexcept {
     lwkt::sleep_hold hold_writing(writing); // what is on its way is not on the disk yet
     lwkt::sleep_hold hold(pages_lock_);

@@ -7,6 +7,7 @@
 namespace ext {
 
 k::status check_entries(volume& on, inode& of, std::span<const std::byte> block) noexcept {
+    std::size_t last = 0;
     for (std::size_t at = 0; at < block.size();) {
         const entry_header h = header_at(block, at);
         const std::size_t left = block.size() - at;
@@ -14,14 +15,17 @@ k::status check_entries(volume& on, inode& of, std::span<const std::byte> block)
         if (h.bytes % 4 || h.bytes < sizeof(h) || h.bytes > left || sizeof(h) + name_bytes > h.bytes ||
             name_bytes > vfs::longest_name || (left > h.bytes && left - h.bytes < sizeof(h)))
             return on.damaged("a bad entry in the directory", of.number);
+        last = at;
         at += h.bytes;
     }
     if (!on.keeps_sums()) return {};
     const std::size_t tail_at = block.size() - sizeof(entry_tail);
     entry_tail tail;
     std::memcpy(&tail, block.data() + tail_at, sizeof(tail));
-    // Nodes of the hash tree keep theirs elsewhere; nothing is read from them.
-    if (tail.looks.inode || tail.looks.bytes != sizeof(tail) || tail.looks.name_bytes || tail.looks.type != tail_type)
+    // Nodes of the hash tree keep theirs elsewhere; nothing is read from them. What is left there of a block's earlier
+    // life may look like a tail, but is none unless the last entry is that.
+    if (last != tail_at || tail.looks.inode || tail.looks.bytes != sizeof(tail) || tail.looks.name_bytes ||
+        tail.looks.type != tail_type)
         return of.record.flags & inode_is_indexed ? k::status()
                                                   : k::status(on.damaged("no checksum in the directory", of.number));
     if (on.sum(block.first(tail_at), of.checksum_seed()) != tail.checksum)

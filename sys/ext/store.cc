@@ -267,9 +267,10 @@ void store::write_for_ever(void* of) noexcept {
         it->hurries_.store(false, std::memory_order_relaxed); // last: what could not be written waits for its time
     }
     // Inodes hold the store, and it holds them: until the last pages are let go of.
-    while (it->next_of_all()) {
+    for (;;) {
         it->drop_partings();
         it->forget_unused(true);
+        if (!it->next_of_all()) return;
         lwkt::sleep_for(soon);
     }
 }

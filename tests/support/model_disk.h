@@ -26,6 +26,9 @@ class model_disk final : public block::disk {
     std::atomic<bool> writes_fail = false;
     std::atomic<k::u64> reads = 0, writes = 0, flushes = 0, most_waiting = 0;
     std::atomic<bool> holds = false; // answers nothing for now
+    // Sectors begin with numbers, which must not fall: how often one did.
+    std::atomic<bool> watches_numbers = false;
+    std::atomic<k::u64> fallen = 0;
 
     block::disk_properties& change_properties() { return properties_; }
     busdma::tag& change_limits() { return limits_; }
@@ -87,9 +90,20 @@ class model_disk final : public block::disk {
             done = r.into.write(0, content.bytes().subspan(at, bytes));
         } else {
             writes++;
-            done = writes_fail.load() ? k::status(k::error::io) : r.from.read(0, content.bytes().subspan(at, bytes));
+            done = writes_fail.load() ? k::status(k::error::io) : take(r, content.bytes().subspan(at, bytes));
         }
         block::complete(r, done);
+    }
+
+    k::status take(block::request& r, std::span<std::byte> to) {
+        if (!watches_numbers.load()) return r.from.read(0, to);
+        for (k::u64 at = 0; at < to.size(); at += block::sector_bytes) {
+            const auto number = [&] { return *reinterpret_cast<const k::u64*>(to.data() + at); };
+            const k::u64 before = number();
+            if (auto done = r.from.read(at, to.subspan(at, block::sector_bytes)); !done) return done;
+            fallen += number() < before;
+        }
+        return {};
     }
 
     block::disk_properties properties_;

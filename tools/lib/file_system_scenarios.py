@@ -1,9 +1,12 @@
 """Scenarios of disks with file systems: images that others made are read here, and what is written here others find good."""
 
+import dataclasses
+import difflib
 import hashlib
 import os
 import random
 import re
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -133,7 +136,7 @@ def writes(it, kind, **how):
     ]
 
 
-def programs(it, kind, programs, smp=2):
+def programs(it, kind, programs, smp=2, driver="virtio", options="", **how):
     """The programs' tests with their root, and so their files, on the disk; switched off, the disk is clean."""
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
         tree, image = Path(folder) / "tree", Path(folder) / "root.img"
@@ -142,10 +145,40 @@ def programs(it, kind, programs, smp=2):
         make_image(kind, tree, image, 256 * mebibyte)
         results = []
         for one in programs:
-            results += scenarios.user_tests(it, programs=one, options=f"root=/dev/{machine.first_disk_name['virtio']}", smp=smp,
-                                            disks=(machine.disk(str(image)),))
+            results += scenarios.user_tests(it, programs=one, options=f"root=/dev/{machine.first_disk_name[driver]}{options}", smp=smp,
+                                            disk_driver=driver, disks=(machine.disk(str(image)),), **how)
         wrong = fsck(image)
     return [*results, check(f"{it.name}.leaves_it_good", not wrong, *wrong)]
+
+
+def fill_a_little(folder):
+    """One of each, for small disks."""
+    (folder / "deep/er").mkdir(parents=True)
+    (folder / "many").mkdir()
+    for number in range(40):
+        (folder / "many" / f"file-{number}").write_text("x" * number)
+    (folder / "small").write_text("hello")
+    (folder / "long").write_bytes(bytes(90_000))
+    (folder / "link").symlink_to("deep/er")
+    with open(folder / "holes", "wb") as file:
+        file.seek(200_000)
+        file.write(b"x")
+
+
+def small_images(into):
+    """Disks of all kinds, for the fuzzer; with and without checksums, which keep most damage from being believed."""
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree = Path(folder) / "tree"
+        tree.mkdir()
+        fill_a_little(tree)
+        for kind in kinds:
+            make_image(kind, tree, into / f"{kind}.img", mebibyte)
+
+
+def programs_once(it, **how):
+    """The same, but once even with --long: there are many drivers and machines."""
+    return programs(dataclasses.replace(it, long=False), **how)
 
 
 damaging_script = """
@@ -172,16 +205,7 @@ def damaged(it, kind, seed, rounds):
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
         tree, image, good = Path(folder) / "tree", Path(folder) / "disk.img", Path(folder) / "good.img"
         tree.mkdir()
-        (tree / "deep/er").mkdir(parents=True)
-        (tree / "many").mkdir()
-        for number in range(40):
-            (tree / "many" / f"file-{number}").write_text("x" * number)
-        (tree / "small").write_text("hello")
-        (tree / "long").write_bytes(bytes(90_000))
-        (tree / "link").symlink_to("deep/er")
-        with open(tree / "holes", "wb") as file:
-            file.seek(200_000)
-            file.write(b"x")
+        fill_a_little(tree)
         make_image(kind, tree, good, mebibyte)
         image.write_bytes(good.read_bytes())
         # The most telling bytes come first: superblock, descriptors, bitmaps, inodes, directories.
@@ -204,11 +228,11 @@ done
 """
 
 
-def killed(it, kind, rounds):
+def killed(it, kind, rounds, long_rounds):
     """The power goes while files are written: e2fsck repairs the disk, and what fsync has answered for is there."""
     bad = []
     synced_files = 0
-    for number in range(rounds * 5 if it.long else rounds):
+    for number in range(long_rounds if it.long else rounds):
         with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
             tree, image, back = Path(folder) / "tree", Path(folder) / "disk.img", Path(folder) / "back"
             tree.mkdir()
@@ -216,7 +240,7 @@ def killed(it, kind, rounds):
             make_image(kind, tree, image, 64 * mebibyte)
             how = machine.options(smp=2, disks=(machine.disk(str(image)),))
             with machine.boot(how, "", {"initrd": userland.initrd(), "exec": load_script.encode()}) as running:
-                running.wait_for(rf"SYNCED \S+ s{25 + 7 * number}\b", 60)
+                running.wait_for(rf"SYNCED \S+ s{25 + 7 * (number % 20)}\b", 120)
             text = frames.split(running.bytes())[1].decode(errors="replace")
             it.log(f"-{number}").write_bytes(running.bytes())
             repaired = subprocess.run(["e2fsck", "-f", "-y", str(image)], capture_output=True, text=True)
@@ -368,3 +392,135 @@ cat `find /walk -name '*7'` | wc -c; echo new >/walk/300/file-with-a-name-x && c
     tail = [f"status {status}", *last_lines(output), *last_lines(said)]
     return [check(f"{it.name}.all_are_seen", status == 0 and output.split() == [str(files)] * 2 + [str(files // 10), "new", "270", "END"], *tail),
             check(f"{it.name}.leaves_it_good", not wrong, *wrong)]
+
+
+judged_script = """
+fill() {
+    cd $1 || return
+    mkdir $who; cd $who; mkdir -p a/b/c many gone; n=0
+    while [ $n -lt 700 ]; do n=$((n + 1)); echo $who $n >many/a-file-among-many-$n; done
+    dd if=/dev/urandom of=long bs=65536 count=70 2>/dev/null; dd if=/dev/urandom of=odd bs=4999 count=201 2>/dev/null
+    dd if=/dev/urandom of=holes bs=3000 count=2 seek=700 2>/dev/null; dd if=/dev/urandom of=holes bs=999 count=1 seek=4000 conv=notrunc 2>/dev/null
+    cp long a/copy; ln long a/b/hard; ln -s ../long a/soft; ln -s `printf %0300d 7` a/far; mkfifo a/pipe; mknod a/device c 9 300
+    truncate -s 70001 odd; truncate -s 9000000 holes; mv a/b moved; rm many/*9; rmdir gone; mv many/a-file-among-many-10 .; echo >>a/copy
+    chmod 4751 odd; chown 70000:12 long; touch -d '2001-02-03 04:05:06' moved/c
+    cd ..
+    # What the other one has made is changed, too.
+    for other in *-was-here; do
+        [ $other = $who ] || [ ! -d $other ] && continue
+        echo more >>$other/odd; rm $other/a/copy $other/many/*7; mv $other/moved $who/taken; mv $other/many/*-11 $other/many/renamed
+        dd if=/dev/urandom of=$other/holes bs=4096 count=9 seek=100 conv=notrunc 2>/dev/null; truncate -s 5000 $other/a/b/hard 2>/dev/null
+    done
+    cd /
+}
+look() {
+    echo DISK; cd $1 || return
+    find . ! -path './lost*' | sort | xargs stat -c '%n %F %a %u %g %h %s %t %T %Y'
+    find . -type l | sort | xargs -n 1 readlink; find . -type f ! -path './lost*' | sort | xargs md5sum; cd /
+}
+mkdir -p /proc /dev /1 /2; [ -e /proc/self ] || mount -t proc proc /proc; [ -e /dev/vda ] || mount -t devtmpfs dev /dev
+for m in /modules/*; do [ -e $m ] && insmod $m; done
+mount -t ext2 /dev/vda /1 && mount -t ext4 /dev/vdb /2 || exit 1
+echo FOUND; look /1; look /2
+[ -z $who ] || { fill /1; fill /2; }
+echo LEFT; look /1; look /2; umount /1 && umount /2 && echo END
+"""
+
+
+def judged_by_linux(it):
+    """Debian's kernel fills disks and what it made reads the same here; more is written here, and it reads that the same."""
+    kernel, version = userland.linux_kernel()
+
+    def run(part, who, disks):
+        script = f"who={who}\n{judged_script}"
+        how = machine.options(smp=2, disks=tuple(machine.disk(str(disk)) for disk in disks))
+        if part.endswith("linux"):
+            more = cpio.archive()
+            more.file("judged.sh", script.encode())
+            archive = userland.initrd() + userland.disk_modules_archive(version) + more.bytes()
+            booting = machine.boot_linux(how, kernel, archive, 'exec="sh /judged.sh"')
+        else:
+            booting = machine.boot(how, "", {"initrd": userland.initrd(), "exec": script.encode()})
+        with booting as running:
+            running.wait(2 * scenarios.command_timeout)
+            it.log(f"-{part}").write_bytes(running.bytes())
+            text = frames.split(running.bytes())[1].decode(errors="replace")
+        found, _, left = text.partition("LEFT\n")
+        return [one.partition("END")[0].split("DISK\n")[1:] for one in (found, left)], last_lines(text, 5), "END" in text
+
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree = Path(folder) / "tree"
+        tree.mkdir()
+        disks = [Path(folder) / "ext2.img", Path(folder) / "ext4.img"]
+        for kind, disk in zip(("ext2", "ext4"), disks):
+            make_image(kind, tree, disk, 64 * mebibyte)
+        (_, filled), said_1, ended_1 = run("1-linux", "linux-was-here", disks)
+        (found, left), said_2, ended_2 = run("2", "nutcracker-was-here", disks)
+        wrong = [line for disk in disks for line in fsck(disk)]
+        (judged, _), said_3, ended_3 = run("3-linux", "", disks)
+    results = []
+    for name, before, after in (("reads_what_linux_has_written", filled, found), ("is_read_by_linux", left, judged)):
+        for number, kind in enumerate(("ext2", "ext4")):
+            theirs, ours = (one[number].splitlines() if number < len(one) else [] for one in (before, after))
+            difference = difflib.unified_diff(theirs, ours, "written", "read", lineterm="", n=0)
+            results.append(check(f"{it.name}.{kind}_{name}", len(theirs) > 700 and theirs == ours,
+                                 f"{len(theirs)} lines, by {version}", *list(difference)[:20], *said_1, *said_2, *said_3))
+    return [*results, check(f"{it.name}.all_can_be_unmounted", ended_1 and ended_2 and ended_3, *said_1, *said_2, *said_3),
+            check(f"{it.name}.is_good_to_e2fsck", not wrong, *wrong)]
+
+
+root_pulled_script = """
+mkdir -p /mem; mount -t tmpfs none /mem; cp /bin/busybox /mem; cat >/mem/script <<'EOF'
+b=/mem/busybox; cd /mem
+(while $b dd if=/dev/zero of=/tmp/w bs=64k count=64 conv=fsync 2>/dev/null; do :; done; echo writer ended) &
+(while $b dd if=/dev/zero of=/tmp/d bs=256k count=16 oflag=direct 2>/dev/null; do :; done; echo direct writer ended) &
+(while $b dd if=/bin/bash of=/dev/null bs=64k iflag=direct 2>/dev/null; do :; done; echo reader ended) &
+(while $b mkdir /tmp/f && $b rmdir /tmp/f && $b dd if=/dev/zero of=/tmp/m bs=4k count=1 conv=fsync; do :; done 2>/dev/null; echo maker ended) &
+$b sleep 2; echo PULL; wait
+$b dd if=/bin/bash of=/dev/null bs=64k count=1 iflag=direct 2>&1 | $b grep -q 'Input/output error' && echo read is EIO
+$b dd if=/dev/zero of=/tmp/n bs=4k count=1 conv=fsync 2>/dev/null || echo nothing is written
+$b ls / >/dev/null 2>&1; $b sync; echo synced
+EOF
+exec /mem/busybox sh /mem/script
+"""
+
+
+def root_pulled(it, driver):
+    """The disk that the root is on goes while it is read and written: errors to the programs, and the machine goes on."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image = Path(folder) / "tree", Path(folder) / "root.img"
+        tree.mkdir()
+        cpio.unpack(userland.initrd(), tree)
+        make_image("ext4", tree, image, 96 * mebibyte)
+        how = machine.options(smp=2, disk_driver=driver, disks=(machine.disk(str(image)),), slots=True,
+                              monitor=str(Path(folder) / "monitor"))
+        modules = {"initrd": userland.initrd(), "exec": root_pulled_script.encode()}
+        with machine.boot(how, f"root=/dev/{machine.first_disk_name[driver]}", modules) as running:
+            asked = running.wait_for("oPULL", scenarios.command_timeout)
+            if asked is not None:
+                with socket.socket(socket.AF_UNIX) as monitor:
+                    monitor.connect(how.monitor)
+                    monitor.sendall(b"device_del pulled0\n")
+                    running.wait_for("osynced", 120, asked)
+            running.wait(60)
+            it.log().write_bytes(running.bytes())
+            output, text = frames.split(running.bytes())[1].decode(errors="replace"), running.text()
+    lines, tail = output.splitlines(), [f"QEMU: {running.status}", *last_lines(output, 20), *last_lines(text, 30)]
+    return [
+        *(check(f"{it.name}.{what.replace(' ', '_')}", what in lines, *tail) for what in
+          ("writer ended", "direct writer ended", "reader ended", "maker ended", "read is EIO", "nothing is written", "synced")),
+        check(f"{it.name}.machine_goes_on", running.status == machine.status_passed and not machine.panic_line(text), *tail),
+    ]
+
+
+def fuzz(it):
+    """The fuzzers; that of disks has some of all kinds to begin with."""
+    disks = project.build_root / "fuzz-disks"
+    small_images(disks)
+    return scenarios.fuzz(it, NUTCRACKER_DISKS=str(disks))
+
+
+def stalls(it, kind, smp=2, driver="virtio", iommu=False):
+    """Nobody waits for a slow disk, and it gets what was in the buffer when the write began (tests/user/stall.c)."""
+    return programs(it, kind, ["stall"], smp=smp, driver=driver, iommu=iommu, throttle="throttling.bps-write=3000000",
+                    options=" stall_rounds=250" if it.long else "")

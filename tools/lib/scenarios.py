@@ -691,9 +691,9 @@ def foreign_xio(it):
 # Fuzzing.
 
 
-def fuzz(it):
+def fuzz(it, **environment):
     """Every fuzzer of build/fuzz for a bounded time; its corpus stays for the next run."""
-    seconds = 300 if it.long else 30
+    seconds = 300 if it.long else 15
     folder = project.build("fuzz")
     programs = sorted(path for path in folder.rglob("fuzz_*") if path.is_file() and os.access(path, os.X_OK))
     results = [] if programs else [failed("fuzz.exists", f"no fuzzer in {project.relative(folder)}")]
@@ -707,7 +707,7 @@ def fuzz(it):
         with open(log, "wb") as file:
             try:
                 status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                                        cwd=it.logs, timeout=seconds + 120).returncode
+                                        cwd=it.logs, env={**os.environ, **environment}, timeout=seconds + 120).returncode
             except subprocess.TimeoutExpired:
                 status = None
         ended = "did not end" if status is None else f"ended with status {status}"

@@ -221,6 +221,52 @@ SELFTEST(block, writing_back_copies_nothing_and_waits_for_nobody) {
     EXPECT(d->flushes.load() >= 2u);
 }
 
+// Blocks are written again while older versions of them are on their way, and the disk answers in any order: no sector
+// ever goes back to an older one, no page that is newer counts as clean, and at the end the disk has the newest.
+SELFTEST(block, the_newer_of_two_versions_on_their_way_stays) {
+    constexpr k::u64 pages = 24, writes = 600;
+    known_disk d(pages * 8, true);
+    support::buffer piece(4 * page), model(pages * page);
+    REQUIRE(d && piece && model);
+    std::memset(model.data(), 0, model.size());
+    d->watches_numbers = true;
+    d->change_limits() = {.segments = 2, .segment_bytes = page}; // many requests
+    block::cache& c = d.device().cache();
+    std::atomic<bool> ends = false;
+    std::atomic<unsigned> wrong = 0;
+    k::u64 rewritten = 0;
+    REQUIRE(support::run_aside(
+        [&] {
+            while (!ends.load())
+                if (!c.sync()) wrong++;
+        },
+        [&] {
+            k::random random(selftest::seed());
+            for (k::u64 version = 1; version <= writes; version++) {
+                const k::u64 first = random.below(pages), count = std::min(1 + random.below(4), pages - first);
+                const auto part = piece.first(count * page);
+                for (k::u64 at = 0; at < part.size(); at += block::sector_bytes)
+                    *reinterpret_cast<k::u64*>(part.data() + at) = version;
+                const k::u64 under_way =
+                    d.device().read_statistics().submitted - d.device().read_statistics().completed;
+                if (!c.write(first * page, over(part)).status) wrong++;
+                std::memcpy(model.data() + first * page, part.data(), part.size());
+                rewritten += under_way != 0;
+                if (random.below(4) == 0) lwkt::sleep_for(50 * ktime::microsecond);
+            }
+            ends = true;
+        }));
+    EXPECT_EQ(wrong.load(), 0u);
+    EXPECT(rewritten > writes / 10); // or this has shown nothing
+    EXPECT(c.sync());
+    EXPECT_EQ(c.dirty_pages(), 0u);
+    EXPECT_EQ(d->fallen.load(), 0u);
+    bool newest = true;
+    for (k::u64 at = 0; at < model.size(); at += block::sector_bytes)
+        newest &= !std::memcmp(d->content.data() + at, model.data() + at, sizeof(k::u64));
+    EXPECT(newest);
+}
+
 // How many requests write-back makes, and how many are under way at once: neighbours share one as far as it can carry
 // them, and what lies apart does not wait for each other.
 SELFTEST(block, neighbours_share_a_request_and_others_go_together) {
