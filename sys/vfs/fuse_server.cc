@@ -393,16 +393,20 @@ k::result<std::size_t> fuse_server::list(question& q, std::span<std::byte> to) n
                                    .how = taking::at_most,
                                    .most = to.size()}));
     std::memcpy(to.data(), r->room(), r->answered());
-    for (std::size_t at = 0; at + sizeof(entry) <= r->answered();) {
+    std::size_t at = 0;
+    while (at + sizeof(entry) <= r->answered()) {
         fuse::directory_entry there;
         std::memcpy(&there, to.data() + at, sizeof(there));
         if (there.name_bytes > longest_name || there.type > 15) return k::error::io;
+        if (at + sizeof(there) + k::align_up(there.name_bytes, k::u32{8}) > r->answered()) break;
         const entry here{
             .next = there.next, .node = there.inode, .mode = there.type << 12, .text_bytes = there.name_bytes};
         std::memcpy(to.data() + at, &here, sizeof(here));
         at += k::align_up(sizeof(here) + here.text_bytes, std::size_t{8});
     }
-    return static_cast<std::size_t>(r->answered());
+    // Old versions of libfuse cut their list where the room ends; the rest of an entry comes with the next answer.
+    if (!at && r->answered()) return k::error::io;
+    return at;
 }
 
 // --- Open files
