@@ -6,6 +6,7 @@ import sys
 import time
 
 import file_system_scenarios as file_systems
+import fuse_scenarios as fuse
 import project
 import scenarios as do
 
@@ -30,6 +31,9 @@ table = [
     ("user.64-mib", do.user_tests, dict(smp=2, mem="64M")),
     ("user.linux", do.user_tests_on_linux, {}),
     ("debian", do.debian_programs, {}),
+    ("fuse.squashfuse", fuse.squashfs, dict(program="squashfuse")),
+    ("fuse.squashfuse_ll", fuse.squashfs, dict(program="squashfuse_ll")),
+    ("fuse.fuse2fs", fuse.ext, {}),
     ("edu", do.bouncing, {}),
     ("iommu", do.out_of_reach, {}),
     ("iommu.virtio", do.disks, dict(smp=4, iommu=True)),
