@@ -1,6 +1,7 @@
 #include "kernel/files/devices.h"
 
 #include "kernel/files/console.h"
+#include "kernel/files/fuse_file.h"
 #include "kernel/files/pty.h"
 #include "kernel/files/terminal.h"
 #include "kernel/mem/slab.h"
@@ -18,7 +19,7 @@ constexpr device devices[] = {
     {"full", device_kind::full, 1, 7, 0666},       {"random", device_kind::random, 1, 8, 0666},
     {"urandom", device_kind::random, 1, 9, 0666},  {"tty", device_kind::terminal, 5, 0, 0666},
     {"console", device_kind::console, 5, 1, 0600}, {"ptmx", device_kind::pty_master, 5, 2, 0666},
-    {"ttyS0", device_kind::console, 4, 64, 0620},
+    {"ttyS0", device_kind::console, 4, 64, 0620},  {"fuse", device_kind::fuse, 10, 229, 0666},
 };
 
 // Devices without a state.
@@ -98,6 +99,7 @@ k::result<file_ref> open_device(k::u64 number, k::u32 flags) noexcept {
         return open_terminal(*t.get(), flags, number);
     }
     case device_kind::pty_master: return open_pty_master(flags);
+    case device_kind::fuse: return open_fuse_device(flags);
     case device_kind::console: {
         file_ref opened = TRY(open_console(flags));
         // As in Linux: the console as such belongs to nobody, its line does.

@@ -5,7 +5,7 @@
 
 namespace files {
 
-enum class device_kind : k::u8 { null, zero, full, random, terminal, console, pty_master };
+enum class device_kind : k::u8 { null, zero, full, random, terminal, console, pty_master, fuse };
 
 struct device {
     std::string_view name; // in /dev

@@ -126,7 +126,7 @@ k::status fd_table::install_at(int at, file_ref what, bool close_on_exec, k::u32
         before = file_ref(take(fd));
         put(fd, what.release(), close_on_exec);
     }
-    let_go(std::move(before));
+    (void)let_go(std::move(before));
     return {};
 }
 
@@ -137,12 +137,13 @@ k::status fd_table::close(int fd) noexcept {
         held = file_ref(take(static_cast<k::u32>(fd)));
     }
     if (!held) return k::error::badf;
-    let_go(std::move(held));
-    return {};
+    return let_go(std::move(held));
 }
 
-void fd_table::let_go(file_ref held) noexcept {
-    if (held && held->origin()) drop_locks(*held->origin().node, this);
+k::status fd_table::let_go(file_ref held) noexcept {
+    if (!held || !held->origin()) return {};
+    drop_locks(*held->origin().node, this);
+    return held->flush();
 }
 
 file_ref fd_table::take_next(k::u32& first, k::u32 last, bool only_on_exec) noexcept {
@@ -163,13 +164,13 @@ file_ref fd_table::take_next(k::u32& first, k::u32 last, bool only_on_exec) noex
 void fd_table::close_range(k::u32 first, k::u32 last) noexcept {
     last = std::min(last, most - 1);
     while (file_ref held = take_next(first, last, false))
-        let_go(std::move(held));
+        (void)let_go(std::move(held));
 }
 
 void fd_table::close_on_exec() noexcept {
     k::u32 first = 0;
     while (file_ref held = take_next(first, most - 1, true))
-        let_go(std::move(held));
+        (void)let_go(std::move(held));
 }
 
 void fd_table::set_close_on_exec_range(k::u32 first, k::u32 last) noexcept {

@@ -67,7 +67,8 @@ class fd_table final : public k::counted<fd_table> {
     // The same with descriptor `at`; what stood there is closed. EBADF if `at` is not below the limit; ENOMEM.
     k::status install_at(int at, file_ref what, bool close_on_exec, k::u32 limit) noexcept;
 
-    // EBADF. Thread context: the last holder of a file closes it.
+    // EBADF; what the file's flush() says: it is closed all the same. Thread context: the last holder of a file closes
+    // it.
     k::status close(int fd) noexcept;
     // Those from first to last, whichever are open.
     void close_range(k::u32 first, k::u32 last) noexcept;
@@ -115,7 +116,7 @@ class fd_table final : public k::counted<fd_table> {
     k::result<k::u32> find_free(k::u32 least, k::u32 limit) noexcept REQUIRES(lock_);
     void put(k::u32 fd, file* what, bool close_on_exec) noexcept REQUIRES(lock_);
     // Lets go of what a descriptor meant. A process that closes any descriptor of a file loses all its locks there.
-    void let_go(file_ref held) noexcept;
+    k::status let_go(file_ref held) noexcept;
     // Takes out the lowest descriptor from `first` to `last`, of those only that close on exec if asked so.
     file_ref take_next(k::u32& first, k::u32 last, bool only_on_exec) noexcept;
     file* take(k::u32 fd) noexcept REQUIRES(lock_);

@@ -26,6 +26,7 @@ k::u32 file::change_flags(k::u32 mask, k::u32 to) noexcept {
 
 k::status file::stat(stat_record& out) noexcept {
     if (!origin_) return describe(out);
+    if (origin_.node->is_told_old()) TRY(origin_.node->fs.ask_again(*origin_.node));
     files::describe(*origin_.node, out);
     return {};
 }

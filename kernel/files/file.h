@@ -69,6 +69,7 @@ enum class file_kind : k::u8 {
     room,
     caps_service,
     caps_client,
+    fuse,
     caps_left, // what stands for one of the last two in a child
 };
 
@@ -95,6 +96,8 @@ class file : public k::counted<file> {
     }
     // What was written before is where it will be found after the power went. EIO. Files that are only in memory are.
     virtual k::status sync() noexcept { return {}; }
+    // A descriptor of it is closed: an error that close(2) is to tell.
+    virtual k::status flush() noexcept { return {}; }
     virtual k::status truncate(k::u64 bytes) noexcept { return (void)bytes, k::error::inval; }
     // `argument` is a user address or a number, as `request` says.
     virtual k::result<k::u64> ioctl(k::u32 request, k::u64 argument) noexcept {

@@ -1,11 +1,10 @@
 #include "kernel/files/file_systems.h"
 
 #include "drivers/block/registry.h"
+#include "kernel/files/fuse_file.h"
 #include "kernel/files/pty.h"
 #include "kernel/lib/text.h"
 #include "kernel/proc/current.h"
-#include "kernel/proc/process.h"
-#include "kernel/proc/thread.h"
 #include "kernel/procfs/procfs.h"
 #include "sys/ext/ext.h"
 #include "sys/vfs/tmpfs.h"
@@ -93,13 +92,6 @@ k::status read_option(std::string_view option, vfs::userfs_options& to) noexcept
     return {};
 }
 
-// Was the running thread's process killed?
-bool is_killed() noexcept {
-    if (!proc::interrupted()) return false;
-    proc::thread& self = proc::current();
-    return self.asked(proc::attention_end) || self.owner.signals.pending(self.signals).has(proc::sig_kill);
-}
-
 template <class Options> k::status read_options(std::string_view options, Options& to) noexcept {
     while (!options.empty()) {
         const std::size_t end = std::min(options.find(','), options.size());
@@ -112,7 +104,8 @@ template <class Options> k::status read_options(std::string_view options, Option
 } // namespace
 
 std::span<const std::string_view> file_system_types() noexcept {
-    static constexpr std::string_view types[] = {"tmpfs", "ramfs", "proc", "devpts", "user", "ext2", "ext3", "ext4"};
+    static constexpr std::string_view types[] = {"tmpfs", "ramfs",   "proc", "devpts", "user",
+                                                 "fuse",  "fuseblk", "ext2", "ext3",   "ext4"};
     return types;
 }
 
@@ -137,10 +130,11 @@ k::result<vfs::file_system_ref> make_file_system(std::string_view type, std::str
     if (type == "proc") return procfs::make();
     if (type == "devpts") return share_pty_names();
     if (type == "user") {
-        vfs::userfs_options wanted{.service = source, .interrupted = is_killed};
+        vfs::userfs_options wanted{.service = source, .interrupted = proc::is_killed};
         TRY(read_options(options, wanted));
         return vfs::make_userfs(wanted);
     }
+    if (is_fuse(type)) return mount_fuse(type, options);
     if (type != "tmpfs" && type != "ramfs") return k::error::nodev;
     vfs::tmpfs_limits limits = vfs::usual_tmpfs_limits();
     TRY(read_options(options, limits));

@@ -20,6 +20,8 @@ namespace files {
 
 namespace {
 
+using opened_ref = vfs::file_system::opened_ref;
+
 enum whence : int { from_start, from_here, from_end, to_data, to_hole };
 
 // EINVAL: before the start; EOVERFLOW.
@@ -40,8 +42,9 @@ k::u64 size_limit() noexcept {
 
 class stored_file final : public file, public vfs::mapped {
   public:
-    stored_file(k::u32 flags, vfs::claim writing, vfs::mount_writing through) noexcept
-        : file(flags, file_kind::stored), writing_(std::move(writing)), through_(std::move(through)) {}
+    stored_file(k::u32 flags, vfs::claim writing, vfs::mount_writing through, opened_ref with) noexcept
+        : file(flags, file_kind::stored), writing_(std::move(writing)), through_(std::move(through)),
+          with_(std::move(with)) {}
     ~stored_file() override {
         if (origin())
             vfs::announce_use(node(), origin().called.get(),
@@ -62,7 +65,9 @@ class stored_file final : public file, public vfs::mapped {
         return done;
     }
     k::result<k::u64> read_at(xio::sink& to, k::u64 offset) noexcept override {
-        const k::u64 done = TRY(is_direct() ? read_direct(to, offset) : vfs::read(node(), offset, to));
+        const k::u64 done = TRY(bypasses_cache() ? with_->read(offset, to)
+                                : is_direct()    ? read_direct(to, offset)
+                                                 : vfs::read(node(), offset, to));
         vfs::announce_use(node(), origin().called.get(), vfs::event_access);
         return done;
     }
@@ -71,9 +76,10 @@ class stored_file final : public file, public vfs::mapped {
     }
     k::result<k::u64> seek(k::i64 offset, int from) noexcept override;
     k::status sync() noexcept override { return node().fs.sync(&node()); }
+    k::status flush() noexcept override { return with_ ? with_->flush() : k::status(); }
     k::status truncate(k::u64 bytes) noexcept override;
     k::result<k::ref<vm::object>> mapped_object() noexcept override {
-        if (!node().pages()) return k::error::nodev;
+        if (!node().pages() || bypasses_cache()) return k::error::nodev;
         return k::ref<vm::object>::to(*node().pages());
     }
     // What is written to a mapping reaches nobody who keeps the bytes elsewhere.
@@ -96,10 +102,13 @@ class stored_file final : public file, public vfs::mapped {
     bool is_direct() const noexcept { return (flags() & open_direct) && node().fs.is_on_disk(); }
     k::result<k::u64> read_direct(xio::sink& to, k::u64 offset) noexcept;
     k::result<k::u64> write_direct(const vfs::write_request& what, const xio::source& from, k::u64& at) noexcept;
+    k::result<k::u64> write_past_cache(const xio::source& from, k::u64& at, bool append) noexcept;
+    bool bypasses_cache() const noexcept { return with_ && with_->bypasses_cache(); }
 
     // Of one that is open for writing.
     const vfs::claim writing_;
     const vfs::mount_writing through_;
+    const opened_ref with_;
     lwkt::token position_token_;
     k::u64 position_ GUARDED_BY(position_token_) = 0;
 };
@@ -149,7 +158,9 @@ k::result<k::u64> stored_file::write_bytes(const xio::source& from, k::u64& at, 
         const k::u64 size = node().size.load(std::memory_order_relaxed);
         if (append || at > size || from.size() > size - at) return k::error::perm;
     }
-    auto done = is_direct() ? write_direct(what, from, at) : vfs::write(node(), what, from, at);
+    auto done = bypasses_cache() ? write_past_cache(from, at, append)
+                : is_direct()    ? write_direct(what, from, at)
+                                 : vfs::write(node(), what, from, at);
     if (!done) {
         if (done.error() == k::error::fbig && limit < vfs::most_file_bytes) return too_long().error();
         return done;
@@ -162,6 +173,19 @@ k::result<k::u64> stored_file::write_bytes(const xio::source& from, k::u64& at, 
         vfs::announce_use(node(), origin().called.get(), vfs::event_modify);
         if (flags() & open_data_sync) TRY(sync());
     }
+    return done;
+}
+
+// The program knows best where the end is.
+k::result<k::u64> stored_file::write_past_cache(const xio::source& from, k::u64& at, bool append) noexcept {
+    if (append) {
+        TRY(node().fs.ask_again(node()));
+        at = node().size.load(std::memory_order_acquire);
+    }
+    if (at >= size_limit()) return k::error::fbig;
+    const xio::source part = TRY(from.slice(0, std::min(from.size(), size_limit() - at)));
+    const k::u64 done = TRY(with_->write(at, part));
+    node().told_until_ns.store(0, std::memory_order_relaxed);
     return done;
 }
 
@@ -222,7 +246,8 @@ constexpr k::u8 record_type(vfs::node_type t) noexcept {
 // Writes records one behind the other into a sink.
 class record_writer final : public vfs::file_system::lister {
   public:
-    explicit record_writer(xio::sink& to) noexcept : to_(to) {}
+    record_writer(xio::sink& to, vfs::file_system::opened* with) noexcept : to_(to), with_(with) {}
+    vfs::file_system::opened* with() const noexcept override { return with_; }
 
     bool put(k::u64 next, std::string_view text, vfs::node_type type, k::u64 inode) noexcept override {
         std::byte record[k::align_up(sizeof(directory_record) + vfs::longest_name + 1, std::size_t{8})];
@@ -257,6 +282,7 @@ class record_writer final : public vfs::file_system::lister {
 
   private:
     xio::sink& to_;
+    vfs::file_system::opened* const with_;
     k::u64 done_ = 0, place_ = 0;
     bool full_ = false;
     k::status bad_;
@@ -264,7 +290,8 @@ class record_writer final : public vfs::file_system::lister {
 
 class directory_file final : public file {
   public:
-    explicit directory_file(k::u32 flags) noexcept : file(flags, file_kind::directory) {}
+    directory_file(k::u32 flags, opened_ref with) noexcept
+        : file(flags, file_kind::directory), with_(std::move(with)) {}
     ~directory_file() override {
         if (origin()) vfs::announce_use(dir(), origin().called.get(), vfs::event_close_no_write);
     }
@@ -285,6 +312,7 @@ class directory_file final : public file {
     vfs::directory& dir() const noexcept { return origin().node->as_directory(); }
     k::status list_names(record_writer& to) noexcept;
 
+    const opened_ref with_;
     lwkt::token position_token_;
     k::u64 place_ GUARDED_BY(position_token_) = 0;
 };
@@ -308,7 +336,7 @@ k::result<k::u64> directory_file::list(xio::sink& to) noexcept {
     using vfs::directory;
     lwkt::token_hold hold(position_token_);
     if (dir().is_dead()) return k::error::noent;
-    record_writer out(to);
+    record_writer out(to, with_.get());
     out.start(place_);
     constexpr k::u64 dot = 1, dot_dot = 2;
     if (place_ < dot && !out.put(dot, ".", vfs::node_type::directory, dir().inode)) return out.outcome();
@@ -350,6 +378,12 @@ class named_file final : public file {
     k::status describe(stat_record&) noexcept override { return k::error::badf; }
 };
 
+// What its program keeps with an open file, if it is in one.
+k::result<opened_ref> opened_there(const vfs::found& what, k::u32 flags) noexcept {
+    if (!what.node->fs.is_in_program()) return opened_ref();
+    return what.node->fs.open(*what.node, flags);
+}
+
 // Where memory files are; nobody mounts it.
 vfs::file_system_ref* memory_files;
 
@@ -360,7 +394,7 @@ k::result<file_ref> open_stored(vfs::found what, k::u32 flags) noexcept {
     if (flags & open_path)
         made = mem::make<named_file>(flags);
     else if (what.node->is(vfs::node_type::directory))
-        made = mem::make<directory_file>(flags);
+        made = mem::make<directory_file>(flags, TRY(opened_there(what, flags)));
     else if (what.node->is_made_on_reading())
         return open_made(std::move(what), flags);
     else {
@@ -370,7 +404,7 @@ k::result<file_ref> open_stored(vfs::found what, k::u32 flags) noexcept {
             if (what.in) through = TRY(vfs::mount_writing::take(*what.in));
             writing = TRY(vfs::claim::take(*what.node, vfs::claim_kind::writing));
         }
-        made = mem::make<stored_file>(flags, std::move(writing), std::move(through));
+        made = mem::make<stored_file>(flags, std::move(writing), std::move(through), TRY(opened_there(what, flags)));
     }
     if (!made) return k::error::nomem;
     made->set_origin(std::move(what));

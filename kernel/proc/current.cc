@@ -27,6 +27,12 @@ bool interrupted() noexcept {
     return user && (user->attention.load(std::memory_order_relaxed) & (attention_signal | attention_end));
 }
 
+bool is_killed() noexcept {
+    if (!interrupted()) return false;
+    thread& self = current();
+    return self.asked(attention_end) || self.owner.signals.pending(self.signals).has(sig_kill);
+}
+
 void signal_self(int number) noexcept {
     (void)send_to_thread(current(), signal_info::of_kernel(number));
 }

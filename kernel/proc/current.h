@@ -23,6 +23,8 @@ vm::space& current_space() noexcept;
 
 // Does a signal wait that the running thread would take now (or a kill, or a stop)?
 bool interrupted() noexcept;
+// Was the running thread, or its process, killed?
+bool is_killed() noexcept;
 
 // Sleeps until ready() (called in a critical section; must not block) or EINTR when a signal comes or has come, or
 // ETIMEDOUT. Whoever makes ready() true wakes the queue; the caller keeps the queue alive until this returns.

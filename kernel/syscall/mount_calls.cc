@@ -65,18 +65,24 @@ k::status remount(const found& at, k::u64 asked, std::string_view options) {
     return asked & vfs::mount_read_only ? at.in->fs().sync(nullptr) : k::status();
 }
 
-// ENOTBLK: the source is no block device.
+// ENOTBLK: it is no block device.
+k::result<found> find_device(eyes& as, std::string_view path) {
+    if (path.empty()) return k::error::inval;
+    found device = TRY(vfs::find(as.from_here(), path));
+    if (!device.node->is(vfs::node_type::block)) return k::error::notblk;
+    return device;
+}
+
 k::result<vfs::file_system_ref> mount_device(eyes& as, std::string_view source, k::u32 flags,
                                              std::string_view options) {
-    if (source.empty()) return k::error::inval;
-    const found device = TRY(vfs::find(as.from_here(), source));
-    if (!device.node->is(vfs::node_type::block)) return k::error::notblk;
+    const found device = TRY(find_device(as, source));
     return files::mount_disk(device.node->device, options, flags & vfs::mount_read_only);
 }
 
 k::status mount_fresh(eyes& as, const found& at, std::string_view kind, std::string_view source, k::u32 flags,
                       std::string_view options) {
     const bool on_a_disk = files::is_on_a_disk(kind);
+    if (kind.starts_with("fuseblk")) TRY(find_device(as, source)); // its program reads it
     vfs::file_system_ref made =
         TRY(on_a_disk ? mount_device(as, source, flags, options) : files::make_file_system(kind, source, options));
     // What a program says of its files gives nobody another's rights, nor a device.

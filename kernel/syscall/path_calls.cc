@@ -46,6 +46,7 @@ k::status stat_slowly(files::eyes& as, int directory, std::string_view path, k::
         // /proc/self/fd/1 of a pipe: followed as far as there are nodes.
         if (what->node->is_magic() && follow)
             return TRY(static_cast<files::magic_link&>(*what->node).target())->stat(out);
+        if (what->node->is_told_old()) TRY(what->node->fs.ask_again(*what->node));
         files::describe(*what->node, out);
         return {};
     }
@@ -64,7 +65,7 @@ k::status stat_at(int directory, user_text path, k::u64 flags, stat_record& out)
     const k::status looked =
         vfs::look_at(TRY(as.from(directory, argument.text())), argument.text(),
                      follow ? vfs::last_link::follow : vfs::last_link::keep, [&](const vfs::vnode& n) {
-                         if (n.is_magic() && follow) return;
+                         if ((n.is_magic() && follow) || n.is_told_old()) return;
                          files::describe(n, out);
                          seen = true;
                      });

@@ -1,5 +1,7 @@
 #include "sys/vfs/access.h"
 
+#include "sys/vfs/file_system.h"
+
 #include <algorithm>
 
 namespace vfs {
@@ -10,6 +12,12 @@ bool subject::in_group(k::u32 group) const noexcept {
 
 k::status check(const vnode& node, const subject& who, unsigned wishes) noexcept {
     const k::u32 mode = node.mode.load(std::memory_order_relaxed);
+    if (node.fs.is_in_program()) {
+        const access_rule rule = node.fs.rule(who);
+        if (rule == access_rule::nobody) return k::error::acces;
+        const bool runs = wishes & may_execute && !node.is(node_type::directory);
+        if (rule == access_rule::programs) return runs && !(mode & 0111) ? k::error::acces : k::status();
+    }
     if (who.privileged()) {
         constexpr k::u32 anybody_runs = 0111;
         if ((wishes & may_execute) && !node.is(node_type::directory) && !(mode & anybody_runs)) return k::error::acces;

@@ -107,9 +107,13 @@ k::status link(const view& v, const found& what, const spot& where) noexcept {
     const names_hold asking(where.dir());
     if (added && where.dir().is_dead()) added = k::error::noent;
     if (added) added = where.in->fs().link_there(node, where.dir(), where.name());
-    if (added) {
+    const bool is_same_there = where.in->fs().names_share_nodes();
+    if (added && is_same_there) {
         vop_add add(where.dir(), *std::move(fresh));
         added = where.in->fs().call(add);
+    } else if (added) {
+        forget_name(where.in->fs(), where.dir(), name_text(where.name())); // as it is there, it will be asked for
+        node.told_until_ns.store(0, std::memory_order_relaxed);
     }
     if (!added) {
         node.links.fetch_sub(1, std::memory_order_relaxed);

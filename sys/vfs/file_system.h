@@ -12,6 +12,7 @@
 
 namespace vfs {
 
+struct subject;
 struct vop;
 struct vop_rename;
 class extended_names;
@@ -19,6 +20,9 @@ class extended_names;
 // Where a file system keeps its names and bytes: in the kernel's objects alone, or also on a disk or in a program,
 // where each change is made first.
 enum class keeping : k::u8 { here, disk, program };
+
+// Who may do what there: as the attributes say; whatever the program lets him; nothing.
+enum class access_rule : k::u8 { usual, programs, nobody };
 
 // What statfs() says.
 struct file_system_state {
@@ -47,10 +51,13 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     virtual k::result<vnode_ref> look_up(directory& in, std::string_view text, bool& cache) noexcept {
         return (void)in, (void)text, (void)cache, k::error::noent;
     }
+    class opened;
     // The entries of such a directory from `place` on: put(place, text, type, inode) until it returns false. May sleep.
     class lister {
       public:
         virtual bool put(k::u64 next_place, std::string_view text, node_type type, k::u64 inode) noexcept = 0;
+        // What is kept with the directory that is being read; null: nothing.
+        virtual opened* with() const noexcept { return nullptr; }
 
       protected:
         ~lister() = default;
@@ -94,6 +101,33 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
                                    unsigned flags) noexcept {
         return (void)from, (void)from_text, (void)to, (void)to_text, (void)flags, k::status();
     }
+    // What was told of a node is asked for again if it is too old. No lock is held.
+    virtual k::status ask_again(vnode& of) noexcept { return (void)of, k::status(); }
+    // What a program keeps with a file or directory that is open; null: nothing. Goes without waiting.
+    class opened : public k::counted<opened> {
+      public:
+        virtual ~opened() = default;
+        virtual void last_holder_left() noexcept = 0;
+        // A descriptor is closed: what the program says of that.
+        virtual k::status flush() noexcept { return {}; }
+        // Of a file whose bytes are not cached (else EOPNOTSUPP).
+        virtual bool bypasses_cache() const noexcept { return false; }
+        virtual k::result<k::u64> read(k::u64 offset, xio::sink& to) noexcept {
+            return (void)offset, (void)to, k::error::opnotsupp;
+        }
+        virtual k::result<k::u64> write(k::u64 offset, const xio::source& from) noexcept {
+            return (void)offset, (void)from, k::error::opnotsupp;
+        }
+    };
+    using opened_ref = k::ref<opened>;
+    // `flags`: open(2)'s that stay with the file.
+    virtual k::result<opened_ref> open(vnode& what, k::u32 flags) noexcept {
+        return (void)what, (void)flags, opened_ref();
+    }
+    // Does a node keep its number there when it gets a second name? If not the new name is looked up again.
+    virtual bool names_share_nodes() const noexcept { return true; }
+    // Whom it lets in. Any context.
+    virtual access_rule rule(const subject& who) const noexcept { return (void)who, access_rule::usual; }
     // Attributes that are to become others; no lock is held.
     struct new_attributes;
     virtual k::status change_there(vnode& of, const new_attributes& to) noexcept {

@@ -37,11 +37,21 @@ bool is_type(k::u32 mode) noexcept {
     return false;
 }
 
-void note(vnode& in, const attributes& said) noexcept {
+k::u64 shown_number(const node_told& told) noexcept {
+    return told.shown ? told.shown : told.of.node;
+}
+
+// All but the type and the size.
+void note(vnode& in, const node_told& told) noexcept {
+    const attributes& said = told.of;
+    in.mode.store(said.mode & permission_bits, std::memory_order_relaxed);
+    in.uid.store(said.uid, std::memory_order_relaxed);
+    in.gid.store(said.gid, std::memory_order_relaxed);
     in.links.store(said.links, std::memory_order_relaxed);
     in.accessed_ns.store(std::min(said.accessed_ns, most_nanoseconds), std::memory_order_relaxed);
     in.modified_ns.store(std::min(said.modified_ns, most_nanoseconds), std::memory_order_relaxed);
     in.changed_ns.store(std::min(said.changed_ns, most_nanoseconds), std::memory_order_relaxed);
+    in.told_until_ns.store(told.until_ns, std::memory_order_relaxed);
 }
 
 } // namespace
@@ -71,7 +81,7 @@ k::result<vnode_ref> node_table::find(const attributes& said, bool& there) noexc
     return held;
 }
 
-k::result<vnode_ref> node_table::make_link(const attributes& said, const node_attributes& a,
+k::result<vnode_ref> node_table::make_link(const node_told& told, const node_attributes& a,
                                            std::string_view text) noexcept {
     constexpr std::size_t most = most_link_text;
     void* at = mem::allocate(sizeof(link_node) + most);
@@ -81,9 +91,8 @@ k::result<vnode_ref> node_table::make_link(const attributes& said, const node_at
     if (!text.empty()) {
         std::memcpy(room, text.data(), length);
     } else {
-        question q{.head = {.operation = operation::read_link, .node = said.node}};
-        auto answer = server_->ask(q);
-        auto got = answer ? server::take_text(**answer, {room, most}) : k::result<std::size_t>(answer.error());
+        question q{.head = {.operation = operation::read_link, .node = told.of.node}};
+        auto got = server_->ask_text(q, {room, most});
         if (got && (!*got || std::memchr(room, 0, *got))) got = k::error::io;
         if (!got) {
             mem::free(at);
@@ -94,7 +103,7 @@ k::result<vnode_ref> node_table::make_link(const attributes& said, const node_at
     void* fitting = mem::allocate(sizeof(link_node) + length);
     vnode* made = nullptr;
     if (fitting) {
-        made = new (fitting) link_node(fs_, said.node, a, {reinterpret_cast<const char*>(room), length});
+        made = new (fitting) link_node(fs_, shown_number(told), a, {reinterpret_cast<const char*>(room), length});
         made->size.store(length, std::memory_order_relaxed);
     }
     mem::free(at);
@@ -102,7 +111,8 @@ k::result<vnode_ref> node_table::make_link(const attributes& said, const node_at
     return vnode_ref(made);
 }
 
-k::result<vnode_ref> node_table::make(const attributes& said, std::string_view text) noexcept {
+k::result<vnode_ref> node_table::make(const node_told& told, std::string_view text) noexcept {
+    const attributes& said = told.of;
     const node_attributes a{.type = static_cast<node_type>(said.mode & type_bits),
                             .mode = said.mode & permission_bits,
                             .uid = said.uid,
@@ -110,22 +120,23 @@ k::result<vnode_ref> node_table::make(const attributes& said, std::string_view t
                             .device = said.device};
     vnode* made = nullptr;
     switch (a.type) {
-    case node_type::directory: made = mem::make<directory>(fs_, said.node, a, false); break;
+    case node_type::directory: made = mem::make<directory>(fs_, shown_number(told), a, false); break;
     case node_type::regular: {
         file_pages* pager = nullptr;
         k::ref<vm::object> pages = TRY(file_pages::make(server_.share(), said.node, said.size, pager));
-        made = mem::make<file_node>(fs_, said.node, a, server_.share(), std::move(pages), *pager);
+        made = mem::make<file_node>(fs_, shown_number(told), a, server_.share(), std::move(pages), *pager);
         if (made) made->size.store(said.size, std::memory_order_relaxed);
         break;
     }
-    case node_type::link: return make_link(said, a, text);
-    default: made = mem::make<vnode>(fs_, said.node, a); break;
+    case node_type::link: return make_link(told, a, text);
+    default: made = mem::make<vnode>(fs_, shown_number(told), a); break;
     }
     if (!made) return k::error::nomem;
     return vnode_ref(made);
 }
 
-k::result<vnode_ref> node_table::node_for(const attributes& said, bool is_root, std::string_view text) noexcept {
+k::result<vnode_ref> node_table::node_for(const node_told& told, bool is_root, std::string_view text) noexcept {
+    const attributes& said = told.of;
     if (!said.node || !is_type(said.mode) || said.size > most_file_bytes) return k::error::io;
     if (is_root && (said.mode & type_bits) != static_cast<k::u32>(node_type::directory)) return k::error::io;
     for (;;) {
@@ -133,8 +144,9 @@ k::result<vnode_ref> node_table::node_for(const attributes& said, bool is_root, 
         if (vnode_ref known = TRY(find(said, there))) return known;
         auto fresh = mem::make_box<record>();
         if (!fresh) return k::error::nomem;
-        vnode_ref made = TRY(make(said, text));
-        note(*made, said);
+        vnode_ref made = TRY(make(told, text));
+        made->number_there = said.node;
+        note(*made, told);
         fresh->number = said.node;
         fresh->answers = 1;
         fresh->node = made.get();
@@ -158,6 +170,14 @@ k::result<vnode_ref> node_table::node_for(const attributes& said, bool is_root, 
     }
 }
 
+k::status node_table::note_again(vnode& n, const node_told& told) noexcept {
+    const attributes& said = told.of;
+    if (static_cast<node_type>(said.mode & type_bits) != n.type || said.size > most_file_bytes) return k::error::io;
+    if (n.is(node_type::regular)) TRY(static_cast<file_node&>(n).became(said.size));
+    note(n, told);
+    return {};
+}
+
 bool node_table::is_full() noexcept {
     lwkt::spin_guard guard(lock_);
     return count_ >= most_;
@@ -165,7 +185,7 @@ bool node_table::is_full() noexcept {
 
 void node_table::gone(const vnode& n) noexcept {
     lwkt::spin_guard guard(lock_);
-    const auto found = known_.find(n.inode);
+    const auto found = known_.find(n.number_there);
     if (found == known_.end() || found->node != &n) return;
     record& r = *found;
     known_.erase(found);

@@ -45,6 +45,9 @@ class file_node final : public vnode {
     void bring_in(k::u64 offset, k::u64 bytes) noexcept override;
     k::status store_there(k::u64 offset, k::u64 bytes) noexcept override;
     k::status resize_there(k::u64 bytes) noexcept override;
+    // Its program says that it has so many bytes: what was known of others is forgotten. The writers' lock is held.
+    k::status became(k::u64 bytes) noexcept;
+    void forget_pages() noexcept;
 
   private:
     void forget_around(k::u64 first, k::u64 end) noexcept; // the writers' lock is held
@@ -64,7 +67,9 @@ class node_table {
     // The node of these attributes, known already or made. Each success is one answer for the server to forget. EIO:
     // they make no sense, or another type than before, or a directory in a second place; ENFILE: too many are known.
     // `text`: of a link that is made; else the server is asked for it.
-    k::result<vnode_ref> node_for(const attributes& said, bool is_root, std::string_view text) noexcept;
+    k::result<vnode_ref> node_for(const node_told& told, bool is_root, std::string_view text) noexcept;
+    // The same of a node that was asked about again; of a file its writers' lock is held. EIO; ENOMEM.
+    k::status note_again(vnode& n, const node_told& told) noexcept;
     // Will node_for() refuse whatever is not known yet?
     bool is_full() noexcept;
     // A node's last holder has left. Any context.
@@ -91,8 +96,8 @@ class node_table {
                                       boost::intrusive::key_of_value<number_of>>;
 
     k::result<vnode_ref> find(const attributes& said, bool& there) noexcept;
-    k::result<vnode_ref> make(const attributes& said, std::string_view text) noexcept;
-    k::result<vnode_ref> make_link(const attributes& said, const node_attributes& a, std::string_view text) noexcept;
+    k::result<vnode_ref> make(const node_told& told, std::string_view text) noexcept;
+    k::result<vnode_ref> make_link(const node_told& told, const node_attributes& a, std::string_view text) noexcept;
     vnode_ref next_file(k::u64& number) noexcept;
 
     file_system& fs_;

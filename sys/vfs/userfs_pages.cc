@@ -98,13 +98,13 @@ void file_node::bring_in(k::u64 offset, k::u64 bytes) noexcept {
         at = cache.next_in_memory(first, most, true);
         const k::u64 wanted = (at - first) << arch::page_shift;
         if (wanted < least_given) continue;
-        auto got = server_->read(inode, first << arch::page_shift, wanted);
+        auto got = server_->read(number_there, first << arch::page_shift, wanted);
         if (!got || got->size() != wanted || cache.adopt(first << arch::page_shift, *got) != wanted) return;
     }
 }
 
 k::status file_node::store_piece(k::u64 offset, k::u64 bytes) noexcept {
-    question q{.head = {.operation = operation::write, .node = inode, .offset = offset, .bytes = bytes}};
+    question q{.head = {.operation = operation::write, .node = number_there, .offset = offset, .bytes = bytes}};
     auto lent = pages()->lend(offset, bytes);
     if (!lent && lent.error() == k::error::again) { // somebody fills one of the pages: a copy of what is there now
         xio::sink copy = TRY(xio::sink::fresh(bytes));
@@ -113,8 +113,7 @@ k::status file_node::store_piece(k::u64 offset, k::u64 bytes) noexcept {
         lent = copy.into_source();
     }
     q.bytes = TRY(std::move(lent));
-    TRY(server_->ask(q));
-    return {};
+    return server_->tell(q);
 }
 
 // What could not be stored is forgotten here, too.
@@ -132,14 +131,31 @@ k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
         pages()->extend_paged(pages_for(end));
     }
     if (!stored || vm::memory_is_short()) pages()->forget(first, count);
+    if (!stored && ~told_until_ns.load(std::memory_order_relaxed)) told_until_ns.store(0, std::memory_order_relaxed);
     return stored;
 }
 
 k::status file_node::resize_there(k::u64 bytes) noexcept {
-    question q{.head = {.operation = operation::change, .node = inode, .bytes = bytes, .what = change_size}};
-    TRY(server_->ask(q));
+    question q{.head = {.operation = operation::change, .node = number_there, .bytes = bytes, .what = change_size}};
+    TRY(server_->tell(q));
     pager_.set_bytes(bytes);
     return {};
+}
+
+k::status file_node::became(k::u64 bytes) noexcept {
+    const k::u64 before = size.load(std::memory_order_acquire);
+    if (bytes == before) return {};
+    if (bytes < before) size.store(bytes, std::memory_order_release); // before the pages go
+    TRY(pages()->resize(pages_for(bytes)));
+    pager_.set_bytes(bytes);
+    size.store(bytes, std::memory_order_release);
+    pages()->extend_paged(pages_for(bytes));
+    forget_pages();
+    return {};
+}
+
+void file_node::forget_pages() noexcept {
+    pages()->forget(0, ~k::u64{0} >> arch::page_shift);
 }
 
 } // namespace vfs::userfs

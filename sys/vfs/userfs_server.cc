@@ -7,9 +7,6 @@
 
 namespace vfs::userfs {
 
-namespace {
-
-// What a server's error means to who asked. Some numbers steer the kernel itself (look again, elsewhere, interrupted).
 k::error believable(k::error said) noexcept {
     switch (said) {
     case k::error::perm:
@@ -36,31 +33,61 @@ k::error believable(k::error said) noexcept {
     }
 }
 
+namespace {
+
 k::result<xio::source> copy_of(std::string_view text) noexcept {
     if (text.empty()) return xio::source();
     return xio::source::copy_of(std::as_bytes(std::span(text)));
 }
 
-} // namespace
+// A service, which is asked by messages.
+class service_server final : public server {
+  public:
+    service_server(caps::client_ref to, const userfs_options& o) noexcept
+        : client_(std::move(to)), timeout_(o.timeout), interrupted_(o.interrupted) {}
+    void last_holder_left() noexcept override {
+        client_->close();
+        mem::destroy(this);
+    }
 
-k::result<server_ref> server::connect(const userfs_options& options) noexcept {
-    const caps::waiting how{.deadline = ktime::after(options.timeout)};
-    auto made = mem::make<server>(TRY(caps::client::connect({.name = options.service}, how)), options);
-    if (!made) return k::error::nomem;
-    return server_ref(made);
-}
+    k::status tell(question& q) noexcept override {
+        TRY(ask(q));
+        return {};
+    }
+    k::result<node_told> ask_node(question& q) noexcept override {
+        return node_told{.of = TRY(ask_value<attributes>(q))};
+    }
+    k::result<userfs::state> ask_state(question& q) noexcept override { return ask_value<userfs::state>(q); }
+    k::result<std::size_t> ask_text(question& q, std::span<std::byte> to) noexcept override;
+    k::result<xio::source> read(k::u64 node, k::u64 offset, k::u64 bytes) noexcept override;
+    bool say(question& q) noexcept override;
+    void say_last(question& q) noexcept override {
+        (void)say(q);
+        give_up();
+    }
+    void give_up() noexcept override {
+        given_up_.store(true, std::memory_order_relaxed);
+        client_->close(); // wakes who waits
+    }
 
-void server::last_holder_left() noexcept {
-    client_->close();
-    mem::destroy(this);
-}
+  private:
+    k::result<caps::message_ref> write_down(question& q) noexcept;
+    // Asks, and waits. The answer is the caller's alone.
+    k::result<caps::message_ref> ask(question& q) noexcept;
+    template <class T> k::result<T> ask_value(question& q) noexcept {
+        auto said = TRY(ask(q))->value<T>();
+        if (!said) return k::error::io;
+        return said;
+    }
+    bool is_given_up() const noexcept { return given_up_.load(std::memory_order_relaxed); }
 
-void server::give_up() noexcept {
-    given_up_.store(true, std::memory_order_relaxed);
-    client_->close(); // wakes who waits
-}
+    const caps::client_ref client_;
+    const ktime::ns timeout_;
+    bool (*const interrupted_)();
+    std::atomic<bool> given_up_ = false;
+};
 
-k::result<caps::message_ref> server::write_down(question& q) noexcept {
+k::result<caps::message_ref> service_server::write_down(question& q) noexcept {
     caps::message_ref m = TRY(caps::message::create());
     q.head.now_ns = now_ns();
     std::size_t end = sizeof(request);
@@ -83,7 +110,7 @@ k::result<caps::message_ref> server::write_down(question& q) noexcept {
     return m;
 }
 
-k::result<caps::message_ref> server::ask(question& q) noexcept {
+k::result<caps::message_ref> service_server::ask(question& q) noexcept {
     if (is_given_up()) return k::error::notconn;
     caps::message_ref m = TRY(write_down(q));
     const caps::waiting how{.deadline = ktime::after(timeout_), .interrupted = interrupted_};
@@ -108,25 +135,13 @@ k::result<caps::message_ref> server::ask(question& q) noexcept {
     return answer;
 }
 
-bool server::say(question& q) noexcept {
+bool service_server::say(question& q) noexcept {
     if (is_given_up()) return true; // nobody is there to mind
     auto m = write_down(q);
     return m && client_->post(*std::move(m));
 }
 
-void server::say_last(question& q) noexcept {
-    (void)say(q);
-    give_up();
-}
-
-k::result<attributes> server::ask_attributes(question& q) noexcept {
-    const caps::message_ref m = TRY(ask(q));
-    auto said = m->value<attributes>();
-    if (!said) return k::error::io;
-    return said;
-}
-
-k::result<xio::source> server::read(k::u64 node, k::u64 offset, k::u64 bytes) noexcept {
+k::result<xio::source> service_server::read(k::u64 node, k::u64 offset, k::u64 bytes) noexcept {
     question q{.head = {.operation = operation::read, .node = node, .offset = offset, .bytes = bytes}};
     const caps::message_ref m = TRY(ask(q));
     if (!m->items()) return xio::source(); // the end
@@ -135,16 +150,26 @@ k::result<xio::source> server::read(k::u64 node, k::u64 offset, k::u64 bytes) no
     return got;
 }
 
-k::result<std::size_t> server::take_text(caps::message& m, std::span<std::byte> to) noexcept {
-    if (!m.items()) {
-        if (m.text().size() > to.size()) return k::error::io;
-        std::memcpy(to.data(), m.text().data(), m.text().size());
-        return m.text().size();
+k::result<std::size_t> service_server::ask_text(question& q, std::span<std::byte> to) noexcept {
+    const caps::message_ref m = TRY(ask(q));
+    if (!m->items()) {
+        if (m->text().size() > to.size()) return k::error::io;
+        std::memcpy(to.data(), m->text().data(), m->text().size());
+        return m->text().size();
     }
-    auto from = m.source(0);
+    auto from = m->source(0);
     if (!from || from->size() > to.size()) return k::error::io;
     TRY(from->read(0, to.first(from->size())));
     return static_cast<std::size_t>(from->size());
+}
+
+} // namespace
+
+k::result<server_ref> connect(const userfs_options& options) noexcept {
+    const caps::waiting how{.deadline = ktime::after(options.timeout)};
+    auto made = mem::make<service_server>(TRY(caps::client::connect({.name = options.service}, how)), options);
+    if (!made) return k::error::nomem;
+    return server_ref(made);
 }
 
 } // namespace vfs::userfs

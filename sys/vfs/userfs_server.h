@@ -1,8 +1,15 @@
-// The service that a file system asks, and what may be believed of its answers. Any thread context; all of it blocks
-// until the answer is there, the mount's time is over, or the server is given up.
+// Whom a file system in a program asks, and what may be believed of the answers: the seam between what files are
+// (userfs.cc, userfs_nodes.h, userfs_pages.cc) and how their program is spoken to. There are two: messages to a service
+// (here), and Linux's FUSE device (fuse_server.h).
+//
+// Any thread context; all of it blocks until the answer is there, the mount's time is over, or the server is given up.
+// Errors of the server's come as they may be passed on, EIO in the place of those that mean something else here;
+// ETIMEDOUT, ENOTCONN, ENOMEM; EINTR: the running thread ends, and the answer will go nowhere.
 #pragma once
 
 #include "sys/caps/caps.h"
+#include "sys/vfs/access.h"
+#include "sys/vfs/file_system.h"
 #include "sys/vfs/userfs.h"
 #include "sys/vfs/userfs_protocol.h"
 
@@ -12,44 +19,60 @@ namespace vfs::userfs {
 struct question {
     request head{};
     std::string_view texts[2] = {};
-    xio::source bytes = {}; // of a write
+    xio::source bytes = {};              // of a write
+    file_system::opened* with = nullptr; // of a list
+};
+
+// What was told of a node. What only FUSE tells has values that say nothing here.
+struct node_told {
+    attributes of{};
+    k::u64 shown = 0;             // what stat shows as its number, if that is not of.node
+    k::u64 until_ns = ~k::u64{0}; // as ktime::now(): what was told holds until then
 };
 
 class server : public k::counted<server> {
   public:
-    static k::result<k::ref<server>> connect(const userfs_options& options) noexcept;
-    void last_holder_left() noexcept;
-    server(caps::client_ref to, const userfs_options& o) noexcept
-        : client_(std::move(to)), timeout_(o.timeout), interrupted_(o.interrupted) {}
+    virtual ~server() = default;
+    virtual void last_holder_left() noexcept = 0;
 
-    // Asks, and waits. The answer is the caller's alone. Errors of the server's as they may be passed on, EIO for those
-    // that mean something else here; ETIMEDOUT, ENOTCONN, ENOMEM; EINTR: the running thread ends, and the answer will
-    // go nowhere.
-    k::result<caps::message_ref> ask(question& q) noexcept;
-    k::result<attributes> ask_attributes(question& q) noexcept;
-    // Bytes of a node, from a place on: at most as many as asked for, fewer at the end.
-    k::result<xio::source> read(k::u64 node, k::u64 offset, k::u64 bytes) noexcept;
-    // What came as text, in the message or as its item, copied into `to`: what is looked at does not change. EIO: it is
-    // longer.
-    static k::result<std::size_t> take_text(caps::message& m, std::span<std::byte> to) noexcept;
+    virtual k::status tell(question& q) noexcept = 0;
+    virtual k::result<node_told> ask_node(question& q) noexcept = 0; // of mount, look_up, make
+    virtual k::result<userfs::state> ask_state(question& q) noexcept = 0;
+    // The text of a link, or the entries of a list, into `to`: what is looked at does not change. EIO: it is longer.
+    virtual k::result<std::size_t> ask_text(question& q, std::span<std::byte> to) noexcept = 0;
+    // May a list go on from one place to another? A service's only forwards.
+    virtual bool may_go_on(k::u64 from, k::u64 to) const noexcept {
+        constexpr k::u64 most = ~k::u64{0} >> 2;
+        return to > from && to <= most;
+    }
+    // Bytes of a node, from a page's start on: at most as many as asked for, fewer at the end; zeroes may follow them
+    // to the end of a page.
+    virtual k::result<xio::source> read(k::u64 node, k::u64 offset, k::u64 bytes) noexcept = 0;
 
     // Says something whose answer does not matter. False: it could not be put. Does not block.
-    bool say(question& q) noexcept;
+    virtual bool say(question& q) noexcept = 0;
     // Says something without waiting for an answer; nothing is asked any more after that. Does not block.
-    void say_last(question& q) noexcept;
+    virtual void say_last(question& q) noexcept = 0;
     // Nothing is asked any more; who waits hears ENOTCONN. Once or more often.
-    void give_up() noexcept;
-    bool is_given_up() const noexcept { return given_up_.load(std::memory_order_relaxed); }
+    virtual void give_up() noexcept = 0;
 
-  private:
-    k::result<caps::message_ref> write_down(question& q) noexcept;
-
-    const caps::client_ref client_;
-    const ktime::ns timeout_;
-    bool (*const interrupted_)();
-    std::atomic<bool> given_up_ = false;
+    // What a program is told of open files and of attributes that grow old; a service is not.
+    virtual k::result<file_system::opened_ref> open(vnode& node, k::u32 flags) noexcept {
+        return (void)node, (void)flags, file_system::opened_ref();
+    }
+    virtual k::result<node_told> ask_again(vnode& node) noexcept { return (void)node, k::error::nosys; }
+    // Does a node keep its number when it gets a second name?
+    virtual bool names_share_nodes() const noexcept { return true; }
+    virtual access_rule rule(const subject& who) const noexcept { return (void)who, access_rule::usual; }
 };
 
 using server_ref = k::ref<server>;
+
+// The service of that name. The errors of make_userfs().
+k::result<server_ref> connect(const userfs_options& options) noexcept;
+
+// An error of a server's, as it may be passed on. Some numbers steer the kernel itself (look again, elsewhere,
+// interrupted).
+k::error believable(k::error said) noexcept;
 
 } // namespace vfs::userfs

@@ -10,6 +10,7 @@
 #include "kernel/lib/result.h"
 #include "kernel/lwkt/grace.h"
 #include "kernel/lwkt/sleep_lock.h"
+#include "kernel/time/callout.h"
 #include "sys/vm/object.h"
 
 namespace vfs {
@@ -75,6 +76,15 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     std::atomic<bool> awaits_name = false; // made without one (O_TMPFILE): link() may give it its first
     std::atomic<k::u64> size = 0;
     std::atomic<k::u64> accessed_ns, modified_ns, changed_ns; // since 1970
+
+    // Of one in a program (userfs.h): its number there, and until when (ktime::now()) what was told of it holds.
+    k::u64 number_there = 0;
+    std::atomic<k::u64> told_until_ns = ~k::u64{0};
+    // Is it to be asked for again (file_system::ask_again)?
+    bool is_told_old() const noexcept {
+        const k::u64 until = told_until_ns.load(std::memory_order_relaxed);
+        return ~until && until <= ktime::now();
+    }
 
     // How many have it open for writing, or, below zero, run it: see `claim`.
     std::atomic<k::i32> claims = 0;

@@ -67,6 +67,7 @@ class walker {
   private:
     void enter() noexcept { section_.emplace(); }
     k::status keep_all() noexcept;
+    k::status ask_again() noexcept;
     void leave() noexcept { section_.reset(); }
 
     void begin_at(std::string_view path) noexcept {
@@ -144,6 +145,16 @@ k::status walker::keep_all() noexcept {
         if (!p.kept) return k::error::stale;
     }
     return {};
+}
+
+// What a program said of the directory may be wrong by now, and it is by that that permissions are checked.
+k::status walker::ask_again() noexcept {
+    if (at_->fs.rule(view_.who) != access_rule::usual) return {};
+    TRY(keep_all());
+    leave();
+    const k::status asked = in_->fs().ask_again(*at_);
+    enter();
+    return asked;
 }
 
 void walker::go_up() noexcept {
@@ -255,6 +266,8 @@ k::status walker::walk(std::string_view path, found* arrived, spot* where) noexc
     pieces_.push(path, nullptr, {});
     component c;
     while (next(c)) {
+        if (at_->is_told_old()) [[unlikely]]
+            TRY(ask_again());
         TRY(check(*at_, view_.who, may_execute));
         if (c.is_dots()) [[unlikely]] {
             const bool up = c.is("..");

@@ -307,8 +307,9 @@ cd /; umount /mnt && echo END
 """
 
 
-def many_names(it, kind, count=20_000):
+def many_names(it, kind, count, long_count):
     """Directories with hash trees, ours and others', stay what they are while names come and go."""
+    count = long_count if it.long else count
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
         tree, image = Path(folder) / "tree", Path(folder) / "disk.img"
         (tree / "theirs").mkdir(parents=True)
@@ -374,8 +375,9 @@ def orphans(it, kind):
     ]
 
 
-def walked(it, kind, files=30_000):
+def walked(it, kind):
     """Little memory is enough to look at all of many files."""
+    files = 30_000 if it.long else 12_000
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
         tree, image = Path(folder) / "tree", Path(folder) / "root.img"
         tree.mkdir()

@@ -28,6 +28,7 @@ packages = {
     "disks": ["e2fsprogs"],
     "user": ["gcc", "musl-tools", "busybox-static", "bash-static", "zsh-static"],
     "debian": ["debootstrap"],
+    "fuse": ["squashfuse", "fuse2fs", "squashfs-tools", "e2fsprogs"],
     "fuzz": ["clang", "libclang-rt-14-dev"],
     "lint": ["clang", "clang-format"],
     "tidy": ["clang-tidy"],

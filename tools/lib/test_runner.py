@@ -6,6 +6,7 @@ import sys
 import time
 
 import file_system_scenarios as file_systems
+import fuse_scenarios as fuse
 import project
 import scenarios as do
 
@@ -30,6 +31,9 @@ table = [
     ("user.64-mib", do.user_tests, dict(smp=2, mem="64M")),
     ("user.linux", do.user_tests_on_linux, {}),
     ("debian", do.debian_programs, {}),
+    ("fuse.squashfuse", fuse.squashfs, dict(program="squashfuse")),
+    ("fuse.squashfuse_ll", fuse.squashfs, dict(program="squashfuse_ll")),
+    ("fuse.fuse2fs", fuse.ext, {}),
     ("edu", do.bouncing, {}),
     ("iommu", do.out_of_reach, {}),
     ("iommu.virtio", do.disks, dict(smp=4, iommu=True)),
@@ -60,8 +64,8 @@ table = [
     ("disk.ext4-programs", file_systems.programs, dict(kind="ext4", programs=["files", "tree", "paths", "fs_model"])),
     ("disk.ext2-attributes", file_systems.attributes, dict(kind="ext2-4k")),
     ("disk.ext4-attributes", file_systems.attributes, dict(kind="ext4")),
-    ("disk.ext4-many-names", file_systems.many_names, dict(kind="ext4")),
-    ("disk.ext4-1k-many-names", file_systems.many_names, dict(kind="ext4-1k", count=6000)),
+    ("disk.ext4-many-names", file_systems.many_names, dict(kind="ext4", count=4000, long_count=20_000)),
+    ("disk.ext4-1k-many-names", file_systems.many_names, dict(kind="ext4-1k", count=2500, long_count=6000)),
     ("disk.ext2-orphans", file_systems.orphans, dict(kind="ext2")),
     ("disk.ext4-orphans", file_systems.orphans, dict(kind="ext4")),
     ("disk.ext4-walked", file_systems.walked, dict(kind="ext4")),

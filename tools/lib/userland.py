@@ -31,7 +31,8 @@ def stripped(program):
         return out.read_bytes()
 
 
-def archive(folder):
+def archive(folder, add_more=None):
+    """The archive; add_more(it) may put more into it."""
     it = cpio.archive()
     for name in ["dev", "proc", "tmp", "etc"]:
         it.folder(name)
@@ -52,6 +53,8 @@ def archive(folder):
     for program in sorted((folder / "tests").iterdir()):
         it.file(f"tests/{program.name}", stripped(program))
     it.file(musl_interpreter, Path(musl_interpreter).resolve().read_bytes())
+    if add_more:
+        add_more(it)
     return it.bytes()
 
 
