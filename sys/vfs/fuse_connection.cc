@@ -238,7 +238,7 @@ void connection::end(request_ref last, bool politely) noexcept {
         lwkt::spin_guard guard(lock_);
         const phase before = phase_.exchange(phase::over, std::memory_order_acq_rel);
         if (before == phase::over && politely) return;
-        const auto take_out = [&](request& r) {
+        const auto take_out = [&](request& r) NO_THREAD_SAFETY_ANALYSIS {
             forget_locked(r);
             gone.push_back(r);
         };

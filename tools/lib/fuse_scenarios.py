@@ -18,11 +18,13 @@ programs = ["/usr/bin/squashfuse", "/usr/bin/squashfuse_ll", "/usr/bin/fuse2fs"]
 
 
 def libraries(program):
-    """{where a program looks for it: the file} of all that the dynamic linker brings in."""
+    """{where a program looks for it: the file} of all that the dynamic linker brings in, and of what glibc itself opens when
+    a thread is cancelled: without it the program ends there."""
     said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
     found = re.findall(r"^\t(?:\S+ => )?(/\S+) \(0x", said, re.MULTILINE)
     if not found:
         raise project.problem(f"ldd says of no library that {program} needs", said.splitlines())
+    found += [str(Path(path).with_name("libgcc_s.so.1")) for path in found if path.endswith("/libc.so.6")]
     return {path: Path(path).resolve() for path in found}
 
 
@@ -87,7 +89,7 @@ touch -d '2001-02-03 04:05:06' d/moved; mkdir gone; rmdir gone; mv d/b/f2 d/b/f3
 rm random; cmp d/hard d/soft 2>&1 | grep -c soft; (echo unlinked; rm d/b/f4; sleep 1; cat) <d/b/f4
 df -k /mnt | tail -1 | awk '{print "SIZE", $2}'; ls many2 | wc -l; sync
 find . -type f ! -path './lost*' | xargs md5sum; cd /
-umount /mnt && echo UNMOUNTED; for i in 1 2 3 4 5 6 7 8 9; do pidof fuse2fs >/dev/null || break; sleep 1; done; pidof fuse2fs || echo ENDED; sync
+umount /mnt && echo UNMOUNTED; for i in 1 2 3 4 5 6 7 8 9; do pidof fuse2fs >/dev/null || break; sleep 1; done; pidof fuse2fs || echo ENDED
 mount -t ext4 -o ro /dev/vda /mnt && cd /mnt && echo AGAIN && find . -type f ! -path './lost*' | xargs md5sum; cd /; umount /mnt
 """
 

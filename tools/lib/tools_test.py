@@ -28,7 +28,7 @@ def stand_in(what):
 def run_command(*arguments, what, program="run"):
     """./tools/run (or another) with neither build nor image, and the stand-in as its QEMU."""
     code = (f"import project, userland, {program}; project.make_image = lambda *_: 'none.iso'; project.install = lambda *_: None; "
-            "userland.initrd = lambda: b''; userland.linux_kernel = lambda: ('vmlinuz', '6.1'); "
+            "userland.initrd = lambda: b''; userland.linux_kernel = lambda: ('vmlinuz', '6.1'); userland.disk_modules_archive = lambda _: b''; "
             f"{program}.measure_on_host = lambda _: []; project.run_main({program}.main)")
     environment = dict(os.environ, NUTCRACKER_QEMU=" ".join(stand_in(what)), PYTHONPATH=str(library))
     return subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True,
