@@ -65,9 +65,7 @@ class stored_file final : public file, public vfs::mapped {
         return done;
     }
     k::result<k::u64> read_at(xio::sink& to, k::u64 offset) noexcept override {
-        const k::u64 done = TRY(bypasses_cache() ? with_->read(offset, to)
-                                : is_direct()    ? read_direct(to, offset)
-                                                 : vfs::read(node(), offset, to));
+        const k::u64 done = TRY(is_usual() ? vfs::read(node(), offset, to) : read_unusual(to, offset));
         vfs::announce_use(node(), origin().called.get(), vfs::event_access);
         return done;
     }
@@ -98,6 +96,19 @@ class stored_file final : public file, public vfs::mapped {
   private:
     k::status describe(stat_record&) noexcept override { return k::error::badf; } // it always has a node
     k::result<k::u64> write_bytes(const xio::source& from, k::u64& at, bool append) noexcept;
+    // Nothing is to be asked on the way of its bytes.
+    bool is_usual() const noexcept { return !with_ && !(flags() & open_direct); }
+    [[gnu::noinline]] k::result<k::u64> read_unusual(xio::sink& to, k::u64 offset) noexcept {
+        return bypasses_cache() ? with_->read(offset, to)
+               : is_direct()    ? read_direct(to, offset)
+                                : vfs::read(node(), offset, to);
+    }
+    [[gnu::noinline]] k::result<k::u64> write_unusual(const vfs::write_request& what, const xio::source& from,
+                                                      k::u64& at) noexcept {
+        return bypasses_cache() ? write_past_cache(from, at, what.append)
+               : is_direct()    ? write_direct(what, from, at)
+                                : vfs::write(node(), what, from, at);
+    }
     // Do its bytes go past memory? Elsewhere than on disks there is nothing else.
     bool is_direct() const noexcept { return (flags() & open_direct) && node().fs.is_on_disk(); }
     k::result<k::u64> read_direct(xio::sink& to, k::u64 offset) noexcept;
@@ -158,9 +169,7 @@ k::result<k::u64> stored_file::write_bytes(const xio::source& from, k::u64& at, 
         const k::u64 size = node().size.load(std::memory_order_relaxed);
         if (append || at > size || from.size() > size - at) return k::error::perm;
     }
-    auto done = bypasses_cache() ? write_past_cache(from, at, append)
-                : is_direct()    ? write_direct(what, from, at)
-                                 : vfs::write(node(), what, from, at);
+    auto done = is_usual() ? vfs::write(node(), what, from, at) : write_unusual(what, from, at);
     if (!done) {
         if (done.error() == k::error::fbig && limit < vfs::most_file_bytes) return too_long().error();
         return done;
