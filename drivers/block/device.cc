@@ -54,13 +54,18 @@ k::status device::check(const request& r) const noexcept {
     return {};
 }
 
+// Only its CPU writes a counter; others may be reading it.
+static void count(k::u64& counter, k::u64 more = 1) noexcept {
+    __atomic_store_n(&counter, counter + more, __ATOMIC_RELAXED);
+}
+
 void device::submit(request& r) noexcept {
     lwkt::critical section;
     r.of = this;
     r.cpu = arch::cpu::id();
     r.started = ktime::now();
     r.tries = 0;
-    counters_[r.cpu].sum.submitted++;
+    count(counters_[r.cpu].sum.submitted);
     r.status = check(r);
     if (!r.status || (r.what == operation::flush && !properties().has_flush)) return finish(r);
     r.sector += first_;
@@ -71,13 +76,13 @@ void device::submit(request& r) noexcept {
 void device::finish(request& r) noexcept {
     statistics& s = counters_[r.cpu].sum;
     const auto what = static_cast<unsigned>(r.what);
-    s.completed++;
+    count(s.completed);
     if (r.status) {
-        s.requests[what]++;
-        s.sectors[what] += r.length();
-        s.ns[what] += ktime::now() - r.started;
+        count(s.requests[what]);
+        count(s.sectors[what], r.length());
+        count(s.ns[what], ktime::now() - r.started);
     } else {
-        s.failed++;
+        count(s.failed);
     }
     r.done(r);
 }
