@@ -149,11 +149,25 @@ xio::moved cache::write(k::u64 offset, const xio::source& from) noexcept {
     return m;
 }
 
+// What is there now, though somebody may be filling one of the pages: who calls write() has soon done so, whoever else
+// fills one leaves a copy to be taken.
+k::result<xio::source> cache::bytes_to_write(k::u64 offset, k::u64 bytes) noexcept {
+    auto lent = pages_->lend(offset, bytes);
+    if (lent || lent.error() != k::error::again) return lent;
+    lwkt::sleep_hold hold(writers_);
+    lent = pages_->lend(offset, bytes);
+    if (lent || lent.error() != k::error::again) return lent;
+    xio::sink copy = TRY(xio::sink::fresh(bytes));
+    const xio::moved m = pages_->read(offset, copy);
+    if (m.bytes != bytes) return m.status ? k::error::io : m.status.error();
+    return copy.into_source();
+}
+
 // One loan of neighbouring dirty pages. They are clean from here on, unless somebody writes to them.
 void cache::write_run(k::u64 first, k::u64 count) noexcept {
     dirty_.clear(first, count);
     const k::u64 offset = first << arch::page_shift, bytes = bytes_of_pages(first, count);
-    auto lent = pages_->lend(offset, bytes);
+    auto lent = bytes_to_write(offset, bytes);
     if (lent)
         on_its_way_.write(offset, *std::move(lent));
     else

@@ -55,6 +55,7 @@ class cache final : vm::pager {
     void read_ahead(k::u64 offset, k::u64 bytes) noexcept;
     void fill(k::u64 first, unsigned count) noexcept;
     k::status write_back(k::u64 first, k::u64 count) noexcept;
+    k::result<xio::source> bytes_to_write(k::u64 offset, k::u64 bytes) noexcept;
     void write_run(k::u64 first, k::u64 count) noexcept;
     static void written_back(k::u64 offset, k::u64 bytes, k::status status, void* self);
     void forget_clean(k::u64 first, k::u64 count) noexcept;
