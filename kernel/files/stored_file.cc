@@ -51,6 +51,9 @@ class stored_file final : public file, public vfs::mapped {
                               writable() ? vfs::event_close_write : vfs::event_close_no_write);
     }
 
+    // Its program wants each question itself.
+    bool bypasses_cache() const noexcept { return with_ && with_->bypasses_cache(); }
+
     k::result<k::u64> read(xio::sink& to) noexcept override {
         lwkt::token_hold hold(position_token_);
         const k::u64 done = TRY(read_at(to, position_));
@@ -114,7 +117,6 @@ class stored_file final : public file, public vfs::mapped {
     k::result<k::u64> read_direct(xio::sink& to, k::u64 offset) noexcept;
     k::result<k::u64> write_direct(const vfs::write_request& what, const xio::source& from, k::u64& at) noexcept;
     k::result<k::u64> write_past_cache(const xio::source& from, k::u64& at, bool append) noexcept;
-    bool bypasses_cache() const noexcept { return with_ && with_->bypasses_cache(); }
 
     // Of one that is open for writing.
     const vfs::claim writing_;
@@ -199,6 +201,7 @@ k::result<k::u64> stored_file::write_past_cache(const xio::source& from, k::u64&
 }
 
 k::result<k::u64> stored_file::seek(k::i64 offset, int from) noexcept {
+    if (from == from_end && node().is_told_old()) TRY(node().fs.ask_again(node()));
     lwkt::token_hold hold(position_token_);
     const k::u64 end = node().size.load(std::memory_order_acquire);
     k::result<k::u64> to = k::error::inval;
@@ -220,6 +223,7 @@ k::result<k::u64> stored_file::seek(k::i64 offset, int from) noexcept {
 
 k::status stored_file::truncate(k::u64 bytes) noexcept {
     if (!node().pages()) return k::error::inval;
+    if (node().is_told_old()) TRY(node().fs.ask_again(node()));
     const k::u64 size = node().size.load(std::memory_order_relaxed);
     const k::u32 sealed = seals();
     if (bytes < size ? sealed & seal_shrink : bytes > size && (sealed & seal_grow)) return k::error::perm;
@@ -465,7 +469,8 @@ k::result<k::u64> seals_of(file& f) noexcept {
 
 namespace {
 vfs::vnode* pages_behind(file& f) noexcept {
-    vfs::vnode* n = f.kind() == file_kind::stored ? f.origin().node.get() : nullptr;
+    if (f.kind() != file_kind::stored || static_cast<stored_file&>(f).bypasses_cache()) return nullptr;
+    vfs::vnode* n = f.origin().node.get();
     return n && n->pages() ? n : nullptr;
 }
 } // namespace

@@ -32,6 +32,28 @@ void pack(std::span<const std::byte> from, std::span<const hashed> which, std::s
     }
 }
 
+// Takes entries out of a block, which end at `end`. The others stay where they are: a listing goes by places, and must
+// not miss one that moves in front of it. False: the entries do not end where they have to.
+bool take_out(std::span<std::byte> block, std::span<const hashed> which, std::size_t end) {
+    for (const hashed& one : which) {
+        entry_header h = header_at(block, one.at);
+        h.inode = 0;
+        put_header(block, one.at, h);
+    }
+    for (std::size_t at = 0;;) {
+        entry_header h = header_at(block, at);
+        const std::size_t next = at + h.bytes;
+        if (next >= end) return next == end;
+        const entry_header behind = header_at(block, next);
+        if (behind.inode) {
+            at = next;
+            continue;
+        }
+        h.bytes = static_cast<u16>(h.bytes + behind.bytes);
+        put_header(block, at, h);
+    }
+}
+
 } // namespace
 
 // --- Reading
@@ -248,11 +270,16 @@ k::status hash_tree::split_leaf(change& by, u64 logical, buffer& room, std::stri
     if (stay == all.size()) stay--;
     buffer low = TRY(buffer::create(on_.block_bytes())), high = TRY(buffer::create(on_.block_bytes()));
     const std::size_t end = entries_end(on_);
-    pack(block, all.all().first(stay), low.bytes(), end);
     pack(block, all.all().subspan(stay), high.bytes(), end);
     const u32 hash = all[stay].hash;
-    const bool goes_on = all[stay - 1].hash == hash;
-    if (!put_into(on_, hash_ >= hash ? high.bytes() : low.bytes(), name, number, type)) return k::error::fbig;
+    const bool goes_on = all[stay - 1].hash == hash, goes_up = hash_ >= hash;
+    const auto put_low = [&] { return goes_up || put_into(on_, low.bytes(), name, number, type); };
+    std::memcpy(low.bytes().data(), block.data(), block.size());
+    if (!take_out(low.bytes(), all.all().subspan(stay), end) || !put_low()) {
+        pack(block, all.all().first(stay), low.bytes(), end);
+        if (!put_low()) return k::error::fbig;
+    }
+    if (goes_up && !put_into(on_, high.bytes(), name, number, type)) return k::error::fbig;
     TRY(make_room(by));
     const u64 fresh = of_.disk_size() >> on_.block_shift();
     seal(on_, of_, high.bytes());

@@ -55,6 +55,8 @@ class inode final : public k::counted<inode>, vm::file_pager {
     k::result<k::ref<vm::object>> pages() noexcept;
     // Nobody has it or its pages but the store, which asks under its lock / lets go of the pages.
     bool is_unused() const noexcept;
+    // Of one that nobody has: is there something of it that was not stored yet?
+    bool has_changed() const noexcept NO_THREAD_SAFETY_ANALYSIS { return map_changed_ || record_changed_; }
     void let_go_of_pages() noexcept;
     // Brings in what a read will touch, and more if it goes on where the last one ended.
     void read_ahead(u64 offset, u64 bytes) noexcept;

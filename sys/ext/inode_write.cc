@@ -86,7 +86,7 @@ k::status inode::write_record(const attribute_list* attributes) noexcept {
 attributes inode::to_be_recorded(const attributes& now) const noexcept {
     attributes wanted = now;
     if (type() != vfs::node_type::regular) wanted.size = disk_size(); // the names' and the text's business
-    if (!named) wanted.links = 0;
+    if (!named || (is_orphan && !record.links)) wanted.links = 0;     // its vnode may not have heard of it yet
     if (!reaches(offsetof(inode_record, accessed_more)))
         for (u64* t : {&wanted.accessed_ns, &wanted.modified_ns, &wanted.changed_ns})
             *t -= *t % ktime::second;
@@ -217,7 +217,10 @@ k::status inode::erase() noexcept {
         TRY(take_out(by, 0, ~u64{0}));
         TRY(drop_map_blocks(by, 0));
     }
-    if (const u64 block = attributes_block(); store_->on().is_block(block)) TRY(drop_attributes_block(by, block));
+    if (const u64 block = attributes_block(); store_->on().is_block(block)) {
+        TRY(drop_attributes_block(by, block));
+        set_attributes_block(0); // should the rest fail, it is not dropped twice
+    }
     const bool is_directory = type() == vfs::node_type::directory;
     TRY(be_no_orphan(by));
     record.links = 0;
@@ -318,7 +321,7 @@ k::status inode::resized(u64 bytes) noexcept {
     // Until the shorter map is on the disk it is said there that the rest has to go.
     if (named) {
         set_disk_size(bytes);
-        TRY(become_orphan(by, false));
+        (void)become_orphan(by, false); // who cannot note it misses that after a crash only
     }
     return take_out(by, end, ~u64{0});
 }
@@ -386,7 +389,7 @@ k::status inode::write_run(vm::object& all, u64 first, u64 count, u64 size, bool
     volume& on = store_->on();
     const unsigned shift = on.block_shift();
     const u64 from = first << arch::page_shift;
-    const u64 bytes = std::min(count << arch::page_shift, k::align_up(size, u64{on.block_bytes()}) - from);
+    u64 bytes = std::min(count << arch::page_shift, k::align_up(size, u64{on.block_bytes()}) - from);
     {
         change by = TRY(change::begin(on));
         lwkt::sleep_hold hold(map_lock);
@@ -395,12 +398,17 @@ k::status inode::write_run(vm::object& all, u64 first, u64 count, u64 size, bool
     }
     k::result<xio::source> lent = k::error::again;
     for (unsigned vain = 0;; vain++) {
+        // What was cut off meanwhile need not be written; the rest must be, as it counts as clean by now.
+        const u64 there = all.pages();
+        if (there <= first) return {};
+        bytes = std::min(bytes, (there - first) << arch::page_shift);
         lent = all.lend(from, bytes);
-        if (lent || lent.error() != k::error::again || all.pages() < first + count) break;
-        if (!patient || vain == attempts) break;
+        if (lent || lent.error() != k::error::again) break;
+        if (all.pages() < there) continue;
+        if (!patient || vain >= attempts) break;
         lwkt::sleep_for(ktime::millisecond);
     }
-    if (!lent) return all.pages() < first + count ? k::status() : k::status(lent.error());
+    if (!lent) return lent.error();
     for (u64 done = 0; done < bytes;) {
         const mapped_run run = TRY(find((from + done) >> shift));
         const u64 part = run.count < (bytes - done) >> shift ? run.count << shift : bytes - done;

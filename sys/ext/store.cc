@@ -83,8 +83,8 @@ attributes store::now(inode& of) noexcept {
     if (const vfs::vnode_ref n = node_of(of)) return of_node(*n);
     {
         lwkt::spin_guard guard(lock_);
+        if (of.node) return of_node(*of.node); // it is just going; a parting is of one before it
         if (of.has_parting) return of.parting;
-        if (of.node) return of_node(*of.node); // it is just going
     }
     return of.recorded();
 }
@@ -104,7 +104,8 @@ void store::forget_unused(bool dirty_ones) noexcept {
             lwkt::spin_guard guard(lock_);
             for (inode** at = &table_[b]; *at;) {
                 inode* const i = *at;
-                if (i->node || i->has_parting || !i->is_unused() || ((i->is_dirty() || i->is_orphan) && !dirty_ones)) {
+                const bool has_more = i->is_dirty() || i->is_orphan || i->has_changed();
+                if (i->node || i->has_parting || !i->is_unused() || (has_more && !dirty_ones)) {
                     at = &i->next;
                     continue;
                 }
@@ -169,7 +170,15 @@ void store::erase_gone(bool open_ones) noexcept {
             }
         }
         if (!open) i.let_go_of_pages();
-        if (!i.erase()) failed_.store(true, std::memory_order_relaxed);
+        if (!i.erase()) {
+            failed_.store(true, std::memory_order_relaxed);
+            if (!i.erased && table_hold) { // the list of orphans knows it: it is tried again
+                lwkt::spin_guard guard(lock_);
+                inode*& first = bucket_of(i.number);
+                i.next = first;
+                first = table_hold.release();
+            }
+        }
         if (open) i.let_go_of_pages();
     });
 }

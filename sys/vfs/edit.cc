@@ -338,6 +338,7 @@ k::status truncate(const found& of, const subject& who, k::u64 bytes) noexcept {
     if (!n.pages()) return k::error::inval;
     if (of.in && of.in->is_read_only()) return k::error::rofs;
     TRY(check(n, who, may_write));
+    if (n.is_told_old()) TRY(n.fs.ask_again(n));
     const claim writing = TRY(claim::take(n, claim_kind::writing));
     TRY(resize(n, bytes));
     drop_set_id(n, who);

@@ -178,8 +178,11 @@ k::status connection::ask(request& r) noexcept {
         interrupt(r);
     }
     if (r.error_ == was_ended) return k::error::notconn;
-    if (r.error_) return userfs::believable(static_cast<k::error>(-r.error_));
-    return {};
+    if (!r.error_) return {};
+    const auto said = static_cast<k::error>(-r.error_);
+    if (said == k::error::xdev || (said == k::error::intr && told)) return said;
+    if (said == k::error::opnotsupp) return k::error::inval; // not of this file; ENOSYS: it never does it
+    return userfs::believable(said);
 }
 
 bool connection::post(request_ref r) noexcept {
@@ -310,7 +313,10 @@ request_ref connection::next(interrupt_question& interrupt, k::u64& number) noex
     }
     r.stage_.store(request::stage::asked, std::memory_order_relaxed);
     asked_.insert(r);
-    if (r.to_interrupt_) interrupting_.push_back(r);
+    if (r.to_interrupt_) {
+        interrupting_.push_back(r);
+        number = r.unique_ | interrupt_bit; // for another one to take: who takes this one will be busy with it
+    }
     return request_ref::to(r);
 }
 
@@ -322,6 +328,10 @@ k::result<k::u64> connection::read(xio::sink& to) noexcept {
         interrupt_question about{};
         k::u64 number = 0;
         const request_ref r = next(about, number);
+        if (r && number) {
+            readers_.wake_one();
+            changed();
+        }
         if (!r && !number) return now_in() == phase::over ? k::error::nodev : k::error::again;
         if (!r) {
             struct {

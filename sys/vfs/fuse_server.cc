@@ -121,7 +121,8 @@ class fuse_server final : public server {
         return {};
     }
     void last_holder_left() noexcept override {
-        if (begun_) line_->end({}, false); // else it is another's
+        // Else it is another's; and what was said last may still be read.
+        if (begun_ && !line_->has_ended()) line_->end({}, false);
         mem::destroy(this);
     }
 
@@ -191,7 +192,19 @@ class fuse_server final : public server {
     handle_ref find(k::u64 node, bool (handle::*fits)() const noexcept) noexcept;
     // One that somebody has, or one for as long as it is held.
     k::result<handle_ref> any_handle(k::u64 node, bool to_write) noexcept;
-    handle_ref take_fresh(k::u64 node, k::u32 flags) noexcept;
+    handle_ref take_fresh(k::u64 node) noexcept;
+    // Who asks; threads of the kernel are the mounting user.
+    fuse::request_head caller() const noexcept {
+        fuse::request_head me{};
+        me.uid = options_.uid, me.gid = options_.gid;
+        if (options_.who.identify) options_.who.identify(me);
+        return me;
+    }
+    bool serves_caller() const noexcept {
+        if (options_.allow_other) return true;
+        const fuse::request_head me = caller();
+        return me.uid == options_.uid && me.gid == options_.gid;
+    }
 
     bool has(skill s) const noexcept { return !(missing_.load(std::memory_order_relaxed) >> static_cast<int>(s) & 1); }
     void lacks(skill s) noexcept { missing_.fetch_or(1u << static_cast<int>(s), std::memory_order_relaxed); }
@@ -203,7 +216,8 @@ class fuse_server final : public server {
     lwkt::spinlock lock_;
     handles handles_ GUARDED_BY(lock_);
     // Of the file that was made last: who made it is about to open it.
-    handle_ref fresh_ GUARDED_BY(lock_);
+    handle_ref fresh_ GUARDED_BY(lock_); // what CREATE has opened, until who made it opens it
+    fuse::request_head fresh_of_ GUARDED_BY(lock_){};
 };
 
 // --- Nodes
@@ -279,13 +293,16 @@ k::result<node_told> fuse_server::make_file(question& q) noexcept {
                                                         .name_count = 1}));
     if (!made.entry.node) return k::error::io;
     if (auto open = note_open(made.entry.node, read_write, false, made.opened)) {
+        const fuse::request_head me = caller();
         lwkt::spin_guard guard(lock_);
         std::swap(fresh_, *open); // the one before goes behind the lock
+        fresh_of_ = me;
     }
     return told_of(made.entry);
 }
 
 k::result<node_told> fuse_server::ask_again(vnode& node) noexcept {
+    if (!serves_caller()) return k::error::acces;
     const fuse::get_attributes_question how{};
     const auto said = TRY(ask_for<fuse::attributes_answer>(
         {.opcode = opcode::get_attributes, .node = node.number_there, .arguments = bytes_of(how)}));
@@ -293,6 +310,7 @@ k::result<node_told> fuse_server::ask_again(vnode& node) noexcept {
 }
 
 k::status fuse_server::change(question& q) noexcept {
+    if (!serves_caller()) return k::error::acces;
     fuse::set_attributes_question how{};
     const userfs::request& asked = q.head;
     const auto split = [](k::u64 ns, k::u64& s, k::u32& rest) {
@@ -511,10 +529,12 @@ k::result<handle_ref> fuse_server::any_handle(k::u64 node, bool to_write) noexce
     return open_there(node, to_write ? k::u32{write_only} : 0, false);
 }
 
-handle_ref fuse_server::take_fresh(k::u64 node, k::u32) noexcept {
+handle_ref fuse_server::take_fresh(k::u64 node) noexcept {
+    const fuse::request_head me = caller();
     lwkt::spin_guard guard(lock_);
     handle_ref out;
-    if (fresh_ && of(*fresh_).node() == node) std::swap(out, fresh_);
+    if (fresh_ && of(*fresh_).node() == node && fresh_of_.pid == me.pid && fresh_of_.uid == me.uid)
+        std::swap(out, fresh_);
     return out;
 }
 
@@ -522,7 +542,7 @@ handle_ref fuse_server::take_fresh(k::u64 node, k::u32) noexcept {
 k::result<file_system::opened_ref> fuse_server::open(vnode& node, k::u32 flags) noexcept {
     const bool is_directory = node.is(node_type::directory);
     if (!is_directory && !node.is(node_type::regular)) return file_system::opened_ref();
-    handle_ref opened = take_fresh(node.number_there, flags);
+    handle_ref opened = is_directory ? handle_ref() : take_fresh(node.number_there);
     if (!opened) {
         opened = TRY(open_there(node.number_there, flags & ~k::u32{not_sent}, is_directory));
         if (!is_directory && !of(*opened).keeps_cache()) {
@@ -537,6 +557,11 @@ k::result<file_system::opened_ref> fuse_server::open(vnode& node, k::u32 flags) 
 k::status fuse_server::flush(const handle& h) noexcept {
     if (!has(skill::flush)) return {};
     const fuse::flush_question how{.handle = h.number(), .pad0 = 0, .pad1 = 0, .lock_owner = 0};
+    if (options_.who.killed && options_.who.killed()) { // who ends does not wait, but it is said
+        auto r = fuse::request::make({.opcode = opcode::flush, .node = h.node(), .arguments = bytes_of(how)});
+        if (r) (void)line_->post(*std::move(r));
+        return {};
+    }
     auto said = ask({.opcode = opcode::flush, .node = h.node(), .arguments = bytes_of(how)});
     if (said) return {};
     if (said.error() != k::error::nosys) return said.error();
@@ -546,7 +571,9 @@ k::status fuse_server::flush(const handle& h) noexcept {
 
 k::status fuse_server::sync(question& q) noexcept {
     if (!has(skill::sync)) return {};
-    const handle_ref by = TRY(any_handle(q.head.node, true));
+    handle_ref by = find(q.head.node, &handle::writes);
+    if (!by) by = find(q.head.node, &handle::reads);
+    if (!by) return {}; // nobody has it open
     const fuse::sync_question how{of(*by).number(), 0, 0};
     auto said = ask({.opcode = opcode::sync, .node = q.head.node, .arguments = bytes_of(how)});
     if (said) return {};
@@ -641,6 +668,7 @@ k::status fuse_server::tell(question& q) noexcept {
 }
 
 k::result<userfs::state> fuse_server::ask_state(question& q) noexcept {
+    if (!serves_caller()) return k::error::acces;
     const auto said = TRY(ask_for<fuse::state_answer>({.opcode = opcode::state, .node = q.head.node}));
     const k::u64 unit = said.fragment_bytes ? said.fragment_bytes : said.block_bytes;
     return userfs::state{unit, said.blocks, said.free_blocks, said.nodes, said.free_nodes};
@@ -648,6 +676,12 @@ k::result<userfs::state> fuse_server::ask_state(question& q) noexcept {
 
 bool fuse_server::say(question& q) noexcept {
     if (q.head.operation != operation::forget) return true;
+    handle_ref unopened; // its RELEASE goes before the FORGET
+    {
+        lwkt::spin_guard guard(lock_);
+        if (fresh_ && of(*fresh_).node() == q.head.node) std::swap(unopened, fresh_);
+    }
+    unopened = {};
     return line_->has_ended() || forget(q.head.node, q.head.bytes);
 }
 

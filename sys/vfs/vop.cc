@@ -12,7 +12,9 @@ void add_link(vnode& to) noexcept {
     to.links.fetch_add(1, std::memory_order_relaxed);
 }
 void drop_link(vnode& from) noexcept {
-    from.links.fetch_sub(1, std::memory_order_relaxed);
+    k::u32 links = from.links.load(std::memory_order_relaxed); // a program may have said any number
+    while (links && !from.links.compare_exchange_weak(links, links - 1, std::memory_order_relaxed)) {
+    }
 }
 
 // The name of that text with a node. A negative entry is taken out on the way.
@@ -53,7 +55,7 @@ k::status vop_add::run() noexcept {
     if (in.is_dead()) return k::error::noent;
     if (find_real(in, name_text(fresh->text()))) return k::error::exist;
     vnode& node = *fresh->node();
-    if (in.links.load(std::memory_order_relaxed) >= most_links) return k::error::mlink;
+    if (in.links.load(std::memory_order_relaxed) >= most_links && !in.fs.is_in_program()) return k::error::mlink;
     name_ref kept = fresh.share();
     TRY(in.add(kept));
     if (node.is(node_type::directory)) {
@@ -129,7 +131,7 @@ k::status vop_add::keep(file_system& fs) noexcept {
         const name* there = in.find(name_text(fresh->text()));
         if (there && there->node()) return k::error::exist;
     }
-    if (in.links.load(std::memory_order_relaxed) >= most_links) return k::error::mlink;
+    if (in.links.load(std::memory_order_relaxed) >= most_links && !in.fs.is_in_program()) return k::error::mlink;
     return fs.keep_added(in, fresh->text(), *fresh->node());
 }
 
