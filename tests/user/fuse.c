@@ -122,6 +122,7 @@ enum lie {
     says_nothing,
     old_version,
     no_open,
+    no_open_of_one,
     wrote_more,
     most_lies,
 };
@@ -364,6 +365,8 @@ static void serve(enum lie lie) {
             const struct open_out out = {.fh = q->node * 10, .flags = 2};
             if (lie == no_open)
                 answer_in_parts(q, ENOSYS, NULL, 0);
+            else if (lie == no_open_of_one && q->node == 2)
+                answer_in_parts(q, EOPNOTSUPP, NULL, 0);
             else
                 answer_in_parts(q, 0, &out, sizeof out);
             break;
@@ -675,6 +678,32 @@ static void what_is_not_done_is_asked_once(void) {
     end();
 }
 
+static void a_refusal_of_one_file_is_not_one_of_all(void) {
+    begin_with(no_open_of_one, "");
+    CHECK(open("hello", O_RDONLY) == -1);
+    const int fd = open("big", O_RDONLY);
+    CHECK(fd >= 0);
+    CHECK(close(fd) == 0);
+    CHECK_EQ(seen->asked[OPEN], 2);
+    CHECK(open("hello", O_RDONLY) == -1);
+    end();
+    CHECK_EQ(seen->asked[RELEASE], 1);
+}
+
+static void who_ends_without_closing_flushes(void) {
+    begin_with(no_lie, "");
+    IN_CHILD(writer) {
+        const int fd = open("out", O_WRONLY);
+        CHECK(fd >= 0);
+        CHECK(write(fd, "x", 1) == 1);
+        _exit(0);
+    }
+    CHECK_EQ(EXIT_STATUS(writer), 0);
+    end();
+    CHECK_EQ(seen->asked[FLUSH], 1);
+    CHECK(seen->asked[RELEASE] >= 1);
+}
+
 static void a_death_ends_all_waiting(void) {
     begin_with(says_nothing, "");
     IN_CHILD(reader) {
@@ -762,5 +791,6 @@ static void others_are_let_in_if_they_may(void) {
 TAP_MAIN(T(files_are_seen_and_read), T(the_device_keeps_its_rules), T(what_is_written_arrives),
          T(bytes_are_copied_once), T(answers_that_make_no_sense_are_refused),
          T(lists_and_bytes_that_make_no_sense_are_refused), T(an_old_version_is_refused),
-         T(what_is_not_done_is_asked_once), T(a_death_ends_all_waiting), T(who_waits_can_be_killed),
+         T(what_is_not_done_is_asked_once), T(a_refusal_of_one_file_is_not_one_of_all),
+         T(who_ends_without_closing_flushes), T(a_death_ends_all_waiting), T(who_waits_can_be_killed),
          T(a_forced_unmount_waits_for_nobody), T(others_are_let_in_if_they_may))
