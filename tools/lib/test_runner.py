@@ -151,7 +151,7 @@ def report(name, results, seconds, logs):
 def main():
     listed = usage_end + "".join(f"  {name}\n" for name, _, _ in table)
     parser = argparse.ArgumentParser(prog="./tools/test", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=listed,
-                                     description="Runs the tests. Without arguments: all of them, in about 45 minutes.")
+                                     description="Runs the tests. Without arguments: all of them, in about an hour.")
     parser.add_argument("--long", action="store_true", help="self-tests 20 times in a row, fuzzers for minutes")
     parser.add_argument("glob", nargs="?", default="", metavar="GLOB", help="only what fits")
     args = parser.parse_args()
