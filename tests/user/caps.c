@@ -1,6 +1,6 @@
 // Services and messages between processes.
 #include "user/caps.h"
-#include "tests/user/tap.h"
+#include "tests/user/ledger.h"
 #include "user/xio.h"
 
 #include <grp.h>
@@ -97,20 +97,6 @@ static pid_t serve(const char* name, server* how) {
 static void end(pid_t child) {
     kill(child, SIGKILL);
     CHECK_EQ(KILLED_BY(child), SIGKILL);
-}
-
-// What CPUs have copied of payload, from the ledger.
-static long long copied(void) {
-    static char books[4096];
-    const int file = open("/proc/xio", O_RDONLY);
-    CHECK(file >= 0);
-    const ssize_t bytes = read(file, books, sizeof books - 1);
-    CHECK(bytes > 0);
-    close(file);
-    books[bytes] = 0;
-    const char* line = strstr(books, "in all");
-    CHECK(line);
-    return atoll(line + 6);
 }
 
 static int echo(int service, struct letter* l) {

@@ -1,6 +1,6 @@
 // /dev/fuse: a small file system that speaks the protocol itself, and the same with answers that make no sense, none,
 // and a death in the midst. It runs as it is on Linux.
-#include "tests/user/tap.h"
+#include "tests/user/ledger.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -560,18 +560,6 @@ static void what_is_written_arrives(void) {
     CHECK_EQ(seen->asked[FLUSH], 1);
     CHECK_EQ(seen->asked[FSYNC], 1);
     end();
-}
-
-static long long copied(void) {
-    static char text[4096];
-    const int fd = open("/proc/xio", O_RDONLY);
-    if (fd < 0) return -1;
-    const ssize_t bytes = read(fd, text, sizeof text - 1);
-    CHECK(bytes > 0 && close(fd) == 0);
-    text[bytes] = 0;
-    const char* total = strstr(text, "in all");
-    CHECK(total);
-    return strtoll(total + strcspn(total, "0123456789"), NULL, 10);
 }
 
 // Into the cache and out of it by the program's calls, and nowhere else.

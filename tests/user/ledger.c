@@ -1,6 +1,6 @@
 // The copy ledger (/proc/xio) after transfers that are to copy nothing: not one byte of payload is moved by a CPU. That
 // the ledger counts at all is seen by transfers that must copy.
-#include "tests/user/tap.h"
+#include "tests/user/ledger.h"
 
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -8,19 +8,6 @@
 #include <sys/uio.h>
 
 enum { mib = 1 << 20 };
-
-// Bytes copied since the machine was started. What it takes to ask is counted too, the next time.
-static long long copied(void) {
-    static char text[4096];
-    const int fd = open("/proc/xio", O_RDONLY);
-    if (fd < 0) tap_skip("there is no ledger here");
-    const ssize_t bytes = read(fd, text, sizeof text - 1);
-    CHECK(bytes > 0 && close(fd) == 0);
-    text[bytes] = 0;
-    const char* total = strstr(text, "in all");
-    CHECK(total);
-    return strtoll(total + strcspn(total, "0123456789"), NULL, 10);
-}
 
 // Copied by a call, but for the asking.
 #define COPIED_BY(...)                                                                                                 \
@@ -68,7 +55,7 @@ static void has_pattern(int fd, size_t bytes) {
 }
 
 static void begin(void) {
-    copied();
+    if (copied() < 0) tap_skip("there is no ledger here");
     snprintf(base, sizeof base, "/tmp/ledger.%d", getpid());
     CHECK(mkdir(base, 0700) == 0 && chdir(base) == 0);
 }

@@ -1,7 +1,7 @@
 // File systems in programs: the file tests of the VFS on one in memory, an archive, and servers that die, say nothing
 // or say nonsense.
 #include "user/userfs.h"
-#include "tests/user/tap.h"
+#include "tests/user/ledger.h"
 #include "user/caps.h"
 
 #include <dirent.h>
@@ -187,17 +187,6 @@ static void what_was_written_is_at_the_server(void) {
     CHECK_EQ(EXIT_STATUS(server), 0); // it ends with the first that goes
     CHECK_ERROR(open("new", O_CREAT | O_RDWR, 0600), ENOTCONN);
     CHECK(chdir("/") == 0 && umount(base) == 0 && rmdir(base) == 0 && rmdir("/tmp/second") == 0);
-}
-
-static long long copied(void) {
-    static char text[4096];
-    const int fd = open("/proc/xio", O_RDONLY);
-    const ssize_t bytes = read(fd, text, sizeof text - 1);
-    CHECK(bytes > 0 && close(fd) == 0);
-    text[bytes] = 0;
-    const char* total = strstr(text, "in all");
-    CHECK(total);
-    return strtoll(total + strcspn(total, "0123456789"), NULL, 10);
 }
 
 // From the server's pages to the cache's and the reader's, and from the writer's to the server's.

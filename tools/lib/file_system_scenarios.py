@@ -6,7 +6,6 @@ import hashlib
 import os
 import random
 import re
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -500,11 +499,7 @@ def root_pulled(it, driver):
         modules = {"initrd": userland.initrd(), "exec": root_pulled_script.encode()}
         with machine.boot(how, f"root=/dev/{machine.first_disk_name[driver]}", modules) as running:
             asked = running.wait_for("oPULL", scenarios.command_timeout)
-            if asked is not None:
-                with socket.socket(socket.AF_UNIX) as monitor:
-                    monitor.connect(how.monitor)
-                    monitor.sendall(b"device_del pulled0\n")
-                    running.wait_for("osynced", 120, asked)
+            scenarios.pull_first_disk(running, how, asked, 120)
             running.wait(60)
             it.log().write_bytes(running.bytes())
             output, text = frames.split(running.bytes())[1].decode(errors="replace"), running.text()

@@ -356,6 +356,16 @@ sync; echo synced
 """
 
 
+def pull_first_disk(running, how, asked, patience):
+    """Takes the disk out of its slot once the guest has asked for it, and waits until the guest says that it has seen to it."""
+    if asked is None:
+        return
+    with socket.socket(socket.AF_UNIX) as monitor:
+        monitor.connect(how.monitor)
+        monitor.sendall(b"device_del pulled0\n")
+        running.wait_for("osynced", patience, asked)
+
+
 def pulled_out(it, driver, torn=False):
     """A disk is pulled out of the machine (device_del) while it is read and written."""
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
@@ -367,11 +377,7 @@ def pulled_out(it, driver, torn=False):
         modules = {"initrd": userland.initrd(), "exec": with_names(pull_script, driver).encode()}
         with machine.boot(how, "tear_out" if torn else "", modules) as running:
             asked = running.wait_for("oPULL", command_timeout)
-            if asked is not None:
-                with socket.socket(socket.AF_UNIX) as monitor:
-                    monitor.connect(how.monitor)
-                    monitor.sendall(b"device_del pulled0\n")
-                    running.wait_for("osynced", 60, asked)
+            pull_first_disk(running, how, asked, 60)
             running.wait(30)
             it.log().write_bytes(running.bytes())
             serial, text, ended = running.bytes(), running.text(), running.status
