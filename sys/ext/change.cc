@@ -48,6 +48,7 @@ k::result<change> change::begin(volume& on) noexcept {
         TRY(on.device().cache().sync());
         on.clean_on_disk_ = false;
     }
+    if (on.metadata_.has_too_many_changes()) TRY(on.write_changed());
     return made;
 }
 
@@ -78,54 +79,51 @@ void change::mark_own_blocks(u32 group, std::span<std::byte> bitmap) noexcept {
     }
 }
 
-k::status change::read_block_bitmap(u32 group, std::span<std::byte> to) noexcept {
+k::result<metadata_ref> change::block_bitmap(u32 group) noexcept {
     volume& v = *on_;
-    const volume::group& g = v.groups_[group];
+    volume::group& g = v.groups_[group];
+    const block_use use{block_kind::block_bitmap, group};
     if (g.flags & group_blocks_unused) {
-        std::memset(to.data(), 0, to.size());
-        mark_own_blocks(group, to);
-        for (u64 n = v.blocks_of(group); n < to.size() * 8; n++)
-            set_bit(to, n);
-        return {};
+        metadata_ref map = TRY(v.metadata_.fresh(g.block_bitmap, use));
+        mark_own_blocks(group, map->bytes());
+        for (u64 n = v.blocks_of(group); n < map->bytes().size() * 8; n++)
+            set_bit(map->bytes(), n);
+        g.flags &= static_cast<u16>(~group_blocks_unused);
+        map->note(map->sum_is_right);
+        return map;
     }
-    TRY(v.read_block(g.block_bitmap, to));
-    if (v.checksums_ && (v.sum(to.first(v.blocks_a_group_ / 8), v.seed_) & g.sum_mask) != g.block_bitmap_sum)
+    metadata_ref map = TRY(v.metadata_.get(g.block_bitmap, use));
+    if (map->is_known(map->sum_is_right)) return map;
+    if (v.checksums_ && v.bitmap_sum(*map) != g.block_bitmap_sum)
         return v.damaged("the checksum is wrong of the bitmap of blocks of group", group);
-    return {};
+    map->note(map->sum_is_right);
+    return map;
 }
 
-k::status change::write_block_bitmap(u32 group, std::span<const std::byte> from) noexcept {
+// Inodes of a group that were never in use have none either.
+k::result<metadata_ref> change::inode_bitmap(u32 group) noexcept {
     volume& v = *on_;
     volume::group& g = v.groups_[group];
-    TRY(v.write_block(g.block_bitmap, from));
-    g.flags &= static_cast<u16>(~group_blocks_unused);
-    if (v.checksums_) g.block_bitmap_sum = v.sum(from.first(v.blocks_a_group_ / 8), v.seed_) & g.sum_mask;
-    g.touched = true;
-    return {};
-}
-
-k::status change::read_inode_bitmap(u32 group, std::span<std::byte> to) noexcept {
-    volume& v = *on_;
-    const volume::group& g = v.groups_[group];
+    const block_use use{block_kind::inode_bitmap, group};
     if (g.flags & group_inodes_unused) {
-        std::memset(to.data(), 0, to.size());
-        std::memset(to.data() + v.inodes_a_group_ / 8, 0xff, to.size() - v.inodes_a_group_ / 8);
-        return {};
+        metadata_ref map = TRY(v.metadata_.fresh(g.inode_bitmap, use));
+        const std::span rest = map->bytes().subspan(v.inodes_a_group_ / 8);
+        std::memset(rest.data(), 0xff, rest.size());
+        g.flags &= static_cast<u16>(~group_inodes_unused);
+        map->note(map->sum_is_right);
+        return map;
     }
-    TRY(v.read_block(g.inode_bitmap, to));
-    if (v.checksums_ && (v.sum(to.first(v.inodes_a_group_ / 8), v.seed_) & g.sum_mask) != g.inode_bitmap_sum)
+    metadata_ref map = TRY(v.metadata_.get(g.inode_bitmap, use));
+    if (map->is_known(map->sum_is_right)) return map;
+    if (v.checksums_ && v.bitmap_sum(*map) != g.inode_bitmap_sum)
         return v.damaged("the checksum is wrong of the bitmap of inodes of group", group);
-    return {};
+    map->note(map->sum_is_right);
+    return map;
 }
 
-k::status change::write_inode_bitmap(u32 group, std::span<const std::byte> from) noexcept {
-    volume& v = *on_;
-    volume::group& g = v.groups_[group];
-    TRY(v.write_block(g.inode_bitmap, from));
-    g.flags &= static_cast<u16>(~group_inodes_unused);
-    if (v.checksums_) g.inode_bitmap_sum = v.sum(from.first(v.inodes_a_group_ / 8), v.seed_) & g.sum_mask;
-    g.touched = true;
-    return {};
+void change::touch(volume::group& of, metadata_block& map) noexcept {
+    of.touched = true;
+    changed(map);
 }
 
 // --- Blocks
@@ -135,18 +133,17 @@ k::result<block_run> change::take_blocks_in(u32 group, u64 from, u64 most) noexc
     volume& v = *on_;
     volume::group& g = v.groups_[group];
     if (!g.free_blocks) return block_run{};
-    buffer map = TRY(buffer::create(v.block_bytes()));
-    TRY(read_block_bitmap(group, map.bytes()));
+    const metadata_ref map = TRY(block_bitmap(group));
     const u64 blocks = v.blocks_of(group);
-    const u64 first = next_bit(map.bytes(), from, blocks, false);
+    const u64 first = next_bit(map->bytes(), from, blocks, false);
     if (first == blocks) return block_run{};
-    const u64 end = next_bit(map.bytes(), first, std::min(blocks, first + most), true);
+    const u64 end = next_bit(map->bytes(), first, std::min(blocks, first + most), true);
     const u64 count = end - first;
     if (count > g.free_blocks || !v.are_blocks(v.first_block_of(group) + first, count))
         return v.damaged("the count of free blocks is wrong of group", group);
     for (u64 n = first; n < end; n++)
-        set_bit(map.bytes(), n);
-    TRY(write_block_bitmap(group, map.bytes()));
+        set_bit(map->bytes(), n);
+    touch(g, *map);
     g.free_blocks -= static_cast<u32>(count);
     v.free_blocks_.fetch_sub(count, std::memory_order_relaxed);
     return block_run{v.first_block_of(group) + first, count};
@@ -167,17 +164,19 @@ k::result<block_run> change::take_blocks(u64 near, u64 most) noexcept {
 k::status change::give_blocks(u64 first, u64 count, bool metadata) noexcept {
     volume& v = *on_;
     if (!v.are_blocks(first, count)) return v.damaged("a block outside of the disk is given back", first);
-    if (metadata) v.device().cache().abandon(first << v.block_shift_, count << v.block_shift_);
-    buffer map = TRY(buffer::create(v.block_bytes()));
+    if (metadata) {
+        v.metadata_.drop(first, count);
+        v.device().cache().abandon(first << v.block_shift_, count << v.block_shift_);
+    }
     while (count) {
         const u32 group = static_cast<u32>((first - v.first_data_block_) / v.blocks_a_group_);
         const u64 from = first - v.first_block_of(group), part = std::min(count, v.blocks_of(group) - from);
-        TRY(read_block_bitmap(group, map.bytes()));
-        if (next_bit(map.bytes(), from, from + part, false) != from + part)
+        const metadata_ref map = TRY(block_bitmap(group));
+        if (next_bit(map->bytes(), from, from + part, false) != from + part)
             return v.damaged("a block that is free is given back", first);
         for (u64 n = from; n < from + part; n++)
-            clear_bit(map.bytes(), n);
-        TRY(write_block_bitmap(group, map.bytes()));
+            clear_bit(map->bytes(), n);
+        touch(v.groups_[group], *map);
         v.groups_[group].free_blocks += static_cast<u32>(part);
         v.free_blocks_.fetch_add(part, std::memory_order_relaxed);
         first += part;
@@ -234,24 +233,22 @@ k::result<u32> change::take_inode(bool of_directory, u32 near) noexcept {
     volume& v = *on_;
     const u32 groups = static_cast<u32>(v.groups_.size());
     const u32 first = of_directory ? group_for_directory(near) : group_for_file(near);
-    buffer map = TRY(buffer::create(v.block_bytes()));
     for (u32 n = 0; n < groups; n++) {
         const u32 number = (first + n) % groups;
         volume::group& g = v.groups_[number];
         if (!g.free_inodes) continue;
-        TRY(read_inode_bitmap(number, map.bytes()));
+        const metadata_ref map = TRY(inode_bitmap(number));
         const u32 reserved = number ? 0 : v.first_inode_ - 1;
-        const u32 bit = static_cast<u32>(next_bit(map.bytes(), reserved, v.inodes_a_group_, false));
+        const u32 bit = static_cast<u32>(next_bit(map->bytes(), reserved, v.inodes_a_group_, false));
         if (bit == v.inodes_a_group_) return v.damaged("the count of free inodes is wrong of group", number);
-        set_bit(map.bytes(), bit);
-        TRY(write_inode_bitmap(number, map.bytes()));
-        if (const u32 together = v.block_bytes() / v.inode_bytes();
-            next_bit(map.bytes(), bit - bit % together, bit, true) == bit &&
-            next_bit(map.bytes(), bit + 1, bit - bit % together + together, true) == bit - bit % together + together) {
-            // Nobody else's record is in its block of the table: that need not be read.
-            map.zero();
-            TRY(v.write_block(g.inode_table + bit / together, map.bytes()));
-        }
+        const u32 together = v.block_bytes() / v.inode_bytes(), start = bit - bit % together;
+        const u64 table_block = g.inode_table + bit / together;
+        // Nobody else's record is in its block of the table: that need not be read.
+        if (next_bit(map->bytes(), start, start + together, true) == start + together &&
+            !v.metadata_.is_in_memory(table_block))
+            TRY(v.metadata_.fresh(table_block, {block_kind::inodes, 0}));
+        set_bit(map->bytes(), bit);
+        touch(g, *map);
         g.free_inodes--;
         g.directories += of_directory;
         g.unused_inodes = std::min(g.unused_inodes, v.inodes_a_group_ - bit - 1);
@@ -265,11 +262,10 @@ k::status change::give_inode(u32 number, bool of_directory) noexcept {
     volume& v = *on_;
     const u32 group = (number - 1) / v.inodes_a_group_, bit = (number - 1) % v.inodes_a_group_;
     volume::group& g = v.groups_[group];
-    buffer map = TRY(buffer::create(v.block_bytes()));
-    TRY(read_inode_bitmap(group, map.bytes()));
-    if (!has_bit(map.bytes(), bit)) return v.damaged("an inode that is free is given back", number);
-    clear_bit(map.bytes(), bit);
-    TRY(write_inode_bitmap(group, map.bytes()));
+    const metadata_ref map = TRY(inode_bitmap(group));
+    if (!has_bit(map->bytes(), bit)) return v.damaged("an inode that is free is given back", number);
+    clear_bit(map->bytes(), bit);
+    touch(g, *map);
     g.free_inodes++;
     if (of_directory && g.directories) g.directories--;
     v.free_inodes_.fetch_add(1, std::memory_order_relaxed);
@@ -277,24 +273,35 @@ k::status change::give_inode(u32 number, bool of_directory) noexcept {
 }
 
 k::result<bool> change::is_taken(u32 number) noexcept {
-    volume& v = *on_;
-    buffer map = TRY(buffer::create(v.block_bytes()));
-    TRY(read_inode_bitmap((number - 1) / v.inodes_a_group_, map.bytes()));
-    return has_bit(map.bytes(), (number - 1) % v.inodes_a_group_);
+    const u32 a_group = on_->inodes_a_group_;
+    return has_bit(TRY(inode_bitmap((number - 1) / a_group))->bytes(), (number - 1) % a_group);
 }
 
-k::status change::set_last_orphan(u32 number) noexcept {
+void change::set_last_orphan(u32 number) noexcept {
     on_->super_.last_orphan = number;
-    return on_->write_superblock();
+    on_->superblock_touched_ = true;
 }
 
-k::status change::note_attributes() noexcept {
-    if (on_->super_.compatible & has_attributes) return {};
+void change::note_attributes() noexcept {
+    if (on_->super_.compatible & has_attributes) return;
     on_->super_.compatible |= has_attributes;
-    return on_->write_superblock();
+    on_->superblock_touched_ = true;
 }
 
-// --- What is kept in memory, and written at the end of a change
+// --- What is kept in memory, and written some time after a change
+
+u32 volume::bitmap_sum(metadata_block& map) const noexcept {
+    const bool of_blocks = map.use.kind == block_kind::block_bitmap;
+    const u32 bits = of_blocks ? blocks_a_group_ : inodes_a_group_;
+    return sum(map.bytes().first(bits / 8), seed_) & groups_[map.use.owner].sum_mask;
+}
+
+void volume::note_bitmap(metadata_block& map) noexcept {
+    if (!checksums_) return;
+    group& g = groups_[map.use.owner];
+    (map.use.kind == block_kind::block_bitmap ? g.block_bitmap_sum : g.inode_bitmap_sum) = bitmap_sum(map);
+    g.touched = true;
+}
 
 k::status volume::write_descriptor(u32 number) noexcept {
     const group& g = groups_[number];
@@ -339,15 +346,17 @@ k::status volume::write_superblock() noexcept {
     return write_bytes(superblock_offset, room.bytes());
 }
 
-k::status volume::write_touched() noexcept {
-    bool any = false;
+k::status volume::write_changed() noexcept {
+    TRY(metadata_.write_changed());
     for (u32 n = 0; n < groups_.size(); n++) {
         if (!groups_[n].touched) continue;
         TRY(write_descriptor(n));
         groups_[n].touched = false;
-        any = true;
+        superblock_touched_ = true;
     }
-    return any ? write_superblock() : k::status();
+    if (superblock_touched_) TRY(write_superblock());
+    superblock_touched_ = false;
+    return {};
 }
 
 k::status volume::say_clean(u64 changes_known) noexcept {

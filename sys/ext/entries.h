@@ -27,8 +27,7 @@ inline std::size_t entries_end(const volume& on) noexcept {
 }
 // Puts an entry into a block. False: no room.
 bool put_into(const volume& on, std::span<std::byte> block, std::string_view name, u32 number, u8 type) noexcept;
-// Gives a block of entries its sum / and writes it.
-void seal(volume& on, inode& of, std::span<std::byte> block) noexcept;
-k::status write_entries(volume& on, inode& of, u64 logical, std::span<std::byte> block) noexcept;
+// Entries of a block were changed, and are right; its sum is made when it is written.
+void changed_entries(change& by, inode& of, metadata_block& block) noexcept;
 
 } // namespace ext

@@ -440,7 +440,7 @@ k::status file_system::list(vfs::directory& in, k::u64 place, lister& to) noexce
         batch.clear();
         {
             lwkt::sleep_hold hold(changing);
-            directory_reader reader = TRY(directory_reader::create(on(), inode_of(in), offset));
+            directory_reader reader(on(), inode_of(in), offset);
             while (batch.size() < some) {
                 auto e = reader.next();
                 if (!e && e.error() == k::error::noent) break;

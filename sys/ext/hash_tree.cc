@@ -65,14 +65,15 @@ unsigned hash_tree::limit_of(const volume& on, std::size_t start) noexcept {
 
 // Of all up to the last entry, and of the tail as if it had no sum.
 u32 hash_tree::sum_of(node& n) noexcept {
-    const std::span<const std::byte> block = n.room.bytes();
+    const std::span<const std::byte> block = n.block->bytes();
     const u32 sum = on_.sum(block.first(n.start + counts(n).count * sizeof(hash_tree_entry)), of_.checksum_seed());
     const std::size_t tail_at = n.start + counts(n).limit * sizeof(hash_tree_entry);
-    const hash_tree_tail tail{n.room.as<hash_tree_tail>(tail_at).reserved, 0};
+    const hash_tree_tail tail{n.block->as<hash_tree_tail>(tail_at).reserved, 0};
     return on_.sum_of(tail, sum);
 }
 
 k::status hash_tree::check(node& n) noexcept {
+    if (n.block->is_known(n.block->node_is_right)) return {};
     const hash_tree_counts c = counts(n);
     if (c.limit != limit_of(on_, n.start) || !c.count || c.count > c.limit)
         return on_.damaged("a bad node in the index of the directory", of_.number);
@@ -81,19 +82,19 @@ k::status hash_tree::check(node& n) noexcept {
         if (const u32 to = entry(n, i).block; !to || to >= blocks)
             return on_.damaged("the index leads out of the directory", of_.number);
     if (on_.keeps_sums() &&
-        sum_of(n) != n.room.as<hash_tree_tail>(n.start + c.limit * sizeof(hash_tree_entry)).checksum)
+        sum_of(n) != n.block->as<hash_tree_tail>(n.start + c.limit * sizeof(hash_tree_entry)).checksum)
         return on_.damaged("the checksum is wrong in the index of the directory", of_.number);
+    n.block->note(n.block->node_is_right);
     return {};
 }
 
 k::status hash_tree::read_node(node& n, u64 logical, std::size_t start) noexcept {
-    if (n.room.bytes().empty()) n.room = TRY(buffer::create(on_.block_bytes()));
-    TRY(of_.read_block(logical, n.room.bytes()));
+    n.block = TRY(of_.block(logical));
     n.logical = logical;
     n.start = start;
     n.at = 0;
     if (!start) return {}; // the root, of which more is to be known first
-    const entry_header h = header_at(n.room.bytes(), 0);
+    const entry_header h = header_at(n.block->bytes(), 0);
     if (h.inode || h.bytes != on_.block_bytes())
         return on_.damaged("a bad node in the index of the directory", of_.number);
     return check(n);
@@ -102,9 +103,9 @@ k::status hash_tree::read_node(node& n, u64 logical, std::size_t start) noexcept
 k::status hash_tree::read_root() noexcept {
     node& root = nodes_[0];
     TRY(read_node(root, 0, 0));
-    const std::span block = root.room.bytes();
+    const std::span block = root.block->bytes();
     const entry_header dot = header_at(block, 0), up = header_at(block, dot_dot_at);
-    const hash_tree_info info = root.room.as<hash_tree_info>(info_at);
+    const hash_tree_info info = root.block->as<hash_tree_info>(info_at);
     if (dot.bytes != dot_bytes || up.name_bytes != 2 || dot_dot_at + up.bytes != block.size() || info.reserved ||
         info.bytes != sizeof(info) || info.levels >= most_levels)
         return on_.damaged("a bad root of the index of the directory", of_.number);
@@ -168,20 +169,20 @@ k::result<u64> hash_tree::next_leaf() noexcept {
 
 // --- Changing
 
-k::status hash_tree::write(node& n) noexcept {
+void hash_tree::changed(change& by, node& n) noexcept {
     if (on_.keeps_sums())
-        n.room.as<hash_tree_tail>(n.start + counts(n).limit * sizeof(hash_tree_entry)).checksum = sum_of(n);
-    return of_.write_block(n.logical, n.room.bytes());
+        n.block->as<hash_tree_tail>(n.start + counts(n).limit * sizeof(hash_tree_entry)).checksum = sum_of(n);
+    by.changed(*n.block);
 }
 
-// A node below the root, without entries yet.
-void hash_tree::make_empty(node& n, u64 logical) noexcept {
-    n.room.zero();
-    put_header(n.room.bytes(), 0, {0, static_cast<u16>(on_.block_bytes()), 0, 0});
-    n.logical = logical;
+k::status hash_tree::add(change& by, node& n) noexcept {
+    n.logical = of_.disk_size() >> on_.block_shift();
+    n.block = TRY(of_.add_block(by));
+    put_header(n.block->bytes(), 0, {0, static_cast<u16>(on_.block_bytes()), 0, 0});
     n.start = node_start;
     n.at = 0;
     counts(n) = {static_cast<u16>(limit_of(on_, node_start)), 0, 0};
+    return {};
 }
 
 // Behind the one that was followed.
@@ -196,46 +197,38 @@ void hash_tree::insert(node& n, u32 hash, u64 logical) noexcept {
 // All that the root names moves to a node below it.
 k::status hash_tree::deepen(change& by) noexcept {
     node &root = nodes_[0], &below = nodes_[1];
-    if (below.room.bytes().empty()) below.room = TRY(buffer::create(on_.block_bytes()));
-    make_empty(below, of_.disk_size() >> on_.block_shift());
+    TRY(add(by, below));
     const unsigned count = counts(root).count;
     for (unsigned i = 1; i < count; i++)
         entry(below, i) = entry(root, i);
     entry(below, 0).block = entry(root, 0).block;
     counts(below).count = static_cast<u16>(count);
     below.at = root.at;
-    if (on_.keeps_sums())
-        below.room.as<hash_tree_tail>(node_start + counts(below).limit * sizeof(hash_tree_entry)).checksum =
-            sum_of(below);
-    TRY(of_.add_block(by, below.room.bytes()));
+    changed(by, below);
     root.at = 0;
     counts(root).count = 1;
     entry(root, 0).block = static_cast<u32>(below.logical);
-    root.room.as<hash_tree_info>(info_at).levels = 1;
+    root.block->as<hash_tree_info>(info_at).levels = 1;
     depth_ = 1;
-    return write(root);
+    changed(by, root);
+    return {};
 }
 
 // The upper half of a full node moves to one of its own.
 k::status hash_tree::split_node(change& by) noexcept {
     node &root = nodes_[0], &full = nodes_[1];
     node upper;
-    upper.room = TRY(buffer::create(on_.block_bytes()));
-    make_empty(upper, of_.disk_size() >> on_.block_shift());
+    TRY(add(by, upper));
     const unsigned count = counts(full).count, stay = count / 2;
     const u32 hash = entry(full, stay).hash;
     for (unsigned i = stay + 1; i < count; i++)
         entry(upper, i - stay) = entry(full, i);
     entry(upper, 0).block = entry(full, stay).block;
     counts(upper).count = static_cast<u16>(count - stay);
-    if (on_.keeps_sums())
-        upper.room.as<hash_tree_tail>(node_start + counts(upper).limit * sizeof(hash_tree_entry)).checksum =
-            sum_of(upper);
-    TRY(of_.add_block(by, upper.room.bytes()));
     insert(root, hash, upper.logical);
     counts(full).count = static_cast<u16>(stay);
-    TRY(write(root));
-    TRY(write(full));
+    for (node* n : {&upper, &root, &full})
+        changed(by, *n);
     if (full.at < stay) return {};
     upper.at = full.at - stay;
     root.at++;
@@ -252,9 +245,8 @@ k::status hash_tree::make_room(change& by) noexcept {
 }
 
 // Half of a leaf's entries, those with the larger hashes, move to a new one.
-k::status hash_tree::split_leaf(change& by, u64 logical, buffer& room, std::string_view name, u32 number,
-                                u8 type) noexcept {
-    const std::span block = room.bytes();
+k::status hash_tree::split_leaf(change& by, metadata_block& leaf, std::string_view name, u32 number, u8 type) noexcept {
+    const std::span block = leaf.bytes();
     array<hashed> all;
     for (std::size_t at = 0; at < block.size(); at += header_at(block, at).bytes) {
         const entry_header h = header_at(block, at);
@@ -282,23 +274,21 @@ k::status hash_tree::split_leaf(change& by, u64 logical, buffer& room, std::stri
     if (goes_up && !put_into(on_, high.bytes(), name, number, type)) return k::error::fbig;
     TRY(make_room(by));
     const u64 fresh = of_.disk_size() >> on_.block_shift();
-    seal(on_, of_, high.bytes());
-    TRY(of_.add_block(by, high.bytes()));
+    const metadata_ref upper = TRY(of_.add_block(by));
+    std::ranges::copy(high.bytes(), upper->bytes().begin());
+    changed_entries(by, of_, *upper);
     insert(bottom(), hash | (goes_on ? 1 : 0), fresh);
-    k::status done = write(bottom());
-    if (done) done = write_entries(on_, of_, logical, low.bytes());
-    // By now some names stand twice in it, or cannot be found.
-    if (!done) return on_.damaged("half of a leaf could not be written, of the directory", of_.number);
+    changed(by, bottom());
+    std::ranges::copy(low.bytes(), block.begin());
+    changed_entries(by, of_, leaf);
     return {};
 }
 
 k::status hash_tree::add(change& by, std::string_view name, u32 number, u8 type) noexcept {
-    const u64 logical = TRY(first_leaf(name));
-    buffer room = TRY(buffer::create(on_.block_bytes()));
-    TRY(of_.read_block(logical, room.bytes()));
-    TRY(check_entries(on_, of_, room.bytes()));
-    if (put_into(on_, room.bytes(), name, number, type)) return write_entries(on_, of_, logical, room.bytes());
-    return split_leaf(by, logical, room, name, number, type);
+    const metadata_ref leaf = TRY(entries_of(on_, of_, TRY(first_leaf(name))));
+    if (!put_into(on_, leaf->bytes(), name, number, type)) return split_leaf(by, *leaf, name, number, type);
+    changed_entries(by, of_, *leaf);
+    return {};
 }
 
 k::status hash_tree::make(change& by, inode& of) noexcept {
@@ -306,9 +296,9 @@ k::status hash_tree::make(change& by, inode& of) noexcept {
     if (!on.may_index() || on.names_kind() > hash_kind::tea || of.disk_size() != on.block_bytes()) return {};
     hash_tree tree(on, of);
     node& root = tree.nodes_[0];
+    TRY(entries_of(on, of, 0));
     TRY(tree.read_node(root, 0, 0));
-    const std::span block = root.room.bytes();
-    TRY(check_entries(on, of, block));
+    const std::span block = root.block->bytes();
     const entry_header dot = header_at(block, 0);
     if (dot.bytes != dot_bytes) return {};
     entry_header up = header_at(block, dot_dot_at);
@@ -319,27 +309,28 @@ k::status hash_tree::make(change& by, inode& of) noexcept {
         if (h.inode && h.name_bytes)
             TRY(all.append({0, static_cast<u16>(at), static_cast<u16>(needed_for(h.name_bytes))}));
     }
-    buffer leaf = TRY(buffer::create(on.block_bytes()));
-    pack(block, all.all(), leaf.bytes(), entries_end(on));
-    seal(on, of, leaf.bytes());
-    TRY(of.add_block(by, leaf.bytes()));
+    const metadata_ref leaf = TRY(of.add_block(by));
+    pack(block, all.all(), leaf->bytes(), entries_end(on));
+    changed_entries(by, of, *leaf);
     up.bytes = static_cast<u16>(block.size() - dot_dot_at);
     put_header(block, dot_dot_at, up);
     std::memset(block.data() + info_at, 0, block.size() - info_at);
-    root.room.as<hash_tree_info>(info_at) = {0, static_cast<u8>(on.names_kind()), sizeof(hash_tree_info), 0, 0};
+    root.block->as<hash_tree_info>(info_at) = {0, static_cast<u8>(on.names_kind()), sizeof(hash_tree_info), 0, 0};
     root.start = root_start;
     counts(root) = {static_cast<u16>(limit_of(on, root_start)), 1, 1};
-    if (!tree.write(root)) return on.damaged("an index could not be written, of the directory", of.number);
+    root.block->forget_sum();
+    tree.changed(by, root);
     of.record.flags |= inode_is_indexed;
     of.record_is_changed();
     return {};
 }
 
-k::status hash_tree::set_parent(u32 number) noexcept {
-    entry_header up = header_at(nodes_[0].room.bytes(), dot_dot_at);
+void hash_tree::set_parent(change& by, u32 number) noexcept {
+    const std::span root = nodes_[0].block->bytes();
+    entry_header up = header_at(root, dot_dot_at);
     up.inode = number;
-    put_header(nodes_[0].room.bytes(), dot_dot_at, up);
-    return write(nodes_[0]);
+    put_header(root, dot_dot_at, up);
+    changed(by, nodes_[0]);
 }
 
 } // namespace ext

@@ -27,12 +27,12 @@ class hash_tree {
     // Makes one for a directory of a single block, if that can be: the directory is then as valid as before.
     static k::status make(change& by, inode& of) noexcept;
     // ".." leads to another inode: it stands in the root.
-    k::status set_parent(u32 number) noexcept;
+    void set_parent(change& by, u32 number) noexcept;
 
   private:
     static constexpr unsigned most_levels = 2; // of nodes
     struct node {
-        buffer room;
+        metadata_ref block;
         u64 logical = 0;
         std::size_t start = 0; // of its entries, the first of which has the counts instead of a hash
         unsigned at = 0;       // the entry that was followed
@@ -40,9 +40,9 @@ class hash_tree {
     hash_tree(volume& on, inode& of) noexcept : on_(on), of_(of) {}
 
     static unsigned limit_of(const volume& on, std::size_t start) noexcept;
-    static hash_tree_counts& counts(node& n) noexcept { return n.room.as<hash_tree_counts>(n.start); }
+    static hash_tree_counts& counts(node& n) noexcept { return n.block->as<hash_tree_counts>(n.start); }
     static hash_tree_entry& entry(node& n, unsigned i) noexcept {
-        return n.room.as<hash_tree_entry>(n.start + i * sizeof(hash_tree_entry));
+        return n.block->as<hash_tree_entry>(n.start + i * sizeof(hash_tree_entry));
     }
     k::status read_root() noexcept;
     k::status read_node(node& n, u64 logical, std::size_t start) noexcept;
@@ -50,14 +50,15 @@ class hash_tree {
     void find(node& n, u32 hash) noexcept;
     k::result<u64> leaf() noexcept;
     u32 sum_of(node& n) noexcept;
-    k::status write(node& n) noexcept;
-    void make_empty(node& n, u64 logical) noexcept;
+    void changed(change& by, node& n) noexcept;
+    // A fresh node below the root, without entries.
+    k::status add(change& by, node& n) noexcept;
     // Room for one more entry beside the one that was followed. EFBIG, ENOSPC.
     k::status make_room(change& by) noexcept;
     k::status deepen(change& by) noexcept;
     k::status split_node(change& by) noexcept;
     void insert(node& n, u32 hash, u64 logical) noexcept;
-    k::status split_leaf(change& by, u64 logical, buffer& room, std::string_view name, u32 number, u8 type) noexcept;
+    k::status split_leaf(change& by, metadata_block& leaf, std::string_view name, u32 number, u8 type) noexcept;
     u32 hash_of(std::string_view name) const noexcept { return directory_hash(kind_, on_.names_seed(), name); }
     node& bottom() noexcept { return nodes_[depth_]; }
 

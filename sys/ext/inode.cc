@@ -71,7 +71,8 @@ k::status inode::check_sum(std::span<std::byte> raw) noexcept {
 k::status inode::read_record() noexcept {
     volume& on = store_->on();
     buffer raw = TRY(buffer::create(on.inode_bytes()));
-    TRY(on.read_bytes(on.inode_offset(number), raw.bytes()));
+    const volume::record_place place = TRY(on.record_of(number));
+    std::ranges::copy(place.bytes, raw.bytes().begin());
     std::memset(&record, 0, sizeof(record));
     std::memcpy(&record, raw.bytes().data(), std::min(raw.bytes().size(), sizeof(record)));
     if (on.inode_bytes() == old_inode_bytes) record.extra_bytes = 0;
@@ -232,10 +233,10 @@ k::result<u64> inode::next_kept(u64 index, bool wanted) noexcept {
     return std::max(index, end);
 }
 
-k::status inode::read_block(u64 logical, std::span<std::byte> to) noexcept {
+k::result<metadata_ref> inode::block(u64 logical) noexcept {
     const mapped_run run = TRY(find(logical));
     if (!run.is_readable()) return store_->on().damaged("a directory has a hole, inode", number);
-    return store_->on().read_block(run.physical, to);
+    return store_->on().blocks_in_memory().get(run.physical, {block_kind::directory, number});
 }
 
 k::result<u64> inode::read_link(std::span<std::byte> to) noexcept {
@@ -247,7 +248,8 @@ k::result<u64> inode::read_link(std::span<std::byte> to) noexcept {
     } else {
         const mapped_run run = TRY(find(0));
         if (!run.is_readable()) return on.damaged("a link without text, inode", number);
-        TRY(on.read_block(run.physical, to));
+        const metadata_ref text = TRY(on.blocks_in_memory().get(run.physical, {block_kind::link, number}));
+        std::memcpy(to.data(), text->bytes().data(), bytes);
     }
     if (std::memchr(to.data(), 0, bytes)) return on.damaged("a link's text ends early, inode", number);
     return bytes;

@@ -63,7 +63,7 @@ class inode final : public k::counted<inode>, vm::file_pager {
     // The text of a symbolic link, into `to`, which has room for a block. EIO.
     k::result<u64> read_link(std::span<std::byte> to) noexcept;
     // A block of a directory. EIO: also one that is not there.
-    k::status read_block(u64 logical, std::span<std::byte> to) noexcept;
+    k::result<metadata_ref> block(u64 logical) noexcept;
     k::result<mapped_run> find(u64 logical) noexcept;
     // As vfs::file_system has it.
     k::result<u64> next_kept(u64 index, bool wanted) noexcept;
@@ -93,9 +93,8 @@ class inode final : public k::counted<inode>, vm::file_pager {
     k::status be_no_orphan(change& by) noexcept REQUIRES(map_lock);
     // A crash was before it was erased or cut off.
     k::status finish_orphan() noexcept;
-    // A block of a directory. / One more, at the end.
-    k::status write_block(u64 logical, std::span<const std::byte> from) noexcept;
-    k::status add_block(change& by, std::span<const std::byte> from) noexcept;
+    // One more block of a directory, at the end, of zeroes.
+    k::result<metadata_ref> add_block(change& by) noexcept;
     void set_disk_size(u64 bytes) noexcept;
 
     // --- Extended attributes, as vfs::file_system has them.
@@ -144,7 +143,8 @@ class inode final : public k::counted<inode>, vm::file_pager {
     k::status write_clean(vm::object& all, u64 first, u64 count, u64 size, bool patient) noexcept REQUIRES(writing);
     k::status fill_holes(change& by, u64 first, u64 end, bool unwritten) noexcept REQUIRES(map_lock);
     k::status take_out(change& by, u64 first, u64 count) noexcept REQUIRES(map_lock);
-    k::status write_record(const attribute_list* attributes = nullptr) noexcept;
+    k::status write_record(change& by, const attribute_list* attributes = nullptr) noexcept;
+    k::status put_text(change& by, std::string_view text) noexcept REQUIRES(map_lock);
     void note_sectors() noexcept REQUIRES(map_lock);
     void record_sectors() noexcept REQUIRES(map_lock);
     // Where blocks of it are looked for first: in its group.
@@ -160,7 +160,7 @@ class inode final : public k::counted<inode>, vm::file_pager {
     void put_attributes(std::span<std::byte> raw, const attribute_list& all) const noexcept;
     k::status read_attributes(attribute_list& to) noexcept REQUIRES(map_lock);
     k::status read_attributes_block(buffer& to) noexcept;
-    k::status write_attributes_block(u64 block, buffer& from) noexcept;
+    k::status write_attributes_block(change& by, u64 block, buffer& from) noexcept;
     k::status store_attributes(change& by, const attribute_list& all) noexcept REQUIRES(map_lock);
     k::status drop_attributes_block(change& by, u64 block) noexcept;
 
@@ -177,7 +177,7 @@ class inode final : public k::counted<inode>, vm::file_pager {
     void fill(u64 index, unsigned count) noexcept;
 
     k::status load_map() noexcept REQUIRES(map_lock);
-    k::status load_extents(std::span<const std::byte> node, unsigned depth, u64 from, u64 to, buffer* rooms) noexcept
+    k::status load_extents(std::span<const std::byte> node, unsigned depth, u64 from, u64 to) noexcept
         REQUIRES(map_lock);
     k::status load_indirect(u32 block, unsigned level, u64& logical) noexcept REQUIRES(map_lock);
     k::status load_pointer(u32 block, unsigned level, u64& logical) noexcept REQUIRES(map_lock);

@@ -33,7 +33,11 @@ k::status inode::read_attributes_block(buffer& to) noexcept {
     const u64 block = attributes_block();
     if (!on.is_block(block)) return on.damaged("attributes outside of the disk, inode", number);
     to = TRY(buffer::create(on.block_bytes()));
-    TRY(on.read_block(block, to.bytes()));
+    {
+        const metadata_ref there = TRY(on.blocks_in_memory().get(block, {block_kind::attributes, 0}));
+        lwkt::sleep_hold hold(on.attributes_lock);
+        std::ranges::copy(there->bytes(), to.bytes().begin());
+    }
     attributes_header& h = to.as<attributes_header>();
     if (h.magic != attributes_magic || h.blocks != 1 || !h.holders)
         return on.damaged("no block of attributes, of inode", number);
@@ -44,18 +48,21 @@ k::status inode::read_attributes_block(buffer& to) noexcept {
     return {};
 }
 
-k::status inode::write_attributes_block(u64 block, buffer& from) noexcept {
+k::status inode::write_attributes_block(change& by, u64 block, buffer& from) noexcept {
     volume& on = store_->on();
     attributes_header& h = from.as<attributes_header>();
     h.checksum = 0;
     if (on.keeps_sums()) h.checksum = on.sum(from.bytes(), on.sum_of(block, on.seed()));
-    return on.write_block(block, from.bytes());
+    const metadata_ref there = TRY(by.fresh(block, {block_kind::attributes, 0}));
+    lwkt::sleep_hold hold(on.attributes_lock);
+    std::ranges::copy(from.bytes(), there->bytes().begin());
+    return {};
 }
 
 k::status inode::read_attributes(attribute_list& to) noexcept {
     volume& on = store_->on();
     buffer raw = TRY(buffer::create(on.inode_bytes()));
-    TRY(on.read_bytes(on.inode_offset(number), raw.bytes()));
+    std::ranges::copy(TRY(on.record_of(number)).bytes, raw.bytes().begin());
     const auto checked = [&](k::status read) {
         return read || read.error() != k::error::io ? read : k::status(on.damaged("bad attributes of inode", number));
     };
@@ -75,7 +82,7 @@ k::status inode::drop_attributes_block(change& by, u64 block) noexcept {
     attributes_header& h = room.as<attributes_header>();
     if (h.holders == 1) return by.give_blocks(block, 1, true);
     h.holders--;
-    return write_attributes_block(block, room);
+    return write_attributes_block(by, block, room);
 }
 
 // The new ones stand on the disk before the old ones go.
@@ -93,17 +100,17 @@ k::status inode::store_attributes(change& by, const attribute_list& all) noexcep
         room.zero();
         const u32 hash = all.write(room.bytes(), sizeof(attributes_header), false);
         room.as<attributes_header>() = {attributes_magic, 1, 1, hash, 0, {}};
-        if (const k::status written = write_attributes_block(block, room); !written) {
+        if (const k::status written = write_attributes_block(by, block, room); !written) {
             if (!is_own) (void)by.give_blocks(block, 1, true);
             return written;
         }
     }
-    TRY(by.note_attributes());
+    by.note_attributes();
     if (old && !is_own) TRY(drop_attributes_block(by, old));
     set_attributes_block(block);
     note_sectors();
     record_sectors();
-    return write_record(&all);
+    return write_record(by, &all);
 }
 
 // --- As they are asked for

@@ -58,11 +58,9 @@ void inode::note_sectors() noexcept {
 }
 
 // With `attributes`, these become what stands behind the record.
-k::status inode::write_record(const attribute_list* attributes) noexcept {
+k::status inode::write_record(change& by, const attribute_list* attributes) noexcept {
     volume& on = store_->on();
-    buffer raw = TRY(buffer::create(on.inode_bytes()));
-    const std::span bytes = raw.bytes();
-    TRY(on.read_bytes(on.inode_offset(number), bytes));
+    const auto [block, bytes] = TRY(on.record_of(number));
     const std::size_t known = std::min<std::size_t>(sizeof(record), old_inode_bytes + record.extra_bytes);
     std::memcpy(bytes.data(), &record, bytes.size() == old_inode_bytes ? old_inode_bytes : known);
     if (attributes) put_attributes(bytes, *attributes);
@@ -79,7 +77,8 @@ k::status inode::write_record(const attribute_list* attributes) noexcept {
             std::memcpy(bytes.data() + sum_high_at, &high, 2);
         }
     }
-    return on.write_bytes(on.inode_offset(number), bytes);
+    by.changed(*block);
+    return {};
 }
 
 // As far as a record can say it.
@@ -129,7 +128,7 @@ k::status inode::store_record(change& by, const attributes& now) noexcept {
     if (reaches(offsetof(inode_record, modified_more))) record.modified_more = more_signed(wanted.modified_ns);
     if (reaches(offsetof(inode_record, accessed_more))) record.accessed_more = more_signed(wanted.accessed_ns);
     record_sectors();
-    const k::status written = write_record();
+    const k::status written = write_record(by);
     record_changed_ = !written;
     // It was cut off, and that is on the disk by now.
     if (written && wanted.links && is_orphan) return be_no_orphan(by);
@@ -174,14 +173,8 @@ k::result<inode_ref> inode::make(store& in, change& by, const vfs::node_attribut
             std::memcpy(reinterpret_cast<std::byte*>(&it.record) + offsetof(inode_record, map), text.data(),
                         text.size());
         } else {
-            auto room = buffer::create(on.block_bytes());
-            done = room ? k::status() : room.error();
-            if (room) {
-                room->zero();
-                std::memcpy(room->bytes().data(), text.data(), text.size());
-                done = it.fill_holes(by, 0, 1, false);
-                if (done) done = on.write_block(it.map_.find(0).physical, room->bytes());
-            }
+            done = it.fill_holes(by, 0, 1, false);
+            if (done) done = it.put_text(by, text);
         }
     } else if (a.type == node_type::character || a.type == node_type::block) {
         const u32 major = static_cast<u32>(a.device >> 8 & 0xfff);
@@ -193,11 +186,11 @@ k::result<inode_ref> inode::make(store& in, change& by, const vfs::node_attribut
     }
     // What is behind the record is no attribute of another file's.
     if (done) {
-        auto nothing = buffer::create(on.inode_bytes());
-        done = nothing ? k::status() : nothing.error();
-        if (nothing) {
-            nothing->zero();
-            done = on.write_bytes(on.inode_offset(number), nothing->bytes());
+        auto place = on.record_of(number);
+        done = place ? k::status() : place.error();
+        if (place) {
+            std::memset(place->bytes.data(), 0, place->bytes.size());
+            by.changed(*place->block);
         }
     }
     if (done) return fresh;
@@ -205,6 +198,14 @@ k::result<inode_ref> inode::make(store& in, change& by, const vfs::node_attribut
     (void)by.give_inode(number, is_directory);
     it.erased = true;
     return done.error();
+}
+
+// A link's, in its first block.
+k::status inode::put_text(change& by, std::string_view text) noexcept {
+    const metadata_ref block = TRY(by.fresh(map_.find(0).physical, {block_kind::link, number}));
+    std::memset(block->bytes().data(), 0, block->bytes().size());
+    std::memcpy(block->bytes().data(), text.data(), text.size());
+    return {};
 }
 
 k::status inode::erase() noexcept {
@@ -233,7 +234,7 @@ k::status inode::erase() noexcept {
         const extent_header none{extent_magic, 0, 4, 0, 0};
         std::memcpy(reinterpret_cast<std::byte*>(&record) + offsetof(inode_record, map), &none, sizeof(none));
     }
-    TRY(write_record());
+    TRY(write_record(by));
     erased = true;
     return by.give_inode(number, is_directory);
 }
@@ -288,22 +289,18 @@ k::status inode::fill_holes(change& by, u64 first, u64 end, bool unwritten) noex
     return {};
 }
 
-k::status inode::write_block(u64 logical, std::span<const std::byte> from) noexcept {
-    const mapped_run run = TRY(find(logical));
-    if (!run.is_readable()) return store_->on().damaged("a directory has a hole, inode", number);
-    return store_->on().write_block(run.physical, from);
-}
-
-k::status inode::add_block(change& by, std::span<const std::byte> from) noexcept {
+k::result<metadata_ref> inode::add_block(change& by) noexcept {
     volume& on = store_->on();
     const u64 logical = disk_size() >> on.block_shift();
     lwkt::sleep_hold hold(map_lock);
     TRY(load_map());
     TRY(fill_holes(by, logical, logical + 1, false));
-    TRY(on.write_block(map_.find(logical).physical, from));
+    const u64 physical = map_.find(logical).physical;
+    if (on.blocks_in_memory().is_in_memory(physical)) return on.damaged("a block is used that was free", physical);
+    metadata_ref block = TRY(by.fresh(physical, {block_kind::directory, number}));
     set_disk_size((logical + 1) << on.block_shift());
     record_changed_ = true;
-    return {};
+    return block;
 }
 
 k::status inode::resized(u64 bytes) noexcept {

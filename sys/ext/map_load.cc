@@ -22,11 +22,10 @@ k::status inode::load_map() noexcept {
     map_blocks_.clear();
     const auto* words = reinterpret_cast<const std::byte*>(&record) + offsetof(inode_record, map);
     if (record.flags & inode_has_extents) {
-        buffer rooms[deepest_extents];
         extent_header root;
         std::memcpy(&root, words, sizeof(root));
         if (root.depth > deepest_extents) return store_->on().damaged("too deep an extent tree, inode", number);
-        TRY(load_extents({words, sizeof(record.map)}, root.depth, 0, u64{1} << 32, rooms));
+        TRY(load_extents({words, sizeof(record.map)}, root.depth, 0, u64{1} << 32));
     } else {
         u64 logical = 0;
         for (unsigned i = 0; i < map_words; i++) {
@@ -46,9 +45,8 @@ k::status inode::note_map_block(u64 block) noexcept {
     return map_blocks_.append(block);
 }
 
-// A node whose extents lie in [from, to). `rooms`: a block for each level below.
-k::status inode::load_extents(std::span<const std::byte> node, unsigned depth, u64 from, u64 to,
-                              buffer* rooms) noexcept {
+// A node whose extents lie in [from, to).
+k::status inode::load_extents(std::span<const std::byte> node, unsigned depth, u64 from, u64 to) noexcept {
     volume& on = store_->on();
     extent_header h;
     std::memcpy(&h, node.data(), sizeof(h));
@@ -75,16 +73,15 @@ k::status inode::load_extents(std::span<const std::byte> node, unsigned depth, u
         const u64 end = i + 1u < h.entries ? record_at<extent_index>(node, i + 1).logical : to;
         if (e.logical < from || e.logical >= end || end > to) return on.damaged("extents in disorder of inode", number);
         TRY(note_map_block(child));
-        buffer& room = rooms[depth - 1];
-        if (room.bytes().empty()) room = TRY(buffer::create(on.block_bytes()));
-        TRY(on.read_block(child, room.bytes()));
-        if (on.keeps_sums()) {
-            const std::size_t tail = sizeof(h) + room.as<extent_header>().room * sizeof(extent_leaf);
-            if (tail + sizeof(u32) > room.bytes().size() ||
-                on.sum(room.bytes().first(tail), checksum_seed()) != room.as<u32>(tail))
+        const metadata_ref below = TRY(on.blocks_in_memory().get(child, {block_kind::map, number}));
+        if (on.keeps_sums() && !below->is_known(below->sum_is_right)) {
+            const std::size_t tail = sizeof(h) + below->as<extent_header>().room * sizeof(extent_leaf);
+            if (tail + sizeof(u32) > below->bytes().size() ||
+                on.sum(below->bytes().first(tail), checksum_seed()) != below->as<u32>(tail))
                 return on.damaged("the checksum is wrong of the extents of inode", number);
+            below->note(below->sum_is_right);
         }
-        TRY(load_extents(room.bytes(), depth - 1, e.logical, end, rooms));
+        TRY(load_extents(below->bytes(), depth - 1, e.logical, end));
     }
     return {};
 }
@@ -109,10 +106,9 @@ k::status inode::load_pointer(u32 block, unsigned level, u64& logical) noexcept 
 k::status inode::load_indirect(u32 block, unsigned level, u64& logical) noexcept {
     volume& on = store_->on();
     TRY(note_map_block(block));
-    buffer room = TRY(buffer::create(on.block_bytes()));
-    TRY(on.read_block(block, room.bytes()));
+    const metadata_ref pointers = TRY(on.blocks_in_memory().get(block, {block_kind::map, number}));
     for (u32 i = 0; i < on.block_bytes() / sizeof(u32); i++)
-        TRY(load_pointer(room.as<u32>(i * sizeof(u32)), level - 1, logical));
+        TRY(load_pointer(pointers->as<u32>(i * sizeof(u32)), level - 1, logical));
     return {};
 }
 

@@ -70,23 +70,22 @@ k::status inode::store_extents(change& by) noexcept {
     std::span root(reinterpret_cast<std::byte*>(&record) + offsetof(inode_record, map), sizeof(record.map));
     std::size_t used = 0;
     unsigned depth = 0;
-    buffer room = TRY(buffer::create(on.block_bytes()));
     // Writes entries into as many nodes as it takes; what names those is left in `names`.
     const auto write_level = [&](auto entries, array<extent_index>& names) NO_THREAD_SAFETY_ANALYSIS -> k::status {
         for (std::size_t first = 0; first < entries.size(); first += fit) {
             const auto part = entries.subspan(first, std::min(fit, entries.size() - first));
-            const u64 block = TRY(map_block(by, used++));
-            room.zero();
-            room.as<extent_header>() = {extent_magic, static_cast<u16>(part.size()), static_cast<u16>(fit),
-                                        static_cast<u16>(depth), 0};
+            const u64 number_of_node = TRY(map_block(by, used++));
+            const metadata_ref node = TRY(by.fresh(number_of_node, {block_kind::map, number}));
+            std::memset(node->bytes().data(), 0, node->bytes().size());
+            node->as<extent_header>() = {extent_magic, static_cast<u16>(part.size()), static_cast<u16>(fit),
+                                         static_cast<u16>(depth), 0};
             for (std::size_t i = 0; i < part.size(); i++)
-                put(room.bytes(), i, part[i]);
+                put(node->bytes(), i, part[i]);
             const std::size_t tail = sizeof(extent_header) + fit * sizeof(extent_leaf);
-            if (on.keeps_sums()) room.as<u32>(tail) = on.sum(room.bytes().first(tail), checksum_seed());
-            TRY(on.write_block(block, room.bytes()));
+            if (on.keeps_sums()) node->as<u32>(tail) = on.sum(node->bytes().first(tail), checksum_seed());
             TRY(names.append({.logical = part[0].logical,
-                              .child_low = static_cast<u32>(block),
-                              .child_high = static_cast<u16>(block >> 32),
+                              .child_low = static_cast<u32>(number_of_node),
+                              .child_high = static_cast<u16>(number_of_node >> 32),
                               .unused = 0}));
         }
         depth++;
@@ -117,10 +116,9 @@ k::result<u32> inode::store_pointers(change& by, unsigned level, u64 logical, st
     if (!run.physical && run.count >= span) return u32{0};
     if (!level) return static_cast<u32>(run.physical);
     const u64 block = TRY(map_block(by, used++));
-    buffer room = TRY(buffer::create(on.block_bytes()));
+    const metadata_ref pointers = TRY(by.fresh(block, {block_kind::map, number}));
     for (u32 i = 0; i < on.block_bytes() / sizeof(u32); i++)
-        room.as<u32>(i * sizeof(u32)) = TRY(store_pointers(by, level - 1, logical + i * (span >> shift), used));
-    TRY(on.write_block(block, room.bytes()));
+        pointers->as<u32>(i * sizeof(u32)) = TRY(store_pointers(by, level - 1, logical + i * (span >> shift), used));
     return static_cast<u32>(block);
 }
 

@@ -6,6 +6,8 @@
 
 namespace ext {
 
+namespace {
+
 k::status check_entries(volume& on, inode& of, std::span<const std::byte> block) noexcept {
     std::size_t last = 0;
     for (std::size_t at = 0; at < block.size();) {
@@ -33,22 +35,26 @@ k::status check_entries(volume& on, inode& of, std::span<const std::byte> block)
     return {};
 }
 
-k::result<directory_reader> directory_reader::create(volume& on, inode& of, u64 offset) noexcept {
-    return directory_reader(on, of, offset, TRY(buffer::create(on.block_bytes())));
+} // namespace
+
+k::result<metadata_ref> entries_of(volume& on, inode& of, u64 logical) noexcept {
+    metadata_ref block = TRY(of.block(logical));
+    if (block->is_known(block->entries_are_right)) return block;
+    TRY(check_entries(on, of, block->bytes()));
+    block->note(block->entries_are_right);
+    return block;
 }
 
 k::result<entry> directory_reader::next() noexcept {
     const u64 size = of_.disk_size();
     for (;;) {
         const std::size_t in_block = at_ % on_.block_bytes();
-        if (!in_block || !loaded_) {
+        if (!in_block || !block_) {
             if (at_ >= size) return k::error::noent;
             if (size % on_.block_bytes()) return on_.damaged("impossible size of the directory", of_.number);
-            TRY(of_.read_block(at_ >> on_.block_shift(), room_.bytes()));
-            TRY(check_entries(on_, of_, room_.bytes()));
-            loaded_ = true;
+            block_ = TRY(entries_of(on_, of_, at_ >> on_.block_shift()));
         }
-        const std::span<const std::byte> block = room_.bytes();
+        const std::span<const std::byte> block = block_->bytes();
         const entry_header h = header_at(block, in_block);
         const u64 here = at_;
         at_ += h.bytes;
@@ -65,15 +71,10 @@ bool is_dots(std::string_view name) {
     return name == "." || name == "..";
 }
 
-// Calls visit(logical, block) for the blocks in which a name may stand, until it returns true; ENOENT: it did not. With
-// a hash tree these are few; "." and ".." stand in the first one.
+// Calls visit(block) for the blocks in which a name may stand, until it returns true; ENOENT: it did not. With a hash
+// tree these are few; "." and ".." stand in the first one.
 template <class Visit> k::status for_blocks_of(volume& on, inode& in, std::string_view name, Visit visit) noexcept {
-    buffer room = TRY(buffer::create(on.block_bytes()));
-    const auto look = [&](u64 logical) -> k::result<bool> {
-        TRY(in.read_block(logical, room.bytes()));
-        TRY(check_entries(on, in, room.bytes()));
-        return visit(logical, room.bytes());
-    };
+    const auto look = [&](u64 logical) -> k::result<bool> { return visit(*TRY(entries_of(on, in, logical))); };
     if (in.disk_size() % on.block_bytes()) return on.damaged("impossible size of the directory", in.number);
     const u64 blocks = in.disk_size() >> on.block_shift();
     if (!is_dots(name)) {
@@ -104,17 +105,17 @@ bool find_in(std::span<const std::byte> block, std::string_view name, std::size_
 
 k::result<u32> find_entry(volume& on, inode& in, std::string_view name) noexcept {
     u32 found = 0;
-    TRY(for_blocks_of(on, in, name, [&](u64, std::span<std::byte> block) -> k::result<bool> {
+    TRY(for_blocks_of(on, in, name, [&](metadata_block& block) -> k::result<bool> {
         std::size_t at, before;
-        if (!find_in(block, name, at, before)) return false;
-        found = header_at(block, at).inode;
+        if (!find_in(block.bytes(), name, at, before)) return false;
+        found = header_at(block.bytes(), at).inode;
         return true;
     }));
     return found;
 }
 
 k::result<bool> has_no_entries(volume& on, inode& in) noexcept {
-    directory_reader reader = TRY(directory_reader::create(on, in, 0));
+    directory_reader reader(on, in, 0);
     for (;;) {
         auto e = reader.next();
         if (!e) return e.error() == k::error::noent ? k::result<bool>(true) : k::result<bool>(e.error());
@@ -148,16 +149,16 @@ void put_entry(std::span<std::byte> block, std::size_t at, const entry_header& h
 
 } // namespace
 
-void seal(volume& on, inode& of, std::span<std::byte> block) noexcept {
-    if (!on.keeps_sums()) return;
-    const std::size_t at = entries_end(on);
-    const entry_tail tail{{0, sizeof(entry_tail), 0, tail_type}, on.sum(block.first(at), of.checksum_seed())};
-    std::memcpy(block.data() + at, &tail, sizeof(tail));
-}
-
-k::status write_entries(volume& on, inode& of, u64 logical, std::span<std::byte> block) noexcept {
-    seal(on, of, block);
-    return of.write_block(logical, block);
+void changed_entries(change& by, inode& of, metadata_block& block) noexcept {
+    volume& on = by.on();
+    block.unlearn();
+    block.note(block.entries_are_right);
+    if (on.keeps_sums()) {
+        const entry_header tail{0, sizeof(entry_tail), 0, tail_type};
+        put_header(block.bytes(), entries_end(on), tail);
+        block.sum_later(of.checksum_seed());
+    }
+    by.changed(block);
 }
 
 bool put_into(const volume& on, std::span<std::byte> block, std::string_view name, u32 number, u8 type) noexcept {
@@ -187,14 +188,13 @@ bool is_index_node(std::span<const std::byte> block) {
 
 // A directory with a hash tree becomes one without, which is as valid: the tree's nodes become blocks without entries.
 // Whoever finds names by the tree would not find those that are added.
-k::status drop_index(volume& on, inode& of) noexcept {
+k::status drop_index(change& by, inode& of) noexcept {
+    volume& on = by.on();
     if (!(of.record.flags & inode_is_indexed)) return {};
-    buffer room = TRY(buffer::create(on.block_bytes()));
-    const std::span block = room.bytes();
     const u64 blocks = of.disk_size() >> on.block_shift();
     for (u64 n = 0; n < blocks; n++) {
-        TRY(of.read_block(n, block));
-        TRY(check_entries(on, of, block));
+        const metadata_ref there = TRY(entries_of(on, of, n));
+        const std::span block = there->bytes();
         if (n && !is_index_node(block)) continue;
         // In the first block the tree stands in what belongs to "..".
         std::size_t at = 0;
@@ -211,23 +211,24 @@ k::status drop_index(volume& on, inode& of) noexcept {
             at = sizeof(entry_header);
         }
         std::memset(block.data() + at, 0, block.size() - at);
-        TRY(write_entries(on, of, n, block));
+        changed_entries(by, of, *there);
     }
     of.record.flags &= ~u32{inode_is_indexed};
     of.record_is_changed();
     return {};
 }
 
-// Finds a name: calls change(block, at, before) in its block, `before` where the entry before it begins (or `at`), and
-// writes the block. ENOENT.
-template <class Change>
-k::status change_entry(volume& on, inode& in, std::string_view name, u32 expected, Change change) noexcept {
-    return for_blocks_of(on, in, name, [&](u64 logical, std::span<std::byte> block) -> k::result<bool> {
+// Finds a name: calls edit(block, at, before) in its block, `before` where the entry before it begins (or `at`).
+// ENOENT.
+template <class Edit>
+k::status change_entry(change& by, inode& in, std::string_view name, u32 expected, Edit edit) noexcept {
+    return for_blocks_of(by.on(), in, name, [&](metadata_block& there) -> k::result<bool> {
+        const std::span block = there.bytes();
         std::size_t at, before;
         if (!find_in(block, name, at, before)) return false;
         if (header_at(block, at).inode != expected) return k::error::noent;
-        change(block, at, before);
-        TRY(write_entries(on, in, logical, block));
+        edit(block, at, before);
+        changed_entries(by, in, there);
         return true;
     });
 }
@@ -244,44 +245,40 @@ k::status add_entry(change& by, inode& in, std::string_view name, u32 number, vf
     } else if (tree.error() != k::error::noent) {
         return tree.error();
     }
-    TRY(drop_index(on, in)); // it cannot be kept
-    buffer room = TRY(buffer::create(on.block_bytes()));
-    const std::span block = room.bytes();
+    TRY(drop_index(by, in)); // it cannot be kept
     const u64 blocks = in.disk_size() >> on.block_shift();
     for (u64 n = 0; n < blocks; n++) {
         const u64 at = (in.block_with_room + n) % blocks;
-        TRY(in.read_block(at, block));
-        TRY(check_entries(on, in, block));
-        if (!put_into(on, block, name, number, kind)) continue;
+        const metadata_ref block = TRY(entries_of(on, in, at));
+        if (!put_into(on, block->bytes(), name, number, kind)) continue;
         in.block_with_room = at;
-        return write_entries(on, in, at, block);
+        changed_entries(by, in, *block);
+        return {};
     }
     if (blocks == 1) {
         TRY(hash_tree::make(by, in));
         if (in.record.flags & inode_is_indexed) return TRY(hash_tree::open(on, in)).add(by, name, number, kind);
     }
-    room.zero();
-    put_header(block, 0, {0, static_cast<u16>(entries_end(on)), 0, 0});
-    (void)put_into(on, block, name, number, kind);
-    seal(on, in, block);
-    TRY(in.add_block(by, block));
+    const metadata_ref block = TRY(in.add_block(by));
+    put_header(block->bytes(), 0, {0, static_cast<u16>(entries_end(on)), 0, 0});
+    (void)put_into(on, block->bytes(), name, number, kind);
+    changed_entries(by, in, *block);
     in.block_with_room = blocks;
     return {};
 }
 
 k::status remove_entry(change& by, inode& in, std::string_view name, u32 expected) noexcept {
-    return change_entry(by.on(), in, name, expected,
-                        [&](std::span<std::byte> block, std::size_t at, std::size_t before) {
-                            entry_header h = header_at(block, at);
-                            if (at == before) {
-                                h.inode = 0;
-                                put_header(block, at, h);
-                                return;
-                            }
-                            entry_header front = header_at(block, before);
-                            front.bytes = static_cast<u16>(front.bytes + h.bytes);
-                            put_header(block, before, front);
-                        });
+    return change_entry(by, in, name, expected, [&](std::span<std::byte> block, std::size_t at, std::size_t before) {
+        entry_header h = header_at(block, at);
+        if (at == before) {
+            h.inode = 0;
+            put_header(block, at, h);
+            return;
+        }
+        entry_header front = header_at(block, before);
+        front.bytes = static_cast<u16>(front.bytes + h.bytes);
+        put_header(block, before, front);
+    });
 }
 
 k::status set_entry(change& by, inode& in, std::string_view name, u32 expected, u32 number,
@@ -289,11 +286,12 @@ k::status set_entry(change& by, inode& in, std::string_view name, u32 expected, 
     if (name == "..") {
         if (auto tree = hash_tree::open(by.on(), in)) {
             if (TRY(find_entry(by.on(), in, name)) != expected) return k::error::noent;
-            return tree->set_parent(number);
+            tree->set_parent(by, number);
+            return {};
         }
-        TRY(drop_index(by.on(), in)); // none, or none that is known
+        TRY(drop_index(by, in)); // none, or none that is known
     }
-    return change_entry(by.on(), in, name, expected, [&](std::span<std::byte> block, std::size_t at, std::size_t) {
+    return change_entry(by, in, name, expected, [&](std::span<std::byte> block, std::size_t at, std::size_t) {
         entry_header h = header_at(block, at);
         h.inode = number;
         h.type = type_byte(by.on(), type);
@@ -303,15 +301,14 @@ k::status set_entry(change& by, inode& in, std::string_view name, u32 expected, 
 
 k::status make_first_entries(change& by, inode& of, u32 parent) noexcept {
     volume& on = by.on();
-    buffer room = TRY(buffer::create(on.block_bytes()));
-    const std::span block = room.bytes();
-    room.zero();
+    const metadata_ref fresh = TRY(of.add_block(by));
+    const std::span block = fresh->bytes();
     const u8 kind = type_byte(on, vfs::node_type::directory);
     const std::size_t second = needed_for(1);
     put_entry(block, 0, {of.number, static_cast<u16>(second), 1, kind}, ".");
     put_entry(block, second, {parent, static_cast<u16>(entries_end(on) - second), 2, kind}, "..");
-    seal(on, of, block);
-    return of.add_block(by, block);
+    changed_entries(by, of, *fresh);
+    return {};
 }
 
 } // namespace ext

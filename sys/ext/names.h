@@ -18,25 +18,22 @@ struct entry {
 
 class directory_reader {
   public:
-    // Begins with the first entry at or behind `offset`. ENOMEM.
-    static k::result<directory_reader> create(volume& on, inode& of, u64 offset) noexcept;
+    // Begins with the first entry at or behind `offset`.
+    directory_reader(volume& on, inode& of, u64 offset) noexcept
+        : on_(on), of_(of), wanted_(offset), at_(k::align_down(offset, u64{on.block_bytes()})) {}
     // The next entry that is in use, "." and ".." too; valid until the next call. ENOENT: no more.
     k::result<entry> next() noexcept;
 
   private:
-    directory_reader(volume& on, inode& of, u64 offset, buffer room) noexcept
-        : on_(on), of_(of), wanted_(offset), at_(k::align_down(offset, u64{on.block_bytes()})), room_(std::move(room)) {
-    }
-
     volume& on_;
     inode& of_;
     u64 wanted_, at_;
-    bool loaded_ = false;
-    buffer room_;
+    metadata_ref block_; // in which the next one is
 };
 
-// Checks a block of entries: that one follows the other up to the end, and its sum where there is one.
-k::status check_entries(volume& on, inode& of, std::span<const std::byte> block) noexcept;
+// A block of entries, which was found to be right: one follows the other up to the end, and so is its sum where there
+// is one.
+k::result<metadata_ref> entries_of(volume& on, inode& of, u64 logical) noexcept;
 
 // The inode under a name. ENOENT.
 k::result<u32> find_entry(volume& on, inode& in, std::string_view name) noexcept;

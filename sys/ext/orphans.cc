@@ -9,11 +9,11 @@ namespace ext {
 k::status inode::become_orphan(change& by, bool has_no_name) noexcept {
     if (erased || (is_orphan && (!has_no_name || !record.links))) return {};
     if (has_no_name) record.links = 0;
-    if (is_orphan) return write_record();
+    if (is_orphan) return write_record(by);
     inode*& first = store_->first_orphan;
     record.deleted_s = first ? first->number : 0;
-    TRY(write_record());
-    TRY(by.set_last_orphan(number));
+    TRY(write_record(by));
+    by.set_last_orphan(number);
     is_orphan = true;
     orphan_behind = first;
     if (first) first->orphan_before = this;
@@ -29,16 +29,16 @@ k::status inode::be_no_orphan(change& by) noexcept {
     if (inode* const before = orphan_before) {
         lwkt::sleep_hold hold(before->map_lock);
         before->record.deleted_s = next;
-        TRY(before->write_record());
+        TRY(before->write_record(by));
     } else {
-        TRY(by.set_last_orphan(next));
+        by.set_last_orphan(next);
     }
     (orphan_before ? orphan_before->orphan_behind : store_->first_orphan) = orphan_behind;
     if (orphan_behind) orphan_behind->orphan_before = orphan_before;
     orphan_before = orphan_behind = nullptr;
     is_orphan = false;
     record.deleted_s = 0;
-    return erased ? k::status() : write_record();
+    return erased ? k::status() : write_record(by);
 }
 
 k::status inode::finish_orphan() noexcept {

@@ -140,6 +140,7 @@ void store::trim() noexcept {
     (void)write_all(nullptr, false); // what fails is told by who syncs
     drop_stored_partings();
     forget_unused();
+    on_->blocks_in_memory().forget();
 }
 
 // --- Writing
@@ -222,7 +223,7 @@ k::status store::write_all(inode* only, bool patient) noexcept {
         lwkt::spin_guard guard(lock_);
         if (stored && !i.node && i.has_parting && i.parting == a && a.links) i.has_parting = false;
     });
-    const k::status written = by.write_descriptors();
+    const k::status written = by.write_changed();
     if (outcome && !written) outcome = written;
     if (!outcome) failed_.store(true, std::memory_order_relaxed);
     return outcome;
@@ -233,6 +234,7 @@ k::status store::sync(inode* only) noexcept {
     const bool failed_before = failed_.exchange(false, std::memory_order_relaxed);
     if (!on_->read_only()) TRY(on_->device().cache().sync());
     TRY(written);
+    if (on_->read_only() && on_->blocks_in_memory().has_changes()) return k::error::io; // damage was found before
     return failed_before ? k::status(k::error::io) : k::status();
 }
 

@@ -63,19 +63,13 @@ k::status volume::write_bytes(u64 offset, std::span<const std::byte> from) noexc
     return m.bytes == from.size() ? k::status() : k::error::io;
 }
 
-k::status volume::read_block(u64 number, std::span<std::byte> to) noexcept {
-    kassert(is_block(number) && to.size() == block_bytes());
-    return read_bytes(number << block_shift_, to);
-}
-
-k::status volume::write_block(u64 number, std::span<const std::byte> from) noexcept {
-    kassert(is_block(number) && from.size() == block_bytes());
-    return write_bytes(number << block_shift_, from);
-}
-
-u64 volume::inode_offset(u32 number) const noexcept {
-    const group& g = groups_[(number - 1) / inodes_a_group_];
-    return (g.inode_table << block_shift_) + u64{(number - 1) % inodes_a_group_} * inode_bytes_;
+k::result<volume::record_place> volume::record_of(u32 inode) noexcept {
+    const u32 group = (inode - 1) / inodes_a_group_;
+    const u64 offset = u64{(inode - 1) % inodes_a_group_} * inode_bytes_;
+    metadata_ref block =
+        TRY(metadata_.get(groups_[group].inode_table + (offset >> block_shift_), {block_kind::inodes, 0}));
+    const std::span bytes = block->bytes().subspan(offset & (block_bytes() - 1), inode_bytes_);
+    return record_place{std::move(block), bytes};
 }
 
 u32 volume::sum(std::span<const std::byte> bytes, u32 seed) const noexcept {
@@ -209,7 +203,8 @@ k::status volume::read_groups() noexcept {
     u32 free_inodes = 0;
     for (u32 n = 0; n < count; n++) {
         const u64 offset = descriptor_offset(n);
-        if (n == 0 || offset % block_bytes() == 0) TRY(read_block(offset >> block_shift_, room.bytes()));
+        if (n == 0 || offset % block_bytes() == 0)
+            TRY(read_bytes(k::align_down(offset, u64{block_bytes()}), room.bytes()));
         const std::span bytes = room.bytes().subspan(offset % block_bytes(), descriptor_bytes_);
         group_descriptor d{};
         std::memcpy(&d, bytes.data(), std::min<std::size_t>(bytes.size(), sizeof(d)));

@@ -1,8 +1,8 @@
 // ext::volume: a disk in the ext2/ext4 format: its superblock, its groups, and what is free.
 //
-// Metadata goes through the device's cache (drivers/block/cache.h), a block at a time, and reaches the disk when that
-// is written back. All that is read is what some stranger may have written: numbers are checked before they are used,
-// and what is wrong is EIO, or refuses the mount.
+// Metadata is changed in memory (metadata.h), goes from there to the device's cache (drivers/block/cache.h), and
+// reaches the disk when that is written back. All that is read is what some stranger may have written: numbers are
+// checked before they are used, and what is wrong is EIO, or refuses the mount.
 //
 // Whoever changes metadata holds a `change` (change.h): what one does belongs together, and a journal would write it as
 // one. While anything is changed the superblock on the disk says that it is not clean; say_clean() that it is again.
@@ -15,41 +15,9 @@
 #include "kernel/time/realtime.h"
 #include "sys/ext/array.h"
 #include "sys/ext/directory_hash.h"
+#include "sys/ext/metadata.h"
 
 namespace ext {
-
-// A block's bytes, in memory that devices and the cache can reach.
-class buffer {
-  public:
-    static k::result<buffer> create(std::size_t bytes) noexcept {
-        buffer made;
-        made.at_ = static_cast<std::byte*>(mem::allocate(bytes));
-        if (!made.at_) return k::error::nomem;
-        made.bytes_ = bytes;
-        return made;
-    }
-    buffer() = default;
-    buffer(buffer&& other) noexcept : at_(std::exchange(other.at_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-    buffer& operator=(buffer&& other) noexcept {
-        std::swap(at_, other.at_);
-        std::swap(bytes_, other.bytes_);
-        return *this;
-    }
-    ~buffer() { mem::free(at_); }
-
-    std::span<std::byte> bytes() noexcept { return {at_, bytes_}; }
-    std::span<const std::byte> bytes() const noexcept { return {at_, bytes_}; }
-    void zero() noexcept { std::memset(at_, 0, bytes_); }
-    // A record that lies at an offset; of trivial types without alignment (format.h), and inside the buffer.
-    template <class T> T& as(std::size_t offset = 0) noexcept {
-        kassert(offset + sizeof(T) <= bytes_);
-        return *reinterpret_cast<T*>(at_ + offset);
-    }
-
-  private:
-    std::byte* at_ = nullptr;
-    std::size_t bytes_ = 0;
-};
 
 // A run of neighbouring blocks.
 struct block_run {
@@ -100,15 +68,18 @@ class volume final : public k::counted<volume> {
     // Something on the disk contradicts itself: a line in the log, and nothing is changed from then on.
     k::error damaged(std::string_view what, u64 number = 0) noexcept;
 
-    // --- Blocks. EIO, ENOMEM.
-    k::status read_block(u64 number, std::span<std::byte> to) noexcept;
-    k::status write_block(u64 number, std::span<const std::byte> from) noexcept;
-    // Where an inode lies.
-    u64 inode_offset(u32 number) const noexcept;
+    // --- Metadata
+    metadata& blocks_in_memory() noexcept { return metadata_; }
+    // The bytes of an inode's record on the disk. EIO, ENOMEM.
+    struct record_place {
+        metadata_ref block;
+        std::span<std::byte> bytes;
+    };
+    k::result<record_place> record_of(u32 inode) noexcept;
+    // Whose block of attributes it is may be several inodes' business: held while its bytes are copied.
+    lwkt::sleep_lock attributes_lock;
     // The first block of the group that an inode is of.
     u64 home_of(u32 inode) const noexcept { return first_block_of((inode - 1) / inodes_a_group_); }
-    k::status read_bytes(u64 offset, std::span<std::byte> to) noexcept;
-    k::status write_bytes(u64 offset, std::span<const std::byte> from) noexcept;
 
     // --- Checksums: CRC32C as the format wants it, not inverted at either end.
     u32 sum(std::span<const std::byte> bytes, u32 seed) const noexcept;
@@ -136,6 +107,7 @@ class volume final : public k::counted<volume> {
 
   private:
     friend class change;
+    friend class metadata;
     struct group {
         u64 block_bitmap, inode_bitmap, inode_table;
         u32 free_blocks, free_inodes, directories, unused_inodes;
@@ -159,10 +131,16 @@ class volume final : public k::counted<volume> {
         lwkt::wait_queue queue_;
     };
 
-    // Of who has the turn.
+    // Bytes of the device, by its cache. EIO, ENOMEM.
+    k::status read_bytes(u64 offset, std::span<std::byte> to) noexcept;
+    k::status write_bytes(u64 offset, std::span<const std::byte> from) noexcept;
+
+    u32 bitmap_sum(metadata_block& map) const noexcept;
+    // Of who has the turn. A bitmap is about to be written: its group has its sum.
+    void note_bitmap(metadata_block& bitmap) noexcept;
     k::status write_descriptor(u32 number) noexcept;
     k::status write_superblock() noexcept;
-    k::status write_touched() noexcept;
+    k::status write_changed() noexcept;
 
     k::status read_superblock(bool read_only) noexcept;
     k::status check_features(bool& read_only) noexcept;
@@ -187,8 +165,10 @@ class volume final : public k::counted<volume> {
     std::atomic<bool> read_only_ = true;
     std::atomic<u64> free_blocks_ = 0;
     std::atomic<u32> free_inodes_ = 0;
+    metadata metadata_{*this};
     // Changed by who has the turn.
     array<group> groups_;
+    bool superblock_touched_ = false; // it is to be written
     std::atomic<bool> clean_on_disk_ = false;
     std::atomic<u64> change_count_ = 0;
     turn changes_;
