@@ -37,22 +37,22 @@ void token::wait_for(sharing how) noexcept {
 
 bool token::held() const noexcept {
     for (const token_hold* h = self().tokens; h; h = h->outer_)
-        if (&h->token_ == this && h->taken_) return true;
+        if (&h->token_ == this && h->is_taken()) return true;
     return false;
 }
 
 void token_hold::take() noexcept {
     for (const token_hold* h = outer_; h; h = h->outer_) {
         if (&h->token_ != &token_) continue;
-        kassert(h->how_ == sharing::exclusive || how_ == sharing::shared);
-        again_ = true;
+        kassert(h->how() == sharing::exclusive || how() == sharing::shared);
+        state_ = again;
         break;
     }
     self().tokens = this;
-    if (again_ || token_.try_take(how_)) [[likely]]
+    if (is_again() || token_.try_take(how())) [[likely]]
         return;
     // Sleeping with the outer tokens held could deadlock: give up all, and take all.
-    taken_ = false;
+    state_ |= not_now;
     critical section;
     self().tokens = nullptr; // those that sleep below must not see half a set
     release_all(outer_);
@@ -62,9 +62,9 @@ void token_hold::take() noexcept {
 
 void token_hold::release_all(token_hold* innermost) noexcept {
     for (token_hold* h = innermost; h; h = h->outer_) {
-        kassert(h->taken_);
-        h->taken_ = false;
-        if (!h->again_) h->token_.give_up(h->how_);
+        kassert(h->is_taken());
+        h->state_ |= not_now;
+        if (!h->is_again()) h->token_.give_up(h->unit_);
     }
 }
 
@@ -73,25 +73,25 @@ void token_hold::release_all(token_hold* innermost) noexcept {
 token_hold* token_hold::first_untaken(token_hold* innermost) noexcept {
     token_hold* first = nullptr;
     for (token_hold* h = innermost; h; h = h->outer_)
-        if (!h->taken_ && !h->again_ && (!first || &h->token_ < &first->token_)) first = h;
+        if (h->state_ == not_now && (!first || &h->token_ < &first->token_)) first = h;
     return first;
 }
 
 void token_hold::take_all(token_hold* innermost) noexcept {
     while (token_hold* h = first_untaken(innermost)) {
-        if (h->token_.try_take(h->how_)) {
-            h->taken_ = true;
+        if (h->token_.try_take(h->how())) {
+            h->state_ = 0;
             continue;
         }
         for (token_hold* back = innermost; back; back = back->outer_)
-            if (back->taken_ && !back->again_) {
-                back->taken_ = false;
-                back->token_.give_up(back->how_);
+            if (!back->state_) {
+                back->state_ = not_now;
+                back->token_.give_up(back->unit_);
             }
-        h->token_.wait_for(h->how_);
+        h->token_.wait_for(h->how());
     }
     for (token_hold* h = innermost; h; h = h->outer_)
-        h->taken_ = true;
+        h->state_ &= ~k::u32{not_now};
 }
 
 void release_for_blocking() noexcept {

@@ -44,8 +44,9 @@ class CAPABILITY("token") token {
                word_.compare_exchange_weak(word, word + 1, std::memory_order_acquire, std::memory_order_relaxed);
     }
     bool try_take(sharing how) noexcept;
-    void give_up(sharing how) noexcept {
-        const k::u32 unit = how == sharing::exclusive ? exclusive_bit : 1;
+    // What a hold adds to the word.
+    static constexpr k::u32 unit_of(sharing how) { return how == sharing::exclusive ? exclusive_bit : 1; }
+    void give_up(k::u32 unit) noexcept {
         const k::u32 before = word_.fetch_sub(unit, std::memory_order_acq_rel);
         if (before & waiting_bit) [[unlikely]]
             tell_waiters(before);
@@ -61,16 +62,22 @@ class CAPABILITY("token") token {
 class [[nodiscard]] SCOPED_CAPABILITY token_hold {
   public:
     explicit token_hold(token& t, sharing how = sharing::exclusive) noexcept ACQUIRE(t)
-        : token_(t), outer_(self().tokens), how_(how), again_(false), taken_(true) {
+        : token_(t), unit_(token::unit_of(how)) {
+        thread& me = self();
+        outer_ = me.tokens;
         if (!outer_ && t.take_free(how)) [[likely]]
-            self().tokens = this;
+            me.tokens = this;
         else
             take();
     }
     ~token_hold() RELEASE() {
-        kassert(self().tokens == this && taken_);
-        self().tokens = outer_;
-        if (!again_) token_.give_up(how_);
+        thread& me = self();
+        kassert(me.tokens == this);
+        me.tokens = outer_;
+        if (!state_) [[likely]]
+            token_.give_up(unit_);
+        else
+            kassert(state_ == again);
     }
     token_hold(const token_hold&) = delete;
     token_hold& operator=(const token_hold&) = delete;
@@ -85,11 +92,17 @@ class [[nodiscard]] SCOPED_CAPABILITY token_hold {
     static void take_all(token_hold* innermost) noexcept;
     static token_hold* first_untaken(token_hold* innermost) noexcept;
 
+    sharing how() const { return unit_ == token::unit_of(sharing::shared) ? sharing::shared : sharing::exclusive; }
+    bool is_taken() const { return !(state_ & not_now); }
+    bool is_again() const { return state_ & again; }
+
+    enum : k::u32 {
+        again = 1,  // this thread holds it already, further out
+        not_now = 2 // while the thread is blocked
+    };
     token& token_;
     token_hold* outer_; // the next hold of this thread
-    sharing how_;
-    bool again_; // this thread holds it already, further out
-    bool taken_; // false while the thread is blocked
+    k::u32 unit_, state_ = 0;
 };
 
 // The scheduler's part of the guarantee. In a critical section.

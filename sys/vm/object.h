@@ -93,7 +93,7 @@ class object final : public k::counted<object> {
     xio::moved write(k::u64 offset, const xio::source& from) noexcept;
     // The same with bytes of one page that is there (to be written: and may be written in place) and with user memory
     // that is at hand; false: they may have changed, use the functions above. Nothing is pinned, for nothing sleeps.
-    bool read_at_hand(k::u64 offset, k::u64 bytes, xio::sink& to) noexcept {
+    [[gnu::always_inline]] bool read_at_hand(k::u64 offset, k::u64 bytes, xio::sink& to) noexcept {
         const k::u64 in_page = offset % arch::page_size;
         if (in_page + bytes > arch::page_size) return false;
         lwkt::token_hold hold(token_, lwkt::sharing::shared);
@@ -101,7 +101,7 @@ class object final : public k::counted<object> {
         return p &&
                to.write_at_hand({static_cast<const std::byte*>(direct(p)) + in_page, bytes}, xio::reason::file_read);
     }
-    bool write_at_hand(k::u64 offset, k::u64 bytes, const xio::source& from) noexcept {
+    [[gnu::always_inline]] bool write_at_hand(k::u64 offset, k::u64 bytes, const xio::source& from) noexcept {
         const k::u64 in_page = offset % arch::page_size;
         if (in_page + bytes > arch::page_size) return false;
         lwkt::token_hold hold(token_);
