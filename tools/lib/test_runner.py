@@ -1,6 +1,7 @@
 """./tools/test: runs everything and ends with the line `N passed, N failed`."""
 
 import argparse
+import contextlib
 import fnmatch
 import sys
 import time
@@ -15,15 +16,9 @@ import scenarios as do
 table = [
     ("tools", do.tool_tests, {}),
     ("lint", do.lint_checks, {}),
-    ("host", do.host_tests, dict(flavour="host")),
-    ("host-asan", do.host_tests, dict(flavour="host-asan")),
-    ("host-tsan", do.host_tests, dict(flavour="host-tsan")),
-    ("xio-alone", do.foreign_xio, {}),
-    ("syscalls-page", do.system_call_page, {}),
     ("kernel.1-cpu", do.self_tests, dict(smp=1, repeat=True)),
     ("kernel.2-cpus", do.self_tests, dict(smp=2, repeat=True)),
     ("kernel.4-cpus", do.self_tests, dict(smp=4, repeat=True)),
-    ("kernel.debug", do.self_tests, dict(smp=2, flavour="x86_64-debug")),
     ("kernel.uefi", do.self_tests, dict(smp=2, uefi=True)),
     ("user.1-cpu", do.user_tests, dict(smp=1)),
     ("user.2-cpus", do.user_tests, dict(smp=2)),
@@ -98,8 +93,16 @@ table = [
     ("scripts", do.shell_scripts, {}),
     ("idle", do.idle, {}),
     ("panic", do.panics, {}),
+    # What needs builds of its own comes last: they are made while the machine is not busy with the others.
+    ("host", do.host_tests, dict(flavour="host")),
+    ("host-asan", do.host_tests, dict(flavour="host-asan")),
+    ("host-tsan", do.host_tests, dict(flavour="host-tsan")),
+    ("xio-alone", do.foreign_xio, {}),
+    ("syscalls-page", do.system_call_page, {}),
+    ("kernel.debug", do.self_tests, dict(smp=2, flavour="x86_64-debug")),
     ("fuzz", file_systems.fuzz, {}),
 ]
+built_meanwhile = ("host-asan", "host-tsan", "x86_64-debug", "fuzz", "host")
 # Or with --long: it says nothing about this kernel; what others stand for.
 only_by_name = ("user.linux", "disk.root-pulled-*", "disk.ext[24]*-virtio-*", "disk.ext[24]*-nvme-[14]*", "disk.ext[24]*-ahci-*")
 with_tests = (do.host_tests, do.self_tests, do.user_tests)
@@ -161,13 +164,14 @@ def main():
     logs = project.build_root / "test-logs"
     logs.mkdir(parents=True, exist_ok=True)
     passed = failed = 0
-    for name, function, arguments in chosen:
-        begun = time.monotonic()
-        project.say(f"testing {name}")
-        results = run_scenario(do.context(name, tests, args.long, logs), function, arguments)
-        good, bad = report(name, results, time.monotonic() - begun, logs)
-        passed += good
-        failed += bad
+    with contextlib.nullcontext() if args.glob else project.built_meanwhile(built_meanwhile):
+        for name, function, arguments in chosen:
+            begun = time.monotonic()
+            project.say(f"testing {name}")
+            results = run_scenario(do.context(name, tests, args.long, logs), function, arguments)
+            good, bad = report(name, results, time.monotonic() - begun, logs)
+            passed += good
+            failed += bad
     if passed + failed == 0:
         project.say(f"no test fits '{args.glob}'")
     print(f"{passed} passed, {failed} failed", flush=True)
