@@ -18,8 +18,11 @@ class [[nodiscard]] change {
     volume& on() const noexcept { return *on_; }
     // All that changes have touched goes to the device's cache. EIO, ENOMEM.
     k::status write_changed() noexcept { return on_->write_changed(); }
-    // Of this block / of one that need not be read (metadata.h).
+    // A block has been changed / some bytes of it / one that need not be read (metadata.h).
     void changed(metadata_block& block) noexcept { on_->metadata_.changed(block); }
+    void changed(metadata_block& block, std::span<const std::byte> bytes) noexcept {
+        on_->metadata_.changed(block, bytes);
+    }
     k::result<metadata_ref> fresh(u64 block, block_use use) noexcept { return on_->metadata_.fresh(block, use); }
 
     // Some free blocks in a row, at most `most`, at `near` or behind it if that can be. ENOSPC, EIO, ENOMEM.

@@ -77,7 +77,7 @@ k::status inode::write_record(change& by, const attribute_list* attributes) noex
             std::memcpy(bytes.data() + sum_high_at, &high, 2);
         }
     }
-    by.changed(*block);
+    by.changed(*block, bytes);
     return {};
 }
 
@@ -190,7 +190,7 @@ k::result<inode_ref> inode::make(store& in, change& by, const vfs::node_attribut
         done = place ? k::status() : place.error();
         if (place) {
             std::memset(place->bytes.data(), 0, place->bytes.size());
-            by.changed(*place->block);
+            by.changed(*place->block, place->bytes);
         }
     }
     if (done) return fresh;

@@ -93,8 +93,15 @@ void metadata::forget(u64 count) noexcept {
 
 // --- Changing
 
-void metadata::changed(metadata_block& block) noexcept {
-    if (block.is_changed_.load(std::memory_order_relaxed)) return;
+void metadata::changed(metadata_block& block, std::span<const std::byte> bytes) noexcept {
+    const u32 from = static_cast<u32>(bytes.data() - block.bytes().data()), to = from + static_cast<u32>(bytes.size());
+    if (block.is_changed_.load(std::memory_order_relaxed)) {
+        block.changed_from_ = std::min(block.changed_from_, from);
+        block.changed_to_ = std::max(block.changed_to_, to);
+        return;
+    }
+    block.changed_from_ = from;
+    block.changed_to_ = to;
     lwkt::spin_guard guard(lock_);
     if (!block.is_kept_) return; // it was dropped
     block.is_changed_.store(true, std::memory_order_release);
@@ -148,7 +155,9 @@ k::status metadata::write_changed() noexcept {
             block = metadata_ref::to(changed_.front());
         }
         seal(*block);
-        TRY(on_.write_bytes(block->number << on_.block_shift(), block->bytes()));
+        const u32 from = block->changed_from_;
+        TRY(on_.write_bytes((block->number << on_.block_shift()) + from,
+                            block->bytes().subspan(from, block->changed_to_ - from)));
         lwkt::spin_guard guard(lock_);
         changed_.erase(changed_.iterator_to(*block));
         block->is_changed_.store(false, std::memory_order_release);

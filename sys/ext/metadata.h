@@ -69,6 +69,7 @@ class metadata_block final : public k::counted<metadata_block> {
     bool is_kept_ = false; // in its table
     bool was_used_ = true; // since somebody last looked for what can go
     std::atomic<bool> is_changed_ = false;
+    u32 changed_from_ = 0, changed_to_ = 0; // these bytes; of who has the turn
     boost::intrusive::list_member_hook<link_mode> changed_link_;
 };
 
@@ -86,8 +87,9 @@ class metadata {
     // --- Of who has the turn.
     // One that need not be read: of zeroes, or what is in memory of it. It counts as changed. The same errors.
     k::result<metadata_ref> fresh(u64 number, block_use use) noexcept;
-    // It has been changed, or will be at once.
-    void changed(metadata_block& block) noexcept;
+    // It has been changed, or will be at once / these bytes of it have.
+    void changed(metadata_block& block) noexcept { changed(block, block.bytes()); }
+    void changed(metadata_block& block, std::span<const std::byte> bytes) noexcept;
     // What was in these blocks need not reach the disk: they are nobody's any more.
     void drop(u64 first, u64 count) noexcept;
     // All that was changed goes to the device's cache. EIO, ENOMEM: some of it has not.
