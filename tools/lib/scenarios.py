@@ -274,7 +274,7 @@ def ledger_rows(text):
     return {found[1]: int(found[2]) for found in re.finditer(r"^ *([a-z][a-z -]*?) +(\d+)\b", text, re.MULTILINE)}
 
 
-def disks(it, smp, driver="virtio", iommu=False):
+def disks(it, smp, driver="virtio", iommu=False, options=""):
     """Whole disks are read and copied in the guest, through the cache and past it; the bytes are those on the host."""
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
         first, second = Path(folder) / "first.img", Path(folder) / "second.img"
@@ -283,7 +283,7 @@ def disks(it, smp, driver="virtio", iommu=False):
         second.write_bytes(bytes(disk_bytes))
         status, output, said = run_tool(it, "--smp", str(smp), "--disk-driver", driver, "--disk", str(first),
                                         "--disk", str(second), "--exec", with_names(disk_script, driver),
-                                        *(["--iommu"] if iommu else []))
+                                        *(["--iommu"] if iommu else []), *(["--append", options] if options else []))
         copied, untouched = second.read_bytes() == content, first.read_bytes() == content
     sums = {found[1]: found[2] for found in re.finditer(r"^([ABC]) ([0-9a-f]{32})", output, re.MULTILINE)}
     whole = hashlib.md5(content).hexdigest()

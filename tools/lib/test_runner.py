@@ -44,6 +44,7 @@ table = [
     ("disk.4-cpus", do.disks, dict(smp=4)),
     ("disk.errors", do.disk_errors, {}),
     ("disk.nvme", do.disks, dict(smp=4, driver="nvme")),
+    ("disk.nvme-page-lists", do.disks, dict(smp=2, driver="nvme", options="nvme.lists")),
     ("disk.nvme-errors", do.disk_errors, dict(driver="nvme")),
     ("disk.nvme-programs", do.disk_tests, dict(smp=2, driver="nvme")),
     ("disk.ahci-1-cpu", do.disks, dict(smp=1, driver="ahci")),
