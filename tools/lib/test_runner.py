@@ -51,6 +51,7 @@ table = [
     ("disk.ahci", do.disks, dict(smp=4, driver="ahci")),
     ("disk.ahci-errors", do.disk_errors, dict(driver="ahci")),
     ("disk.ahci-programs", do.disk_tests, dict(smp=2, driver="ahci")),
+    *((f"disk.held-{driver}", do.held_back, dict(driver=driver)) for driver in ("virtio", "nvme", "ahci")),
     ("disk.pulled-virtio", do.pulled_out, dict(driver="virtio")),
     ("disk.pulled-nvme", do.pulled_out, dict(driver="nvme")),
     ("disk.pulled-ahci", do.pulled_out, dict(driver="ahci")),
