@@ -70,6 +70,10 @@ table = [
     ("disk.ext4-1k-many-names", file_systems.many_names, dict(kind="ext4-1k", count=2500, long_count=6000)),
     ("disk.ext2-orphans", file_systems.orphans, dict(kind="ext2")),
     ("disk.ext4-orphans", file_systems.orphans, dict(kind="ext4")),
+    ("disk.ext2-cut-off", file_systems.cut_off, dict(kind="ext2")),
+    ("disk.ext4-cut-off", file_systems.cut_off, dict(kind="ext4")),
+    ("disk.ext2-spread", file_systems.spread, dict(kind="ext2")),
+    ("disk.ext4-spread", file_systems.spread, dict(kind="ext4-1k")),
     ("disk.ext4-walked", file_systems.walked, dict(kind="ext4")),
     ("disk.ext4-stall", file_systems.stalls, dict(kind="ext4", smp=2)),
     # Not over AHCI: QEMU lets a single request of 1 MiB pass before it slows the disk.
