@@ -3,6 +3,8 @@
 #include "kernel/lib/log.h"
 #include "kernel/lwkt/critical.h"
 
+#include <optional>
+
 namespace iommu {
 
 namespace {
