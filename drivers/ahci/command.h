@@ -10,12 +10,17 @@ enum ata_command : k::u8 {
     ata_manage_data = 0x06, // TRIM
     ata_read = 0x25,        // READ DMA EXT
     ata_write = 0x35,
+    ata_read_log = 0x2f,      // READ LOG EXT
     ata_write_through = 0x3d, // WRITE DMA FUA EXT
     ata_read_queued = 0x60,   // READ FPDMA QUEUED
     ata_write_queued = 0x61,
     ata_flush = 0xea, // FLUSH CACHE EXT
     ata_identify = 0xec,
 };
+
+// The log of errors of queued commands (ATA8-ACS A.15, now ACS-4 9.14), whose bytes sum up to zero. Reading it ends the
+// state in which the device refuses everything else.
+constexpr k::u8 log_of_queued_errors = 0x10, log_not_queued = 0x80, log_tag = 0x1f;
 
 struct command_header {
     k::u16 flags; // with the length of the FIS, in words

@@ -102,7 +102,28 @@ k::status disk::reset_link() noexcept {
     return read(port_signature) == signature_disk ? k::status() : k::status(k::error::nxio);
 }
 
-k::status disk::start_device() noexcept {
+// The log says which of the queued commands failed. Whatever else it says, or does not, is left to a reset.
+bool disk::look_into_failure() noexcept {
+    queue& q = only_queue();
+    error_was_read_ = false;
+    const bool is_there = (read(port_status) & link_state) == link_up && !(read(port_task_file) & task_busy);
+    if (!has_log_ || !q.has_queued_error() || read(port_status) == gone || !is_there) return true;
+    write(port_error, ~k::u32{0});
+    write(port_interrupts, ~k::u32{0});
+    write(port_command, read(port_command) | command_receive);
+    write(port_command, read(port_command) | command_start);
+    std::memset(page_.data(), 0, block::sector_bytes);
+    const k::status done = q.run_alone(ata_read_log, page_.address(), block::sector_bytes, log_of_queued_errors, 1);
+    if (!stop_device()) return false;
+    k::u8 sum = 0;
+    for (const std::byte b : std::span(page_.data(), block::sector_bytes))
+        sum = static_cast<k::u8>(sum + static_cast<k::u8>(b));
+    const auto first = static_cast<k::u8>(page_.data()[0]);
+    if (done && !sum && !(first & log_not_queued)) error_was_read_ = q.note_failed(first & log_tag);
+    return true;
+}
+
+void disk::set_up_port() noexcept {
     const k::u64 list = lists_.address(), received = list + list_bytes;
     std::memset(lists_.data(), 0, list_bytes + received_bytes);
     only_queue().clear();
@@ -111,10 +132,15 @@ k::status disk::start_device() noexcept {
     write(port_received, static_cast<k::u32>(received));
     write(static_cast<port_register>(port_received + 4), static_cast<k::u32>(received >> 32));
     write(port_command, command_spin_up | command_power | command_active | command_receive);
-    TRY(reset_link());
+}
+
+k::status disk::start_device() noexcept {
+    set_up_port();
+    const bool is_well = std::exchange(error_was_read_, false);
+    if (!is_well) TRY(reset_link());
     write(port_interrupts, ~k::u32{0});
     write(port_command, read(port_command) | command_start);
-    TRY(identify());
+    if (!is_well) TRY(identify());
     write(port_interrupts, ~k::u32{0});
     write(port_interrupt_enable, causes_wanted);
     return {};
@@ -165,6 +191,7 @@ k::status disk::read_properties() noexcept {
     properties_.has_flush = (said(85) >> 5 & 1) && (said(83) >> 13 & 1); // a write cache that is on
     properties_.has_durable = said(84) >> 14 == 1 && (said(84) >> 6 & 1);
     properties_.has_discard = said(169) & 1;
+    has_log_ = said(84) >> 14 == 1 && (said(84) >> 5 & 1);
     properties_.most_discard = (64 * 65535u) >> 3 << 3 << sector_shift_;
     const bool queues = said(76) != 0xffff && (said(76) >> 8 & 1);
     tags_ = queues ? std::min<unsigned>(tags_, (said(75) & 31) + 1u) : 1;

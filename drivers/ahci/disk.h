@@ -1,8 +1,9 @@
 // A disk on a port of an AHCI controller. It has one queue, on the CPU to which the controller's interrupt goes.
 //
 // Commands are queued (NCQ) where disk and controller can, as many at once as both take; a flush, a discard, and what
-// is tried a second time, go alone. After an error the port is stopped, the disk reset (COMRESET), and each command
-// that was under way is tried again alone: then an error has only one that it can belong to. That one fails with EIO.
+// is tried a second time, go alone. After an error the port is stopped. A disk that keeps a log of such errors is asked
+// which command it was: that one fails with EIO, and the others are queued again. Else the disk is reset (COMRESET),
+// and each command that was under way is tried again alone: then an error has only one that it can belong to.
 #pragma once
 
 #include "drivers/ahci/command.h"
@@ -35,7 +36,9 @@ class disk final : public block::hardware_disk {
     static constexpr unsigned bounce_pages_ = 8; // for what begins at an odd address
 
     bool stop_device() noexcept override;
+    bool look_into_failure() noexcept override;
     k::status start_device() noexcept override;
+    void set_up_port() noexcept;
     template <class Done> bool wait_for(Done done, ktime::ns patience) noexcept;
     bool stop_engine(k::u32 what, k::u32 runs) noexcept;
     k::status reset_link() noexcept;
@@ -49,7 +52,8 @@ class disk final : public block::hardware_disk {
     busdma::memory lists_; // the command list, then what was received
     busdma::memory page_;  // what the disk says of itself
     unsigned tags_ = 1, sector_shift_ = 0;
-    bool is_up_ = false; // its properties are known
+    bool is_up_ = false;                            // its properties are known
+    bool has_log_ = false, error_was_read_ = false; // of errors; and so no reset is needed
     k::u64 sectors_said_ = 0;
 };
 

@@ -31,7 +31,8 @@ k::status queue::create(const busdma::tag& t, std::byte* list, const std::byte* 
 void queue::clear() noexcept {
     queued_ = 0;
     lone_ = none;
-    halted_ = false;
+    halted_ = queued_error_ = false;
+    failed_ = none;
     line_start_ = line_length_ = 0;
 }
 
@@ -123,10 +124,17 @@ void queue::give_alone(const waiting& w) noexcept {
     disk_.write(port_issue, 1);
 }
 
-// What waits in line has used up no try.
-bool queue::was_given(unsigned slot) const noexcept {
+// What waits in line has used up no try, nor have commands beside the one that failed.
+block::request_queue::fate queue::fate_of(unsigned slot) const noexcept {
+    if (failed_ != none) return slot == failed_ ? fate::failed : fate::untouched;
     for (unsigned i = 0; i < line_length_; i++)
-        if (line_[(line_start_ + i) % slots].slot == slot) return false;
+        if (line_[(line_start_ + i) % slots].slot == slot) return fate::untouched;
+    return fate::tried;
+}
+
+bool queue::note_failed(unsigned tag) noexcept {
+    if (!(queued_ >> tag & 1)) return false;
+    failed_ = slot_of_[tag];
     return true;
 }
 
@@ -152,7 +160,7 @@ void queue::take_answers() noexcept {
 }
 
 // A tag is done when the device has taken its bit out of both registers. After an error those that are still there were
-// not done, or are the one that failed: all are tried again, alone.
+// not done, or are the one that failed (disk::look_into_failure).
 void queue::take_queued(bool error) noexcept {
     const k::u32 active = disk_.read(port_active) | disk_.read(port_issue);
     if (active == gone && queued_ != gone && disk_.read(port_command) == gone) return halt("it is gone");
@@ -164,6 +172,7 @@ void queue::take_queued(bool error) noexcept {
     }
     if (!error) return;
     of().note_success(); // it tells of errors: it works
+    queued_error_ = true;
     halt("an error among queued commands");
 }
 
@@ -184,10 +193,10 @@ k::status queue::lone_outcome(const block::request& r) const noexcept {
     return heard && all ? k::status() : k::status(k::error::io);
 }
 
-k::status queue::run_alone(ata_command what, arch::paddr to, k::u32 bytes) noexcept {
+k::status queue::run_alone(ata_command what, arch::paddr to, k::u32 bytes, k::u64 first, k::u32 count) noexcept {
     const busdma::segment all{to, bytes};
     fill(0, {&all, 1}, false);
-    table(0).fis = make_fis(what, 0, 0);
+    table(0).fis = make_fis(what, first, count);
     std::atomic_thread_fence(std::memory_order_seq_cst);
     disk_.write(port_issue, 1);
     const ktime::ns deadline = ktime::after(std::min<ktime::ns>(disk_.timeout_ns(), 5 * ktime::second));

@@ -13,8 +13,13 @@ class queue final : public block::request_queue {
     // As it was made; nothing is in the device.
     void clear() noexcept;
 
-    // Does one command that reads a page, and waits for it; before there are requests. EIO.
-    k::status run_alone(ata_command what, arch::paddr to, k::u32 bytes) noexcept;
+    // Does one command that reads a page, and waits for it; while no requests are let in. EIO.
+    k::status run_alone(ata_command what, arch::paddr to, k::u32 bytes, k::u64 first = 0, k::u32 count = 0) noexcept;
+
+    // An error came among queued commands, and nobody has cleared that.
+    bool has_queued_error() const noexcept { return queued_error_; }
+    // Which it was. False: the device has no such command.
+    bool note_failed(unsigned tag) noexcept;
 
   private:
     static constexpr unsigned none = slots;
@@ -25,7 +30,7 @@ class queue final : public block::request_queue {
 
     void issue(unsigned slot, const block::request& r, std::span<const busdma::segment> segments) noexcept override;
     void take_answers() noexcept override;
-    bool was_given(unsigned slot) const noexcept override;
+    fate fate_of(unsigned slot) const noexcept override;
 
     bool goes_queued(const block::request& r) const noexcept;
     void give_what_can_go() noexcept;
@@ -45,9 +50,11 @@ class queue final : public block::request_queue {
     busdma::memory ranges_; // what to discard
     k::u32 queued_ = 0;     // tags that the device has
     unsigned slot_of_[slots] = {};
-    bool halted_ = false;  // an error came: it takes nothing before it has been reset
-    unsigned lone_ = none; // the slot whose command is in the device alone, under tag 0
-    waiting line_[slots];  // a ring
+    bool halted_ = false;       // an error came: it takes nothing before it has been reset
+    bool queued_error_ = false; // among queued commands
+    unsigned failed_ = none;    // the slot whose command it was, if the device has said so
+    unsigned lone_ = none;      // the slot whose command is in the device alone, under tag 0
+    waiting line_[slots];       // a ring
     unsigned line_start_ = 0, line_length_ = 0;
 };
 

@@ -116,7 +116,7 @@ void hardware_disk::die() noexcept {
 void hardware_disk::recover() noexcept {
     if (is_dead()) return recovery_wanted_.store(false, std::memory_order_release);
     on_each_queue([](request_queue& q) { q.pause(); });
-    const bool stopped = stop_device();
+    const bool stopped = stop_device() && look_into_failure();
     bool good = stopped && resets_in_a_row_.fetch_add(1, std::memory_order_relaxed) < most_resets_in_a_row;
     if (!good) dead_.store(true, std::memory_order_release);
     on_each_queue([&](request_queue& q) { q.collect(stopped); });

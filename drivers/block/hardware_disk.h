@@ -39,7 +39,9 @@ class hardware_disk : public disk {
     // --- What a driver does. Thread context, the queues paused.
     // Stops the device and its interrupts. True once it is certain that it touches no memory any more.
     virtual bool stop_device() noexcept = 0;
-    // Brings the device up with the queues that there are, after stop_device().
+    // After stop_device() has succeeded: may ask the device what went wrong. True once it has stopped again.
+    virtual bool look_into_failure() noexcept { return true; }
+    // Brings the device up with the queues that there are, after those.
     virtual k::status start_device() noexcept = 0;
 
     // Adds a queue; queue i serves the i-th CPU, and others if there are more CPUs than queues. Before begin_work().

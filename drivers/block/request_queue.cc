@@ -152,12 +152,17 @@ void request_queue::collect(bool device_stopped) noexcept {
             continue;
         }
         request& r = *s.r;
-        if (s.state == slot_state::in_device && !was_given(static_cast<unsigned>(&s - slots_))) r.tries--;
+        const fate found = s.state == slot_state::in_device ? fate_of(static_cast<unsigned>(&s - slots_)) : fate::tried;
+        if (found == fate::untouched) r.tries--;
         if (s.state == slot_state::in_device && !device_stopped) {
             if (s.map->is_loaded()) s.map->quarantine();
             s.state = slot_state::quarantined;
             s.r = nullptr;
             complete(r, k::error::timedout);
+            continue;
+        }
+        if (found == fate::failed) {
+            retire(s, k::error::io);
             continue;
         }
         if (r.tries == most_tries) {

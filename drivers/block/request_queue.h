@@ -43,8 +43,13 @@ class request_queue {
     virtual void issue(unsigned slot, const request& r, std::span<const busdma::segment> segments) noexcept = 0;
     // Calls answered() for all that the device is done with, until it has been asked to interrupt for the next one.
     virtual void take_answers() noexcept = 0;
-    // Was a request that issue() got given to the device, or does the driver still hold it back?
-    virtual bool was_given(unsigned) const noexcept { return true; }
+    // What a reset found of a request that issue() got and nobody answered.
+    enum class fate : k::u8 {
+        tried,     // it may be what went wrong
+        untouched, // it is not: the driver held it back, or the device has named another
+        failed,    // it is
+    };
+    virtual fate fate_of(unsigned) const noexcept { return fate::tried; }
 
     bool is_in_device(unsigned slot) const noexcept {
         return slot < slots && slots_[slot].state == slot_state::in_device;

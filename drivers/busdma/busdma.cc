@@ -47,13 +47,17 @@ class piece_walker {
 
   private:
     [[gnu::noinline]] piece next_slowly(k::u64 at, arch::paddr here) noexcept {
-        const piece found = tag_.joint > 1 ? next_joined(at, here) : next_free(at, here);
-        for (k::u64 left = found.bytes; left;) { // a bounced piece may lie in several runs
-            const k::u64 part = std::min(walk_.run(), left);
-            walk_.advance(part);
-            left -= part;
-        }
+        piece found = tag_.joint > 1 ? next_joined(at, here) : next_free(at, here);
+        skip(found.bytes);
+        if (tag_.joint > 1 && found.bounced) fill_page(found);
         return found;
+    }
+    void skip(k::u64 bytes) noexcept { // a bounced piece may lie in several runs
+        while (bytes) {
+            const k::u64 part = std::min(walk_.run(), bytes);
+            walk_.advance(part);
+            bytes -= part;
+        }
     }
 
     // Segments may end anywhere.
@@ -64,13 +68,29 @@ class piece_walker {
         const k::u64 most = arch::page_size - (lies_well ? in_page : here % arch::page_size);
         return {at, std::min(walk_.run(), most), in_page, true};
     }
-    // They end at joints only: the bytes up to the next joint are one piece, and must lie so.
+    // They end at joints only: the bytes up to the next joint go together, and must lie so.
     piece next_joined(k::u64 at, arch::paddr here) noexcept {
         const bool lies_well = k::is_aligned(here, tag_.alignment) && (at == 0 || k::is_aligned(here, tag_.joint));
         const k::u64 in_joint = lies_well ? here & (tag_.joint - 1) : 0;
-        const k::u64 bytes = std::min(tag_.joint - in_joint, walk_.left());
-        const bool direct = lies_well && here <= highest_ && within_reach(here, walk_.run()) >= bytes;
-        return {at, bytes, direct ? here : in_joint, !direct};
+        const k::u64 to_joint = std::min(tag_.joint - in_joint, walk_.left());
+        const k::u64 direct = lies_well && here <= highest_ ? within_reach(here, walk_.run()) : 0;
+        if (direct < to_joint) return {at, to_joint, in_joint, true};
+        if (direct == walk_.left()) return {at, direct, here, false};
+        return {at, to_joint + k::align_down(direct - to_joint, tag_.joint), here, false};
+    }
+    // What must bounce as well and comes next shares the page.
+    void fill_page(piece& p) noexcept {
+        for (k::u64 room = arch::page_size - p.address - p.bytes; room && walk_.left();) {
+            const arch::paddr here = walk_.physical();
+            const k::u64 step = std::min(tag_.joint, walk_.left());
+            const bool begins_well = k::is_aligned(here, tag_.joint) && here <= highest_;
+            if (begins_well && within_reach(here, walk_.run()) >= step) return;
+            const k::u64 badly = begins_well ? step : k::align_up(walk_.run(), tag_.joint);
+            const k::u64 more = std::min({badly, room, walk_.left()});
+            skip(more);
+            p.bytes += more;
+            room -= more;
+        }
     }
     k::u64 within_reach(arch::paddr here, k::u64 bytes) const noexcept {
         const k::u64 room = highest_ - here; // one less than there is, which may be all of 64 bits
@@ -129,14 +149,15 @@ k::u64 fitting(const tag& t, unsigned pages, const xio::slice_base& what, k::u64
     segment_maker count(t, nullptr);
     unsigned bounces = 0;
     k::u64 fits = 0;
-    for (piece_walker w(t, what); !w.done();) {
+    const k::u64 most = t.bytes ? t.bytes : ~k::u64{0};
+    for (piece_walker w(t, what); !w.done() && fits < most;) {
         const piece p = w.next();
         if (p.bounced && ++bounces > pages) break;
         const k::u64 part = count.add(p.address, p.bytes, p.bounced);
         fits += part;
         if (part < p.bytes) break; // of a long piece perhaps only some segments
     }
-    return k::align_down(fits, granule);
+    return k::align_down(std::min(fits, most), granule);
 }
 
 k::result<mem::box<map>> map::create(const tag& t, bounce_pool& pool) noexcept {
@@ -195,7 +216,7 @@ k::result<bool> map::load_or_wait(const xio::sink& to, ready_function ready, voi
 k::result<bool> map::begin(bool may_wait) noexcept {
     segment_maker make(tag_, segments_);
     bounces_ = 0;
-    bool fits = true;
+    bool fits = !tag_.bytes || what().size() <= tag_.bytes;
     for (piece_walker w(tag_, what()); fits && !w.done();) {
         const piece p = w.next();
         bounces_ += p.bounced;

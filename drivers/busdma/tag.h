@@ -18,7 +18,9 @@ struct tag {
     k::u64 boundary = 0;        // that no segment crosses; 0: none
     k::u64 segments = 1;        // how many in one transfer
     k::u64 segment_bytes = 0;   // the longest; 0: no limit
-    // Where one segment ends and the next begins: at a multiple of this (NVMe's page lists).
+    k::u64 bytes = 0;           // the most in one transfer; 0: no limit
+    // Where one segment ends and the next begins: at a multiple of this (NVMe's page lists). Above 1, no less than the
+    // alignment.
     k::u64 joint = 1;
     // What stands between the device and memory, and is told what it may reach; null: it reaches all.
     iommu::domain* domain = nullptr;
@@ -27,6 +29,7 @@ struct tag {
     constexpr bool is_sound() const {
         return address_bits > arch::page_shift && address_bits <= 64 && std::has_single_bit(alignment) &&
                alignment <= arch::page_size && std::has_single_bit(joint) && joint <= arch::page_size &&
+               (joint == 1 || joint >= alignment) &&
                (!boundary || (std::has_single_bit(boundary) && boundary >= alignment && boundary >= joint)) &&
                segments && (!segment_bytes || (segment_bytes >= alignment && segment_bytes >= joint));
     }

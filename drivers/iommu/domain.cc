@@ -24,6 +24,7 @@ k::result<mem::box<domain>> domain::create(forgetter& unit, k::u16 number, unsig
     if (!made) return k::error::nomem;
     made->root_ = vm::allocate_page(vm::page_use::page_table, vm::fill::zeroed);
     if (!made->root_) return k::error::nomem;
+    unit.show(vm::direct(made->root_), arch::page_size);
     made->name_length_ = static_cast<unsigned>(std::min<std::size_t>(name.size(), longest_name));
     std::memcpy(made->name_, name.data(), made->name_length_);
     return made;
@@ -65,8 +66,10 @@ domain::leaf* domain::make(arch::paddr at) noexcept {
             vm::page* fresh = order ? vm::allocate_block(order, vm::page_use::page_table, vm::fill::zeroed)
                                     : vm::allocate_page(vm::page_use::page_table, vm::fill::zeroed);
             if (!fresh) return nullptr;
+            unit_.show(vm::direct(fresh), arch::page_size);
             order_stores();
             std::atomic_ref(*entry).store(vm::physical(fresh) | may_read | may_write, std::memory_order_release);
+            unit_.show(entry, sizeof(*entry));
         }
         table = vm::page_at(*entry & address_mask);
     }
@@ -83,8 +86,29 @@ k::status domain::reserve(arch::paddr at, k::u64 bytes) noexcept {
     return {};
 }
 
+// Entries that were changed, shown as runs.
+class domain::shown_entries {
+  public:
+    explicit shown_entries(forgetter& unit) noexcept : unit_(unit) {}
+    ~shown_entries() { finish(); }
+    void add(const k::u64* entry) noexcept {
+        if (entry == end_) return void(end_++);
+        finish();
+        begin_ = entry;
+        end_ = entry + 1;
+    }
+
+  private:
+    void finish() noexcept {
+        if (begin_) unit_.show(begin_, static_cast<std::size_t>(end_ - begin_) * sizeof(k::u64));
+    }
+    forgetter& unit_;
+    const k::u64* begin_ = nullptr;
+    const k::u64* end_ = nullptr;
+};
+
 // True: the unit may know what is not so any more.
-bool domain::change(arch::paddr page, access how, bool opens) noexcept {
+bool domain::change(arch::paddr page, access how, bool opens, shown_entries& show) noexcept {
     leaf* l = find(page);
     kassert(l);
     const auto index = page >> arch::page_shift & 511;
@@ -99,6 +123,7 @@ bool domain::change(arch::paddr page, access how, bool opens) noexcept {
     const k::u64 after = rights ? page | rights : 0;
     if (before == after) return false;
     std::atomic_ref(l->entries[index]).store(after, std::memory_order_release);
+    show.add(&l->entries[index]);
     return before != 0; // of what was not there it knows nothing
 }
 
@@ -106,12 +131,13 @@ void domain::apply(std::span<const xio::segment> what, access how, bool opens) n
     k::u64 first = ~k::u64{0}, last = 0;
     {
         lwkt::spin_guard guard(lock_);
+        shown_entries show(unit_);
         for (const xio::segment& s : what) {
             if (!s.bytes) continue;
             const arch::paddr end = s.address + s.bytes;
             for (arch::paddr page = k::align_down(s.address, k::u64{arch::page_size}); page < end;
                  page += arch::page_size) {
-                if (!change(page, how, opens)) continue;
+                if (!change(page, how, opens, show)) continue;
                 first = std::min(first, page >> arch::page_shift);
                 last = std::max(last, page >> arch::page_shift);
             }

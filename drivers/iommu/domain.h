@@ -20,10 +20,13 @@ namespace iommu {
 
 enum class access : k::u8 { read = 1, write = 2, both = 3 }; // what the device may do
 
-// Makes hardware forget what it knows of a domain's pages. Any CPU, in a critical section; over when it has.
+// Hardware that looks into a domain's tables.
 class forgetter {
   public:
+    // Makes it forget what it knows of a domain's pages. Any CPU, in a critical section; over when it has.
     virtual void forget(k::u16 domain, k::u64 first_page, k::u64 pages) noexcept = 0;
+    // It may look for what was stored there from now on. Any context.
+    virtual void show(const void* at, std::size_t bytes) noexcept = 0;
 
   protected:
     ~forgetter() = default;
@@ -68,10 +71,11 @@ class domain {
     };
     static_assert(sizeof(leaf) == 2 * arch::page_size);
 
+    class shown_entries;
     k::u64* entry_of(vm::page* table, unsigned level, arch::paddr at) const noexcept;
     leaf* find(arch::paddr at) noexcept REQUIRES(lock_);
     leaf* make(arch::paddr at) noexcept REQUIRES(lock_);
-    bool change(arch::paddr page, access how, bool opens) noexcept REQUIRES(lock_);
+    bool change(arch::paddr page, access how, bool opens, shown_entries& show) noexcept REQUIRES(lock_);
     void free_tables(vm::page* table, unsigned level) noexcept;
     void apply(std::span<const xio::segment> what, access how, bool opens) noexcept;
 

@@ -1,5 +1,7 @@
 #include "drivers/iommu/unit.h"
 
+#include "arch/common/cache_lines.h"
+#include "drivers/iommu/reserved.h"
 #include "kernel/lib/log.h"
 #include "kernel/lwkt/interrupt.h"
 #include "kernel/mem/kernel_space.h"
@@ -52,6 +54,7 @@ class unit final : public forgetter {
     k::result<domain*> attach(pci::address at, std::string_view name) noexcept;
     void detach(pci::address at) noexcept;
     void forget(k::u16 number, k::u64 first_page, k::u64 pages) noexcept override;
+    void show(const void* at, std::size_t bytes) noexcept override;
 
   private:
     struct attached {
@@ -78,8 +81,9 @@ class unit final : public forgetter {
     k::u16 segment_ = 0;
     unsigned levels_ = 0, page_register_ = 0, fault_register_ = 0, fault_count_ = 0, most_mask_ = 0;
     bool needs_flush_ = false;
-    k::u64 drains_ = 0; // bits that have it wait for transfers that are under way
-    bool lost_ = false; // it does not do what it is told: nothing is attached any more
+    bool is_coherent_ = false; // it looks into the CPUs' caches for entries of tables
+    k::u64 drains_ = 0;        // bits that have it wait for transfers that are under way
+    bool lost_ = false;        // it does not do what it is told: nothing is attached any more
     k::u64 domains_ = 0;
     vm::page_ref root_;
     static constexpr unsigned most_attached = 256;
@@ -120,13 +124,13 @@ k::status unit::create(const arch::iommu_unit& found) noexcept {
     fault_register_ = static_cast<unsigned>(can >> 24 & 0x3ff) * 16;
     fault_count_ = static_cast<unsigned>(can >> 40 & 0xff) + 1;
     domains_ = std::min(k::u64{1} << (4 + 2 * (can & 7)), no_more_domains);
-    // An entry of a table is looked up in the CPUs' caches, or not at all.
-    const bool is_coherent = more & 1;
+    is_coherent_ = more & 1;
     if (!levels_ || page_register_ + 16 > register_bytes || fault_register_ + 16 * fault_count_ > register_bytes)
         return k::error::opnotsupp;
-    if (!is_coherent) k::log("iommu: does not look into the CPUs' caches\n");
     root_ = vm::page_ref::allocate(0, vm::page_use::page_table, vm::fill::zeroed);
-    return root_ ? k::status() : k::status(k::error::nomem);
+    if (!root_) return k::error::nomem;
+    show(root_.data(), arch::page_size);
+    return {};
 }
 
 k::status unit::enable() noexcept {
@@ -144,7 +148,11 @@ k::status unit::enable() noexcept {
     return {};
 }
 
-// --- What it has remembered
+// --- What it has remembered, and what it may look for
+
+void unit::show(const void* at, std::size_t bytes) noexcept {
+    if (!is_coherent_) arch::write_back_caches(at, bytes);
+}
 
 void unit::forget_contexts() noexcept {
     lwkt::critical section;
@@ -178,8 +186,10 @@ table_entry* unit::entry_of(k::u16 source) noexcept {
     if (!root->low) {
         vm::page* fresh = vm::allocate_page(vm::page_use::page_table, vm::fill::zeroed);
         if (!fresh) return nullptr;
+        show(vm::direct(fresh), arch::page_size);
         std::atomic_thread_fence(std::memory_order_seq_cst);
         root->low = vm::physical(fresh) | is_present;
+        show(root, sizeof(*root));
     }
     constexpr k::u64 mask = ~k::u64{0xfff};
     return static_cast<table_entry*>(arch::memory::direct(root->low & mask)) + (source & 0xff);
@@ -200,8 +210,11 @@ k::result<domain*> unit::attach(pci::address at, std::string_view name) noexcept
     if (!entry) return k::error::nomem;
     const auto number = static_cast<k::u16>(index + 1); // 0 is for what is not there (6.1)
     auto made = TRY(domain::create(*this, number, levels_, name));
+    const auto reserved = std::span(arch::machine_dmar.reserved).first(arch::machine_dmar.reserved_count);
+    if (auto* space = pci::machine_space()) TRY(open_reserved(*made, at, *space, reserved));
     entry->high = k::u64{number} << 8 | (levels_ - 2);
     std::atomic_ref(entry->low).store(made->tables() | is_present, std::memory_order_release);
+    show(entry, sizeof(*entry));
     functions_[index].source = source;
     functions_[index].what = std::move(made);
     count_.store(index + 1, std::memory_order_release);
@@ -214,7 +227,9 @@ void unit::detach(pci::address at) noexcept {
     const k::u16 source = source_of(at);
     for (attached& a : std::span(functions_).first(count_.load(std::memory_order_relaxed))) {
         if (!a.what || a.source != source) continue;
-        std::atomic_ref(entry_of(source)->low).store(0, std::memory_order_release);
+        table_entry* entry = entry_of(source);
+        std::atomic_ref(entry->low).store(0, std::memory_order_release);
+        show(entry, sizeof(*entry));
         forget_contexts();
         if (lost_) return; // it may look there for ever
         a.what = {};

@@ -2,7 +2,8 @@
 // reaches nothing but what its domain has open; one that has no driver has no domain.
 //
 // Used are units that serve all of a PCI segment (the others of a segment, for single devices, are left off), tables of
-// one translation for each function (legacy mode), and invalidation by registers. Interrupts are not remapped.
+// one translation for each function (legacy mode), and invalidation by registers. Interrupts are not remapped. Memory
+// that the firmware keeps for a function stays open to it (reserved.h).
 #pragma once
 
 #include "drivers/iommu/domain.h"

@@ -27,11 +27,16 @@ constexpr k::u32 feature_queues = 7;
 constexpr k::u32 contiguous = 1, may_interrupt = 2;
 
 // Offsets in what a controller and a namespace say (5.15).
-constexpr std::size_t most_pages_exponent = 77, optional_commands = 520, write_cache = 525;
+constexpr std::size_t most_pages_exponent = 77, optional_commands = 520, write_cache = 525, scatter_lists = 536;
 constexpr std::size_t blocks = 0, format = 26, formats = 128;
 constexpr k::u16 can_manage = 1u << 2;
 
 constexpr k::u64 most_pages = 257; // 1 MiB that begins in the middle of a page
+// Of scatter lists: any bytes will do, or only whole words of four.
+constexpr k::u32 lists_of_bytes = 1, lists_of_words = 2;
+constexpr k::u64 most_descriptors = arch::page_size / sizeof(descriptor), most_described = 1 << 20;
+
+bool page_lists_only; // set at boot
 constexpr k::u64 most_blocks = k::u64{1} << 50;
 
 } // namespace
@@ -40,6 +45,10 @@ template <class T> T disk::said(std::size_t offset) const noexcept {
     T value;
     std::memcpy(&value, page_.data() + offset, sizeof(T));
     return value;
+}
+
+void disk::keep_to_page_lists() noexcept {
+    page_lists_only = true;
 }
 
 k::result<k::ref<block::disk>> disk::create(mem::box<port> bus, ktime::ns timeout_ns) noexcept {
@@ -127,11 +136,26 @@ k::status disk::read_controller() noexcept {
     if (!stop_device()) return k::error::io;
     TRY(enable());
     TRY(identify(identify_controller, 0));
-    const unsigned exponent = said<k::u8>(most_pages_exponent);
-    limits_.segments = exponent && exponent < 12 ? std::min(most_pages, k::u64{1} << exponent) : most_pages;
+    set_limits();
     can_discard_ = said<k::u16>(optional_commands) & can_manage;
     has_write_cache_ = said<k::u8>(write_cache) & 1;
     return {};
+}
+
+// A page list has a page for each segment. Descriptors may have any bytes, and tell of many that lie together at once.
+void disk::set_limits() noexcept {
+    const unsigned exponent = said<k::u8>(most_pages_exponent);
+    const k::u64 pages = exponent && exponent < 12 ? std::min(most_pages, k::u64{1} << exponent) : most_pages;
+    const k::u32 lists = said<k::u32>(scatter_lists) & 3;
+    takes_descriptors_ = !page_lists_only && (lists == lists_of_bytes || lists == lists_of_words);
+    if (!takes_descriptors_) {
+        limits_.segments = pages;
+        return;
+    }
+    limits_.alignment = limits_.joint = lists == lists_of_words ? 4 : 1;
+    limits_.segments = most_descriptors;
+    limits_.segment_bytes = 0;
+    limits_.bytes = std::min(pages * arch::page_size, most_described);
 }
 
 k::status disk::read_name_space() noexcept {

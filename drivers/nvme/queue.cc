@@ -31,6 +31,22 @@ void queue::point_to(command& c, unsigned slot, std::span<const busdma::segment>
     c.pages[1] = page_address(slot);
 }
 
+// One descriptor stands in the command; more in a list, which that of the command tells of (4.4).
+void queue::describe(command& c, unsigned slot, std::span<const busdma::segment> segments) noexcept {
+    const auto one = [](arch::paddr address, k::u64 bytes, k::u8 type) {
+        return descriptor{address, static_cast<k::u32>(bytes), {}, type};
+    };
+    descriptor first = one(segments[0].address, segments[0].bytes, descriptor_of_data);
+    if (segments.size() > 1) {
+        auto* list = reinterpret_cast<descriptor*>(page_of(slot));
+        for (const busdma::segment& s : segments)
+            *list++ = one(s.address, s.bytes, descriptor_of_data);
+        first = one(page_address(slot), segments.size() * sizeof(descriptor), descriptor_of_list);
+    }
+    c.flags = has_descriptor;
+    std::memcpy(c.pages, &first, sizeof(first));
+}
+
 void queue::issue(unsigned slot, const block::request& r, std::span<const busdma::segment> segments) noexcept {
     command c{};
     c.id = static_cast<k::u16>(slot);
@@ -48,7 +64,7 @@ void queue::issue(unsigned slot, const block::request& r, std::span<const busdma
     }
     default:
         c.opcode = r.what == block::operation::read ? io_read : io_write;
-        point_to(c, slot, segments);
+        disk_.takes_descriptors() ? describe(c, slot, segments) : point_to(c, slot, segments);
         c.words[0] = static_cast<k::u32>(first);
         c.words[1] = static_cast<k::u32>(first >> 32);
         c.words[2] = static_cast<k::u32>(blocks - 1) | (r.durable ? force_unit_access : 0);

@@ -15,12 +15,13 @@ class queue final : public block::request_queue {
     void issue(unsigned slot, const block::request& r, std::span<const busdma::segment> segments) noexcept override;
     void take_answers() noexcept override;
     void point_to(command& c, unsigned slot, std::span<const busdma::segment> segments) noexcept;
+    void describe(command& c, unsigned slot, std::span<const busdma::segment> segments) noexcept;
     std::byte* page_of(unsigned slot) noexcept { return pages_.data() + slot * arch::page_size; }
     arch::paddr page_address(unsigned slot) const noexcept { return pages_.address() + slot * arch::page_size; }
 
     disk& disk_;
     ring ring_;
-    busdma::memory pages_; // one for each slot: its list of pages, or its range to discard
+    busdma::memory pages_; // one for each slot: its list of pages or descriptors, or its range to discard
 };
 
 } // namespace nvme

@@ -7,16 +7,27 @@
 
 namespace nvme {
 
+// Where bytes lie, or a list of these (SGL, 4.4).
+struct descriptor {
+    k::u64 address;
+    k::u32 bytes;
+    k::u8 reserved[3];
+    k::u8 type;
+};
+static_assert(sizeof(descriptor) == 16);
+constexpr k::u8 descriptor_of_data = 0x00, descriptor_of_list = 0x30; // the last one of a chain
+
 struct command {
     k::u8 opcode = 0;
     k::u8 flags = 0;
     k::u16 id = 0;
     k::u32 name_space = 0;
     k::u64 unused = 0, metadata = 0;
-    k::u64 pages[2] = {}; // PRP 1 and 2
+    k::u64 pages[2] = {}; // PRP 1 and 2, or a descriptor
     k::u32 words[6] = {}; // 10 to 15
 };
 static_assert(sizeof(command) == 64);
+constexpr k::u8 has_descriptor = 1u << 6; // of the flags
 
 struct answer {
     k::u32 result, unused;

@@ -2,6 +2,7 @@
 
 #include "arch/machine.h"
 #include "drivers/drivers.h"
+#include "drivers/nvme/disk.h"
 #include "drivers/pci/hot_plug.h"
 #include "kernel/bench/bench.h"
 #include "kernel/files/caps_file.h"
@@ -29,8 +30,9 @@
 
 namespace {
 
-constexpr std::array<std::string_view, 10> known_options = {"selftest", "selftest.wait", "bench",  "seed",  "init",
-                                                            "strace",   "norandom",      "novdso", "trace", "tear_out"};
+constexpr std::array<std::string_view, 11> known_options = {"selftest", "selftest.wait", "bench",     "seed",
+                                                            "init",     "strace",        "norandom",  "novdso",
+                                                            "trace",    "tear_out",      "nvme.lists"};
 
 // Calls visit(word) for each option that the kernel does not know.
 template <class Visit> void for_unknown_options(std::string_view line, Visit visit) {
@@ -110,6 +112,7 @@ void kernel_main(void*) {
     const bool has_files = files::has_boot_archive();
     proc::start_load_average();
     if (k::find_option(line, "tear_out")) pci::tear_out_when_asked();
+    if (k::find_option(line, "nvme.lists")) nvme::disk::keep_to_page_lists();
     drivers::start();
     if (!files::start_echo_service()) k::panic("no memory for the kernel's service");
     if (!files::start_sockets()) k::panic("no memory for sockets");

@@ -187,18 +187,20 @@ k::status change::give_blocks(u64 first, u64 count, bool metadata) noexcept {
 
 // --- Inodes
 
-// What is at the top has little to do with its neighbours: each goes to the group with the fewest directories among
-// those that have more room than most (the rule of Orlov's allocator, in short). Those below stay with their parent
-// as long as its group is not poorer than a quarter of a group below the others.
+// What is at the top has little to do with its neighbours: each goes to the group with the fewest directories (the rule
+// of Orlov's allocator, in short). Those below stay with their parent. Either as long as that group is not poorer than
+// a quarter of a group below the others: some have copies of the superblock, so just to be below them says nothing.
 u32 change::group_for_directory(u32 parent) const noexcept {
     const volume& v = *on_;
     const u32 groups = static_cast<u32>(v.groups_.size()), home = (parent - 1) / v.inodes_a_group_;
     const u64 inodes = v.free_inodes() / groups, blocks = v.free_blocks() / groups;
+    const u64 least_inodes = std::max<u64>(1, inodes - std::min<u64>(inodes, v.inodes_a_group_ / 4));
+    const u64 least_blocks = blocks - std::min<u64>(blocks, v.blocks_a_group_ / 4);
     if (parent == root_inode) {
         u32 best = groups;
         for (u32 n = 0; n < groups; n++) {
             const volume::group& g = v.groups_[n];
-            if (!g.free_inodes || g.free_inodes < inodes || g.free_blocks < blocks) continue;
+            if (g.free_inodes < least_inodes || g.free_blocks < least_blocks) continue;
             if (best == groups || g.directories < v.groups_[best].directories) best = n;
         }
         if (best < groups) return best;
@@ -206,8 +208,6 @@ u32 change::group_for_directory(u32 parent) const noexcept {
     u64 directories = 0;
     for (const volume::group& g : v.groups_.all())
         directories += g.directories;
-    const u64 least_inodes = std::max<u64>(1, inodes - std::min<u64>(inodes, v.inodes_a_group_ / 4));
-    const u64 least_blocks = blocks - std::min<u64>(blocks, v.blocks_a_group_ / 4);
     const u64 most_directories = directories / groups + v.inodes_a_group_ / 16;
     for (u32 n = 0; n < groups; n++) {
         const u32 number = (home + n) % groups;

@@ -6,8 +6,10 @@ import hashlib
 import os
 import random
 import re
+import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import cpio
@@ -372,6 +374,108 @@ def orphans(it, kind):
               re.search(r"Free blocks: +(\d+)", after).group(1) == free and "END" in output.splitlines(), *wrong, after[:2500], *tail),
         check(f"{it.name}.circles_are_refused", bad_status == 0 and "other" in bad_output.splitlines() and "orphans makes no sense" in bad_said and
               f"First orphan inode:       {number}" in kept, f"status {bad_status}", *last_lines(bad_output), *last_lines(bad_said)),
+    ]
+
+
+cut_script = """
+mkdir /mnt; mount -t ext4 /dev/vda /mnt || exit 1; cd /mnt
+dd if=/dev/urandom of=cut bs=64k count=200 2>/dev/null; sync; sleep 3; sync; echo SUM `head -c 100001 cut | md5sum`; echo READY; sleep 4
+truncate -s 100001 cut; sync; sync; sleep 100
+"""
+
+
+def power_goes_while_cutting(it, image, written):
+    """A long file is cut off and the power goes when some of the blocks that this changes are on the disk and one is on its way.
+    Gives the MD5 of what stays of the file, and whether it came so far."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder, socket.socket(socket.AF_UNIX) as monitor:
+        how = machine.options(smp=2, disks=(machine.disk(str(image), stops=True),), monitor=str(Path(folder) / "monitor"))
+        with machine.boot(how, "", {"initrd": userland.initrd(), "exec": cut_script.encode()}) as running:
+            if at := running.wait_for("READY", 60):
+                monitor.connect(how.monitor)
+                for number in range(written + 1):
+                    monitor.sendall(f'qemu-io disk0 "break pwritev cut{number}"\n'.encode())
+                at = running.wait_for("Suspended request 'cut0'", 60, at)
+                time.sleep(1)
+                for number in range(written):
+                    monitor.sendall(f'qemu-io disk0 "resume cut{number}"\n'.encode())
+                time.sleep(2)
+            text = frames.split(running.bytes())[1].decode(errors="replace")
+            it.log(f"-{written}").write_bytes(running.bytes())
+    found = re.search(r"SUM ([0-9a-f]{32})", text)
+    return found and found[1], at is not None
+
+
+def cut_off(it, kind):
+    """A file that is being cut off when the power goes has its old length or its new one; where the disk's list names it, who mounts
+    the disk finishes what was begun."""
+    bad = []
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image, back = Path(folder) / "tree", Path(folder) / "disk.img", Path(folder) / "back"
+        tree.mkdir()
+        content = random.Random(9).randbytes(9_000_000)
+        (tree / "long").write_bytes(content)
+        (tree / "other").write_bytes(content[:300_000])
+        make_image(kind, tree, image, 32 * mebibyte)
+        # As it is in the midst: the length is the new one, the blocks are still there, and the list leads over both files.
+        numbers = [re.search(r"Inode: (\d+)", debugfs(image, f"stat /{name}")).group(1) for name in ("long", "other")]
+        debugfs(image, "sif /long size 100001", f"sif /long dtime {numbers[1]}", "sif /other size 0", "sif /other dtime 0",
+                f"ssv last_orphan {numbers[0]}", write=True)
+        free = int(re.search(r"Free blocks: +(\d+)", debugfs(image, "stats")).group(1))
+        script = "mkdir /mnt; mount -t ext4 /dev/vda /mnt; cd /mnt; stat -c '%n %s' long other; cd /; umount /mnt && echo END"
+        status, output, said = run_tool(it, "--smp", "2", "--disk", str(image), "--exec", script)
+        wrong, after = fsck(image), debugfs(image, "stats")
+        debugfs(image, f"dump /long {back}")
+        freed = int(re.search(r"Free blocks: +(\d+)", after).group(1)) - free
+        expected_freed = (9_000_000 - 100_001 + 300_000) // int(re.search(r"Block size: +(\d+)", after).group(1))
+        finished = (back.read_bytes() == content[:100_001] and "long 100001" in output and "other 0" in output and "END" in output.splitlines())
+        for written in range(4):
+            image.unlink()
+            make_image(kind, tree, image, 32 * mebibyte)
+            kept, was_held = power_goes_while_cutting(it, image, written)
+            repaired = subprocess.run(["e2fsck", "-f", "-y", str(image)], capture_output=True, text=True)
+            back.unlink(missing_ok=True)
+            debugfs(image, f"dump /cut {back}")
+            found = back.read_bytes() if back.exists() else b""
+            if not was_held or repaired.returncode > 2 or fsck(image) or len(found) not in (100_001, 200 << 16) or hashlib.md5(found[:100_001]).hexdigest() != kept:
+                bad.append(f"{written} written: held {was_held}, e2fsck {repaired.returncode}, {len(found)} bytes, sum {kept}")
+    tail = [f"status {status}", *last_lines(output), *last_lines(said)]
+    return [
+        check(f"{it.name}.is_finished_by_who_mounts", finished and freed >= expected_freed and "First orphan" not in after, f"{freed} blocks freed", *tail),
+        check(f"{it.name}.is_good_to_e2fsck_then", not wrong, *wrong, *tail),
+        check(f"{it.name}.has_one_length_or_the_other", not bad, *bad),
+    ]
+
+
+spread_script = """
+mkdir /mnt; mount -t ext4 /dev/vda /mnt || exit 1; cd /mnt
+for i in `seq 0 19`; do mkdir d$i d$i/sub; for j in 0 1 2 3 4; do echo $i $j >d$i/f$j; echo >d$i/sub/f$j; done; done; cd /; umount /mnt && echo END
+"""
+
+
+def spread(it, kind):
+    """The root's directories lie apart over the groups of blocks, and what is in each of them lies together."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image = Path(folder) / "tree", Path(folder) / "disk.img"
+        tree.mkdir()
+        make_image(kind, tree, image, 80 * mebibyte)  # ten groups, of blocks of 1 KiB
+        status, output, said = run_tool(it, "--smp", "2", "--disk", str(image), "--exec", spread_script)
+        stats, wrong = debugfs(image, "stats"), fsck(image)
+        inodes, blocks, first = (int(re.search(rf"{what}: +(\d+)", stats).group(1)) for what in ("Inodes per group", "Blocks per group", "First block"))
+
+        def group(path):
+            return (int(re.search(r"Inode: (\d+)", debugfs(image, f"stat {path}")).group(1)) - 1) // inodes
+
+        def group_of_block(path):
+            return (int(debugfs(image, f"blocks {path}").split()[0]) - first) // blocks
+
+        groups = [group(f"/d{i}") for i in range(20)]
+        apart = [f"/d{i}/{name}" for i in range(20) for name in ("sub", "f0", "f4", "sub/f0") if group(f"/d{i}/{name}") != groups[i]]
+        apart += [f"a block of /d{i}/f0" for i in range(20) if group_of_block(f"/d{i}/f0") != group(f"/d{i}/f0")]
+    tail = [f"status {status}", f"groups {groups}", *last_lines(output), *last_lines(said)]
+    return [
+        check(f"{it.name}.directories_of_the_root_lie_apart", len(set(groups)) >= 8 and max(groups.count(g) for g in groups) <= 5, *tail),
+        check(f"{it.name}.what_is_in_them_lies_together", len(apart) <= 5, *apart, *tail),
+        check(f"{it.name}.is_good_to_e2fsck", status == 0 and not wrong and "END" in output.splitlines(), *wrong, *tail),
     ]
 
 

@@ -35,6 +35,7 @@ class disk:
     path: str
     errors: tuple = ()  # blkdebug's rules, each a {option: value}
     read_only: bool = False
+    stops: bool = False  # QEMU's monitor may hold a request back: qemu-io diskN "break EVENT TAG", "resume TAG"
 
 
 @dataclasses.dataclass
@@ -72,7 +73,7 @@ def disk_options(how):
     for number, one in enumerate(how.disks):
         path = str(one.path).replace(",", ",,")
         file = f"file.driver=file,file.filename={path}"
-        if one.errors:
+        if one.errors or one.stops:
             rules = [f"file.inject-error.{i}.{name}={value}" for i, rule in enumerate(one.errors) for name, value in rule.items()]
             file = ",".join(["file.driver=blkdebug", "file.image.driver=file", f"file.image.filename={path}", *rules])
         format = "qcow2" if path.endswith(".qcow2") else "raw"

@@ -274,7 +274,7 @@ def ledger_rows(text):
     return {found[1]: int(found[2]) for found in re.finditer(r"^ *([a-z][a-z -]*?) +(\d+)\b", text, re.MULTILINE)}
 
 
-def disks(it, smp, driver="virtio", iommu=False):
+def disks(it, smp, driver="virtio", iommu=False, options=""):
     """Whole disks are read and copied in the guest, through the cache and past it; the bytes are those on the host."""
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
         first, second = Path(folder) / "first.img", Path(folder) / "second.img"
@@ -283,7 +283,7 @@ def disks(it, smp, driver="virtio", iommu=False):
         second.write_bytes(bytes(disk_bytes))
         status, output, said = run_tool(it, "--smp", str(smp), "--disk-driver", driver, "--disk", str(first),
                                         "--disk", str(second), "--exec", with_names(disk_script, driver),
-                                        *(["--iommu"] if iommu else []))
+                                        *(["--iommu"] if iommu else []), *(["--append", options] if options else []))
         copied, untouched = second.read_bytes() == content, first.read_bytes() == content
     sums = {found[1]: found[2] for found in re.finditer(r"^([ABC]) ([0-9a-f]{32})", output, re.MULTILINE)}
     whole = hashlib.md5(content).hexdigest()
@@ -389,6 +389,67 @@ def pulled_out(it, driver, torn=False):
           ("written first", "reader ended", "writer ended", "opened after 1", "other works", "other written", "synced")),
         check("pulled.the_slot_was_emptied", "asked to let go" in text, *tail),
         check("pulled.machine_goes_on", ended == machine.status_passed and not machine.panic_line(text), *tail),
+    ]
+
+
+held_script = r"""
+told() { until dd if=/dev/SECOND bs=512 count=1 iflag=direct 2>/dev/null | grep -q $1; do sleep 0.1; done; }
+put() { yes version $1 | head -c 4096 >/tmp/v$1; dd if=/tmp/v$1 of=/dev/FIRST bs=4k seek=7 conv=notrunc 2>/dev/null; }
+to_disk() { dd if=/dev/null of=/dev/FIRST conv=notrunc,fsync 2>/dev/null && echo synced $1; }
+put 0; to_disk 0; echo READY; told held
+put 1; to_disk 1 &
+until [ "$(awk '$3 == "FIRST" { print $12 }' /proc/diskstats)" -ge 1 ]; do sleep 0.1; done
+sleep 1; put 2; dd if=/dev/FIRST bs=4k skip=7 count=1 2>/dev/null | cmp - /tmp/v2 && echo reads 2; to_disk 2 &
+sleep 1; put 3; dd if=/dev/FIRST bs=4k skip=7 count=1 2>/dev/null | cmp - /tmp/v3 && echo reads 3; echo WRITTEN; wait
+to_disk 3; echo END
+"""
+
+
+def held_back(it, driver):
+    """The first of three versions of a block is held inside QEMU: nobody who writes waits for that, and the last one is what stays."""
+    def block():
+        with open(images[0], "rb") as file:
+            file.seek(7 * 4096)
+            return file.read(4096)
+
+    def version(number):
+        return (f"version {number}\n" * 500).encode()[:4096]
+
+    def ask(monitor, command):
+        monitor.sendall(f'qemu-io disk0 "{command}"\n'.encode())
+        time.sleep(1)
+
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        images = [Path(folder) / name for name in ("first.img", "second.img")]
+        for image in images:
+            image.write_bytes(bytes(mebibyte))
+        how = machine.options(smp=2, disk_driver=driver, disks=(machine.disk(images[0], stops=True), machine.disk(images[1])),
+                              monitor=str(Path(folder) / "monitor"))
+        script = with_names(held_script, driver).replace('"FIRST"', f'"{disk_names[driver][0]}"')
+        with machine.boot(how, "", {"initrd": userland.initrd(), "exec": script.encode()}) as running, socket.socket(socket.AF_UNIX) as monitor:
+            before = meanwhile = None
+            if running.wait_for("READY", command_timeout):
+                monitor.connect(how.monitor)
+                before = block()
+                ask(monitor, "break pwritev first")
+                with open(images[1], "r+b") as file:
+                    file.write(b"held")
+                written = running.wait_for("WRITTEN", 60) and running.wait_for("Suspended request .first", 1)
+                meanwhile = block()
+                output = frames.split(running.bytes())[1].decode(errors="replace")
+                ask(monitor, "resume first")
+            running.wait(60)
+            it.log().write_bytes(running.bytes())
+            lines = frames.split(running.bytes())[1].decode(errors="replace").splitlines()
+            ended, text = running.status, running.text()
+        after = block()
+    tail = [f"QEMU: {ended}", *lines, *last_lines(text)]
+    return [
+        check(f"{it.name}.writers_do_not_wait", meanwhile and written and "reads 2" in lines and "reads 3" in lines, *tail),
+        check(f"{it.name}.the_first_was_held", meanwhile and before == version(0) and meanwhile == version(0) and
+              "synced 0" in output and "synced 1" not in output and "synced 2" not in output, *tail),
+        check(f"{it.name}.the_newest_stays", after == version(3) and all(f"synced {n}" in lines for n in range(4)), after[:20], *tail),
+        check(f"{it.name}.machine_goes_on", ended == machine.status_passed and "END" in lines, *tail),
     ]
 
 

@@ -1,5 +1,6 @@
 #include "arch/x86_64/dev/acpi.h"
 
+#include "arch/common/dmar.h"
 #include "arch/x86_64/boot/boot_info.h"
 #include "arch/x86_64/mm/address_space.h"
 #include "arch/x86_64/mm/physical.h"
@@ -165,35 +166,6 @@ void read_mcfg(bytes table) {
     }
 }
 
-// A firmware may list a unit's devices one by one instead of saying that it serves all (QEMU's does). A unit that is
-// alone in its segment is taken to serve all of it: what it does not stand before sees physical addresses, as without
-// it.
-void let_lone_units_serve_all() {
-    const auto units = std::span(acpi.iommu_units).first(acpi.iommu_unit_count);
-    for (iommu_unit& u : units)
-        if (std::ranges::count(units, u.segment, &iommu_unit::segment) == 1) u.serves_all = true;
-}
-
-// Units of VT-d (8.3). Memory that a firmware reserves for devices of its own is not given to them.
-void read_dmar(bytes table) {
-    constexpr u16 type_unit = 0;
-    constexpr u8 serves_all = 1;
-    bytes rest = table.subspan(std::min<std::size_t>(48, table.size()));
-    while (rest.size() >= 4) {
-        const u16 type = field<u16>(rest, 0), length = field<u16>(rest, 2);
-        if (length < 4 || length > rest.size()) {
-            k::log("acpi: DMAR entry of bad length {}; the rest is ignored\n", length);
-            return;
-        }
-        const iommu_unit found{field<u64>(rest, 8), field<u16>(rest, 6), (field<u8>(rest, 4) & serves_all) != 0};
-        const bool sound = type == type_unit && length >= 16 && bus::is_device_memory(found.registers, page_size) &&
-                           found.registers % page_size == 0;
-        if (sound && acpi.iommu_unit_count < acpi.iommu_units.size()) acpi.iommu_units[acpi.iommu_unit_count++] = found;
-        rest = rest.subspan(length);
-    }
-    let_lone_units_serve_all();
-}
-
 void read_table(paddr pa) {
     const bytes table = open_table(pa, {});
     if (table.empty()) return;
@@ -202,7 +174,7 @@ void read_table(paddr pa) {
     if (name == "FACP") read_fadt(table);
     if (name == "HPET") read_hpet(table);
     if (name == "MCFG") read_mcfg(table);
-    if (name == "DMAR") read_dmar(table);
+    if (name == "DMAR") machine_dmar = parse_dmar(table);
 }
 
 void read_root() {

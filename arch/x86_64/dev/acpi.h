@@ -34,8 +34,6 @@ struct acpi_tables {
 
     std::array<pci_window, 8> pci_windows; // of MCFG
     unsigned pci_window_count;
-    std::array<iommu_unit, 8> iommu_units; // of DMAR
-    unsigned iommu_unit_count;
     paddr hpet_address;    // 0: none
     u16 pm_timer_port;     // 0: none
     bool pm_timer_32_bits; // else 24

@@ -1,4 +1,5 @@
 // arch::bus: where devices are, and I/O ports.
+#include "arch/common/dmar.h"
 #include "arch/machine.h"
 #include "arch/x86_64/cpu/features.h"
 #include "arch/x86_64/cpu/instructions.h"
@@ -12,7 +13,7 @@ std::span<const pci_window> bus::pci_windows() noexcept {
 }
 
 std::span<const iommu_unit> bus::iommu_units() noexcept {
-    return std::span(x86::acpi.iommu_units).first(x86::acpi.iommu_unit_count);
+    return std::span(machine_dmar.units).first(machine_dmar.unit_count);
 }
 
 bool bus::is_device_memory(paddr pa, std::uint64_t bytes) noexcept {

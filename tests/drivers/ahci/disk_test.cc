@@ -7,6 +7,7 @@
 using tests::model_ahci;
 using trials::data;
 using lie = tests::model_ahci::lie;
+using log_lie = tests::model_ahci::log_lie;
 
 namespace {
 
@@ -21,9 +22,10 @@ struct rig {
     model_ahci* device = nullptr;
     block::device_ref on;
 
-    rig(unsigned depth, ktime::ns timeout) {
+    rig(unsigned depth, ktime::ns timeout, bool keeps_log = false) {
         auto made = mem::make_box<model_ahci>(trials::disk_sectors, depth);
         if (!made || !made->content) return;
+        if (keeps_log) made->keep_log();
         device = made.get();
         auto disk = disk_on(std::move(made), timeout);
         if (!disk) return;
@@ -87,27 +89,64 @@ SELFTEST(ahci, commands_are_queued_where_both_can) {
     }
 }
 
+namespace {
+
 // One bad sector among many good ones: only who asks for it gets EIO, and however often.
+void an_error_strikes_only_one(rig& r) {
+    r.device->bad_sector = 501;
+    std::atomic<unsigned> wrong = 0, failed = 0;
+    support::run_everywhere([&](unsigned cpu) {
+        support::buffer bytes(4096);
+        auto to = xio::sink::over_kernel(bytes.bytes());
+        if (!bytes || !to) return void(wrong++);
+        for (unsigned round = 0; round < 10; round++) {
+            if (!block::read(*r.on, cpu % 16 * 8 * 512, *to).status) wrong++;
+            if (cpu) continue;
+            const xio::moved m = block::read(*r.on, 496 * 512, *to);
+            if (is_eio(m.status) && !m.bytes) failed++;
+        }
+    });
+    EXPECT_EQ(wrong.load(), 0u);
+    EXPECT_EQ(failed.load(), 10u);
+}
+
+} // namespace
+
 SELFTEST(ahci, an_error_strikes_only_the_request_that_has_it) {
     for (unsigned depth : {1u, 32u}) {
         rig r(depth, 10 * ktime::second);
         data d;
         REQUIRE(r && d.make(2));
-        r.device->bad_sector = 501;
-        std::atomic<unsigned> wrong = 0, failed = 0;
-        support::run_everywhere([&](unsigned cpu) {
-            support::buffer bytes(4096);
-            auto to = xio::sink::over_kernel(bytes.bytes());
-            if (!bytes || !to) return void(wrong++);
-            for (unsigned round = 0; round < 10; round++) {
-                if (!block::read(*r.on, cpu % 16 * 8 * 512, *to).status) wrong++;
-                if (cpu) continue;
-                const xio::moved m = block::read(*r.on, 496 * 512, *to);
-                if (is_eio(m.status) && !m.bytes) failed++;
-            }
-        });
-        EXPECT_EQ(wrong.load(), 0u);
-        EXPECT_EQ(failed.load(), 10u);
+        an_error_strikes_only_one(r);
+        EXPECT(block::write(*r.on, 0, d.from).status);
+        EXPECT(r.device->resets.load() > 1u);
+        EXPECT_EQ(r.device->logs_read.load(), 0u);
+    }
+}
+
+// The log names the one; the others are queued again, and the disk need not be reset.
+SELFTEST(ahci, a_log_says_which_command_failed) {
+    rig r(32, 10 * ktime::second, true);
+    data d;
+    REQUIRE(r && d.make(2));
+    r.device->alone = 0;
+    an_error_strikes_only_one(r);
+    EXPECT_EQ(r.device->logs_read.load(), 10u);
+    EXPECT_EQ(r.device->alone.load(), 10u); // the logs: nothing was tried alone
+    EXPECT_EQ(r.device->resets.load(), 1u); // the first one
+    EXPECT(block::write(*r.on, 0, d.from).status);
+}
+
+// What the log says is believed only if it can be so.
+SELFTEST(ahci, a_log_that_lies_is_not_believed) {
+    for (log_lie how : {log_lie::other_tag, log_lie::not_queued, log_lie::bad_sum, log_lie::refused}) {
+        rig r(32, 10 * ktime::second, true);
+        data d;
+        REQUIRE(r && d.make(2));
+        r.device->how_log_lies = how;
+        an_error_strikes_only_one(r);
+        EXPECT_EQ(r.device->logs_read == 0, how == log_lie::refused);
+        EXPECT(r.device->resets.load() > 1u);
         EXPECT(block::write(*r.on, 0, d.from).status);
     }
 }

@@ -17,6 +17,7 @@ namespace tests {
 class model_ahci final : public ahci::host_port {
   public:
     enum class lie : k::u8 { none, strange_tag, no_fis, too_short, link_error, error, silence };
+    enum class log_lie : k::u8 { none, other_tag, not_queued, bad_sum, refused };
 
     explicit model_ahci(k::u64 sectors, unsigned depth) : content(sectors * 512), depth_(depth) {
         say(49, 1 << 8 | 1 << 9);
@@ -40,6 +41,9 @@ class model_ahci final : public ahci::host_port {
     std::atomic<bool> is_there = true;     // false: it was pulled out, and all registers read as ones
     std::atomic<bool> is_plugged = true;   // the disk
     std::atomic<k::u64> bad_sector = ~k::u64{0};
+    std::atomic<log_lie> how_log_lies = log_lie::none;
+    std::atomic<unsigned> logs_read = 0;
+    void keep_log() { say(84, 1 << 14 | 1 << 6 | 1 << 5); }
     std::atomic<unsigned> resets = 0, flushes = 0, forced = 0, queued = 0, alone = 0, most_at_once = 0;
     k::u32 capabilities = 1u << 31 | 1u << 30 | 31u << 8;
     k::u32 signature = 0x101;
@@ -117,6 +121,7 @@ class model_ahci final : public ahci::host_port {
         if ((value & 15) != 1) return;
         resets++;
         if (!stops) return;
+        refuses_ = false;
         issued_ = active_ = 0;
         task_file_ = 0x50;
     }
@@ -158,8 +163,9 @@ class model_ahci final : public ahci::host_port {
         EXPECT_EQ(is_queued, (active_ >> slot & 1) != 0);
         if (f.command != ahci::ata_identify && next_lie == lie::silence) return false;
         EXPECT(is_queued ? slot < depth_ : issued_ == 1 && active_ == 0); // not both kinds at once
-        const lie how = f.command == ahci::ata_identify ? lie::none : next_lie.exchange(lie::none);
-        bool good = how != lie::error;
+        const bool is_admin = f.command == ahci::ata_identify || f.command == ahci::ata_read_log;
+        const lie how = is_admin ? lie::none : next_lie.exchange(lie::none);
+        bool good = how != lie::error && (!refuses_ || f.command == ahci::ata_read_log);
         if (good) good = execute(header, t, is_queued, slot);
         (is_queued ? queued : alone)++;
         if (how == lie::link_error) {
@@ -171,7 +177,11 @@ class model_ahci final : public ahci::host_port {
         task_file_ = good ? 0x50 : 0x451;
         const k::u32 bit = k::u32{1} << slot;
         if (!good) {
-            if (is_queued) issued_ &= ~bit;
+            if (is_queued) {
+                issued_ &= ~bit;
+                refuses_ = true;
+                failed_tag_ = static_cast<k::u8>(slot);
+            }
             halted_ = true;
             raise(came_error | (is_queued ? came_bits : came_register));
             return true;
@@ -195,6 +205,7 @@ class model_ahci final : public ahci::host_port {
         case ahci::ata_flush: flushes++; return true;
         case ahci::ata_identify: return move(header, t, {reinterpret_cast<std::byte*>(words_), 512}, true);
         case ahci::ata_manage_data: return true;
+        case ahci::ata_read_log: return count == 1 && first == 0x10 && read_log(header, t);
         case ahci::ata_write_through: forced++; [[fallthrough]];
         case ahci::ata_read:
         case ahci::ata_write:
@@ -215,6 +226,19 @@ class model_ahci final : public ahci::host_port {
         const bool reads = f.command == ahci::ata_read || f.command == ahci::ata_read_queued;
         EXPECT_EQ((header.flags & ahci::header_writes) != 0, !reads);
         return move(header, t, content.bytes().subspan(first * 512, bytes), reads);
+    }
+    // Which command failed; after that the disk takes others again.
+    bool read_log(ahci::command_header& header, const ahci::command_table& t) {
+        if (!(words_[84] >> 5 & 1) || how_log_lies == log_lie::refused) return false;
+        logs_read++;
+        refuses_ = false;
+        k::u8 log[512] = {failed_tag_, 0, 0x41, 0x40};
+        if (how_log_lies == log_lie::other_tag) log[0] = 31;
+        if (how_log_lies == log_lie::not_queued) log[0] |= 0x80;
+        for (unsigned i = 0; i < 511; i++)
+            log[511] = static_cast<k::u8>(log[511] - log[i]);
+        if (how_log_lies == log_lie::bad_sum) log[511]++;
+        return move(header, t, {reinterpret_cast<std::byte*>(log), 512}, true);
     }
     // Between the disk and the regions, which must be as many bytes.
     bool move(ahci::command_header& header, const ahci::command_table& t, std::span<std::byte> disk, bool reads) {
@@ -239,6 +263,8 @@ class model_ahci final : public ahci::host_port {
     k::u16 words_[256] = {};
     k::u64 list_ = 0, received_ = 0;
     std::atomic<k::u32> causes_ = 0, enabled_ = 0, command_ = 0, task_file_ = 0x50, active_ = 0, issued_ = 0;
+    bool refuses_ = false; // after an error of a queued command, all but the log's, until that is read or a reset
+    k::u8 failed_tag_ = 0;
     bool halted_ = false; // after an error, until it is started again
     lwkt::interrupt line_;
     lwkt::sleep_lock working_;

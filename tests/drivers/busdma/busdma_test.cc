@@ -43,15 +43,17 @@ struct model_device {
 // Are the segments such as the tag says?
 bool keeps_limits(const tag& t, std::span<const busdma::segment> segments) {
     if (segments.size() > t.segments) return false;
+    k::u64 sum = 0;
     for (const busdma::segment& s : segments) {
         const k::u64 last = s.address + s.bytes - 1;
         const bool is_first = &s == &segments.front(), is_last = &s == &segments.back();
+        sum += s.bytes;
         if (!s.bytes || last > t.highest() || s.address % t.alignment) return false;
         if (t.segment_bytes && s.bytes > t.segment_bytes) return false;
         if (t.boundary && s.address / t.boundary != last / t.boundary) return false;
         if ((!is_first && s.address % t.joint) || (!is_last && (last + 1) % t.joint)) return false;
     }
-    return true;
+    return !t.bytes || sum <= t.bytes;
 }
 
 // What the device sees there, byte by byte / puts there.
@@ -92,13 +94,15 @@ struct scattered {
 };
 
 tag random_tag(k::random& random, k::u64 highest_address) {
-    constexpr k::u64 boundaries[] = {0, 0, 4096, 65536, 1 << 20}, joints[] = {1, 1, 4096},
+    constexpr k::u64 boundaries[] = {0, 0, 4096, 65536, 1 << 20}, joints[] = {1, 1, 4096, 4, 512},
                      lengths[] = {0, 0, 4096, 8192, 65536, 5 * 4096};
     tag t;
     t.alignment = k::u64{1} << random.below(10);
     t.boundary = boundaries[random.below(std::size(boundaries))];
     t.joint = joints[random.below(std::size(joints))];
     t.segment_bytes = lengths[random.below(std::size(lengths))];
+    if (t.joint > 1) t.alignment = std::min(t.alignment, t.joint);
+    t.bytes = random.below(3) ? 0 : page + random.below(12 * page);
     t.segments = 1 + random.below(40);
     // Sometimes short of some of the pages.
     if (random.below(2)) t.address_bits = static_cast<unsigned>(std::bit_width(highest_address)) - 1;
@@ -210,6 +214,38 @@ SELFTEST(busdma, only_the_pages_out_of_reach_are_bounced) {
     d.m->sync_for_device();
     d.m->unload();
     EXPECT_EQ(bounced_bytes() - before, out_of_reach);
+}
+
+// Small joints: what lies badly shares bounce pages, and what lies well beside it does not bounce.
+SELFTEST(busdma, what_bounces_together_shares_a_page) {
+    vm::page_ref block = support::allocate_block(2);
+    REQUIRE(block);
+    model_device d({.alignment = 4, .segments = 16, .joint = 4}, 4);
+    REQUIRE(d);
+    auto odd = source::over_run(block.get(), 1, 2 * page + 6); // two pages and two words, the last half of another run
+    auto even = source::over_run(block.get() + 3, 8, 514);
+    REQUIRE(odd && even);
+    auto both = source::append(*odd, *even);
+    REQUIRE(both);
+    lwkt::critical section;
+    const k::u64 before = bounced_bytes();
+    REQUIRE(d.m->load(*both));
+    EXPECT_EQ(d.pool->left(), 1u); // and the rest, whose words are not those of memory any more
+    d.m->sync_for_device();
+    EXPECT_EQ(bounced_bytes() - before, 2 * page + 520);
+    d.m->unload();
+    auto words = source::over_run(block.get(), 0, page + 4);
+    auto lies_well = source::append(*even, *words); // the second begins in the middle of a word
+    auto good = source::append(*words, *even);      // all words
+    REQUIRE(words && lies_well && good);
+    REQUIRE(d.m->load(*good));
+    EXPECT_EQ(d.m->segments().size(), 2u);
+    EXPECT_EQ(d.pool->left(), 4u);
+    d.m->unload();
+    REQUIRE(d.m->load(*lies_well));
+    EXPECT_EQ(d.pool->left(), 2u);
+    EXPECT_EQ(d.m->segments()[0].bytes, 512u);
+    d.m->unload();
 }
 
 SELFTEST(busdma, what_does_not_fit_holds_nothing) {

@@ -29,6 +29,7 @@ class remembers final : public iommu::forgetter {
         for (k::u64 i = 0; i < count; i++)
             if (first + i - first_page < pages) known[first + i - first_page] = 0;
     }
+    void show(const void*, std::size_t) noexcept override {}
     // As hardware does: it looks into the tables at any time.
     void look(iommu::domain& d) {
         for (k::u64 i = 0; i < pages; i++)
@@ -36,7 +37,81 @@ class remembers final : public iommu::forgetter {
     }
 };
 
+// Hardware that does not look into the CPUs' caches: of memory it sees what it was shown, line by line, and of the rest
+// what was there before, which is nonsense.
+class looks_into_memory final : public iommu::forgetter {
+  public:
+    static constexpr std::size_t line_bytes = 64, most_lines = 4096;
+    unsigned count = 0, shown = 0;
+
+    void forget(k::u16, k::u64, k::u64) noexcept override {}
+    void show(const void* at, std::size_t bytes) noexcept override {
+        const auto first = k::align_down(reinterpret_cast<std::uintptr_t>(at), line_bytes);
+        const auto end = reinterpret_cast<std::uintptr_t>(at) + bytes;
+        for (auto here = first; here < end; here += line_bytes) {
+            line* l = find(here);
+            if (!l && count < most_lines) (l = &lines_[count++])->at = here;
+            EXPECT(l);
+            if (l) std::memcpy(l->content, reinterpret_cast<const void*>(here), line_bytes);
+            shown++;
+        }
+    }
+    // What it finds by walking from the root; ~0: nonsense.
+    k::u64 rights(const iommu::domain& d, unsigned levels, arch::paddr at) {
+        arch::paddr table = d.tables();
+        for (unsigned level = levels;; level--) {
+            const auto index = at >> (12 + 9 * (level - 1)) & 511;
+            const line* l = find(
+                k::align_down(reinterpret_cast<std::uintptr_t>(arch::memory::direct(table)) + index * 8, line_bytes));
+            if (!l) return ~k::u64{0};
+            const k::u64 entry = l->content[index % 8];
+            if (level == 1 || !entry) return entry & 3;
+            table = entry & 0x000f'ffff'ffff'f000;
+        }
+    }
+
+  private:
+    struct line {
+        std::uintptr_t at;
+        k::u64 content[line_bytes / 8];
+    };
+    line* find(std::uintptr_t at) {
+        for (line& l : std::span(lines_, count))
+            if (l.at == at) return &l;
+        return nullptr;
+    }
+    line lines_[most_lines];
+};
+
 } // namespace
+
+// All that it may look at is shown to it, new tables whole, and of changes no more than their lines.
+SELFTEST(iommu, a_unit_that_sees_no_caches_is_shown_all) {
+    for (unsigned levels : {3u, 4u}) {
+        auto hardware = mem::make_box<looks_into_memory>();
+        REQUIRE(hardware);
+        auto made = iommu::domain::create(*hardware, 7, levels, "a model");
+        REQUIRE(made);
+        iommu::domain& d = **made;
+        const arch::paddr base = 0x1'3fe0'0000; // across tables of the last two levels
+        EXPECT_EQ(hardware->rights(d, levels, base), 0u);
+        EXPECT(d.reserve(base, 600 * page));
+        EXPECT_EQ(hardware->rights(d, levels, base + 599 * page), 0u);
+        const xio::segment parts[] = {{base + 5 * page, 16 * page}, {base + 510 * page + 100, 4 * page}};
+        lwkt::critical section;
+        for (bool opens : {true, false}) {
+            const unsigned before = hardware->shown;
+            opens ? d.open(parts, iommu::access::write) : d.close(parts, iommu::access::write);
+            EXPECT_EQ(hardware->shown - before, 3u + 2u); // lines of eight pages
+            unsigned wrong = 0;
+            for (unsigned i = 0; i < 600; i++) {
+                const bool is_open = opens && ((i >= 5 && i < 21) || (i >= 510 && i < 515));
+                wrong += hardware->rights(d, levels, base + i * page) != (is_open ? 2u : 0u);
+            }
+            EXPECT_EQ(wrong, 0u);
+        }
+    }
+}
 
 SELFTEST(iommu, a_device_sees_what_is_open_and_no_more) {
     for (unsigned levels : {3u, 4u}) {

@@ -14,15 +14,19 @@ k::result<k::ref<block::disk>> disk_on(mem::box<model_nvme> model, ktime::ns tim
     return nvme::disk::create(mem::box<nvme::port>(model.release()), timeout);
 }
 
+// What a controller offers for telling it where bytes lie: page lists only, descriptors of any bytes, or of words.
+constexpr unsigned offers[] = {0, 1, 2};
+
 // A disk on a model, known to the block layer while this lives.
 struct rig {
     model_nvme* device = nullptr;
     block::device_ref on;
 
-    rig(unsigned queues, ktime::ns timeout) {
+    rig(unsigned queues, ktime::ns timeout, unsigned offer = 0) {
         auto made = mem::make_box<model_nvme>(trials::disk_sectors, queues);
         if (!made || !made->content) return;
         device = made.get();
+        device->offer_descriptors(offer);
         auto disk = disk_on(std::move(made), timeout);
         if (!disk) return;
         auto added = block::add_disk(*std::move(disk), trials::model_family);
@@ -33,21 +37,29 @@ struct rig {
     }
     explicit operator bool() const { return bool(on); }
 };
+struct described_rig : rig {
+    described_rig(unsigned queues, ktime::ns timeout) : rig(queues, timeout, 1) {}
+};
 
 } // namespace
 
 SELFTEST(nvme, bytes_go_to_the_device_and_come_back_uncopied) {
-    for (unsigned queues : {1u, 4u})
+    for (unsigned queues : {1u, 4u}) {
         trials::bytes_go_and_come_back_uncopied<rig>(queues);
+        trials::bytes_go_and_come_back_uncopied<described_rig>(queues);
+    }
 }
 
 SELFTEST(nvme, all_cpus_use_it_at_once) {
-    for (unsigned queues : {1u, 2u, 4u})
+    for (unsigned queues : {1u, 2u, 4u}) {
         trials::all_cpus_use_it_at_once<rig>(queues);
+        trials::all_cpus_use_it_at_once<described_rig>(queues);
+    }
 }
 
 SELFTEST(nvme, a_request_that_gets_no_answer_is_tried_again_after_a_reset) {
     trials::silence_ends_in_a_second_try<rig>();
+    trials::silence_ends_in_a_second_try<described_rig>();
 }
 
 SELFTEST(nvme, a_device_that_never_answers_ends_in_eio) {
@@ -85,9 +97,13 @@ SELFTEST(nvme, a_device_that_lies_is_reset_and_asked_again) {
     }
 }
 
-// Page lists: pieces must join at pages. What does not lie so goes through a bounce page, and arrives.
-SELFTEST(nvme, bytes_that_lie_anyhow_arrive) {
-    rig r(2, trials::short_timeout);
+namespace {
+
+// Page lists: pieces must join at pages, descriptors of words at those. What does not lie so goes through a bounce
+// page, and arrives.
+void bytes_that_lie_anyhow_arrive(unsigned offer) {
+    rig r(2, trials::short_timeout, offer);
+    const k::u64 bounced_before = trials::bounced_bytes();
     support::page_set<8> pages;
     support::buffer bytes(4 * trials::page), seen(4 * trials::page);
     REQUIRE(r && pages.allocate() && bytes && seen);
@@ -135,6 +151,74 @@ SELFTEST(nvme, bytes_that_lie_anyhow_arrive) {
         EXPECT(block::read(*r.on, at, *plain).status);
         EXPECT(support::same_bytes(read_back.bytes(), bytes.first(whole)));
     }
+    EXPECT_EQ(r.device->page_lists == 0, offer != 0);
+    EXPECT_EQ(r.device->descriptors == 0, offer == 0);
+    EXPECT_EQ(trials::bounced_bytes() == bounced_before, offer == 1);
+}
+
+} // namespace
+
+SELFTEST(nvme, bytes_that_lie_anyhow_arrive) {
+    for (unsigned offer : offers)
+        bytes_that_lie_anyhow_arrive(offer);
+}
+
+// What lies together is told of at once; pieces of pages go as they lie.
+SELFTEST(nvme, descriptors_are_few_and_nothing_bounces) {
+    for (unsigned offer : {1u, 2u}) {
+        rig r(1, trials::short_timeout, offer);
+        vm::page_ref block = support::allocate_block(3);
+        support::page_set<6> pages;
+        REQUIRE(r && block && pages.allocate());
+        const k::u64 before = trials::bounced_bytes();
+        const unsigned told_before = r.device->descriptors; // partitions were looked for
+        auto together = xio::source::over_run(block.get(), 64, 7 * trials::page);
+        REQUIRE(together);
+        EXPECT(block::write(*r.on, 0, *together).status);
+        EXPECT_EQ(r.device->descriptors - told_before, 1u);
+        xio::sink apart;
+        for (unsigned i = 0; i < pages.size(); i++) {
+            auto piece = xio::sink::over_run(pages[i], 4 + 100 * i, 512);
+            REQUIRE(piece);
+            auto both = xio::sink::append(apart, *piece);
+            REQUIRE(both);
+            apart = *std::move(both);
+        }
+        EXPECT(block::read(*r.on, 512, apart).status);
+        EXPECT_EQ(r.device->descriptors - told_before, 7u);
+        EXPECT_EQ(trials::bounced_bytes(), before);
+        for (unsigned i = 0; i < pages.size(); i++)
+            EXPECT(support::same_bytes({pages.data(i) + 4 + 100 * i, 512},
+                                       {r.device->content.data() + 512 * (i + 1), 512}));
+    }
+}
+
+// No request is longer than the controller takes, however few descriptors tell of it: the model looks.
+SELFTEST(nvme, what_is_longer_than_it_takes_goes_in_parts) {
+    for (unsigned offer : offers) {
+        rig r(1, trials::short_timeout, offer);
+        vm::page_ref block = support::allocate_block(5);
+        REQUIRE(r && block);
+        for (k::u64 offset : {0u, 512u}) {
+            const std::span<std::byte> bytes(static_cast<std::byte*>(vm::direct(block.get())) + offset,
+                                             31 * trials::page);
+            support::fill_pattern(bytes, offset + offer);
+            auto from = xio::source::over_run(block.get(), offset, bytes.size());
+            REQUIRE(from);
+            EXPECT(block::write(*r.on, 0, *from).status);
+            EXPECT(support::same_bytes(bytes, r.device->content.bytes().first(bytes.size())));
+        }
+    }
+}
+
+// What it says of descriptors that nobody knows of is as if it offered none.
+SELFTEST(nvme, an_offer_that_makes_no_sense_is_not_taken) {
+    rig r(1, trials::short_timeout, 3);
+    data d;
+    REQUIRE(r && d.make(11));
+    EXPECT(block::write(*r.on, 0, d.from).status);
+    EXPECT_EQ(r.device->descriptors.load(), 0u);
+    EXPECT(r.device->page_lists.load() != 0);
 }
 
 SELFTEST(nvme, a_durable_write_says_so) {

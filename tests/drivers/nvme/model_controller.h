@@ -31,8 +31,10 @@ class model_nvme final : public nvme::port {
     std::atomic<bool> stops = true;
     std::atomic<bool> is_there = true; // false: it was pulled out, and all registers read as ones
     std::atomic<unsigned> resets = 0, flushes = 0, forced = 0;
-    k::u64 capabilities = k::u64{1} << 37 | 127; // the usual commands, 128 entries
+    std::atomic<unsigned> page_lists = 0, descriptors = 0; // commands with the one, how many there were of the others
+    k::u64 capabilities = k::u64{1} << 37 | 127;           // the usual commands, 128 entries
     std::byte said_of_controller[4096] = {};
+    void offer_descriptors(unsigned how) { said_of_controller[536] = std::byte(how); }
     struct {
         k::u64 blocks;
         k::u8 format;
@@ -178,26 +180,59 @@ class model_nvme final : public nvme::port {
         put_answer(0, 0, c.id, 0, result);
     }
 
-    // Moves one page's worth after the other; where they are, stands in the command or in its list.
     bool move(const nvme::command& c) {
-        k::u64 at_byte = (c.words[0] | k::u64{c.words[1]} << 32) * 512, left = ((c.words[2] & 0xffff) + 1) * 512;
-        if (at_byte > content.size() || left > content.size() - at_byte) return false;
+        const k::u64 at_byte = (c.words[0] | k::u64{c.words[1]} << 32) * 512, bytes = ((c.words[2] & 0xffff) + 1) * 512;
+        if (at_byte > content.size() || bytes > content.size() - at_byte) return false;
+        EXPECT(bytes <= arch::page_size << static_cast<unsigned>(said_of_controller[77]));
+        const std::span<std::byte> disk(content.data() + at_byte, bytes);
+        if (!c.flags) return move_pages(c, disk);
+        EXPECT_EQ(unsigned{c.flags}, 0x40u);
+        return move_described(c, disk);
+    }
+    static void move_part(const nvme::command& c, std::span<std::byte> disk, arch::paddr memory) {
+        if (c.opcode == 2)
+            std::memcpy(&at<std::byte>(memory), disk.data(), disk.size());
+        else
+            std::memcpy(disk.data(), &at<std::byte>(memory), disk.size());
+    }
+    // Moves one page's worth after the other; where they are, stands in the command or in its list.
+    bool move_pages(const nvme::command& c, std::span<std::byte> disk) {
+        page_lists++;
         arch::paddr where = c.pages[0];
+        EXPECT_EQ(where % 4, 0u);
         const k::u64 first = arch::page_size - where % arch::page_size;
-        const bool by_list = left > first + arch::page_size;
-        for (unsigned i = 0; left; i++) {
-            const k::u64 part = std::min(left, arch::page_size - where % arch::page_size);
+        const bool by_list = disk.size() > first + arch::page_size;
+        for (unsigned i = 0; !disk.empty(); i++) {
+            const k::u64 part = std::min(disk.size(), arch::page_size - where % arch::page_size);
             EXPECT(i == 0 || where % arch::page_size == 0);
-            auto* memory = &at<std::byte>(where);
-            if (c.opcode == 2)
-                std::memcpy(memory, content.data() + at_byte, part);
-            else
-                std::memcpy(content.data() + at_byte, memory, part);
-            at_byte += part;
-            left -= part;
+            move_part(c, disk.first(part), where);
+            disk = disk.subspan(part);
             where = by_list ? at<k::u64>(c.pages[1] + 8 * i) : c.pages[1];
         }
         return true;
+    }
+    // The same where descriptors tell of them: that of the command, or those of its list. False: they are not such as
+    // it offered to take, or not as many bytes as the command moves.
+    bool move_described(const nvme::command& c, std::span<std::byte> disk) {
+        const unsigned offered = static_cast<unsigned>(said_of_controller[536]) & 3;
+        if (offered != 1 && offered != 2) return false;
+        nvme::descriptor first;
+        std::memcpy(&first, c.pages, sizeof(first));
+        const nvme::descriptor* list = &first;
+        k::u64 count = 1;
+        if (first.type == 0x30) {
+            if (!first.bytes || first.bytes % sizeof(first) || first.address % 4) return false;
+            count = first.bytes / sizeof(first);
+            list = &at<nvme::descriptor>(first.address);
+        }
+        for (const nvme::descriptor& d : std::span(list, count)) {
+            descriptors++;
+            if (d.type || !d.bytes || d.bytes > disk.size()) return false;
+            if (offered == 2 && (d.address % 4 || d.bytes % 4)) return false;
+            move_part(c, disk.first(d.bytes), d.address);
+            disk = disk.subspan(d.bytes);
+        }
+        return disk.empty();
     }
     void work(unsigned number, const nvme::command& c) {
         const lie how = next_lie.exchange(lie::none);
