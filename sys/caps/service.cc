@@ -115,7 +115,7 @@ void service::tell_of_room() noexcept {
 }
 
 // False: there is something to get.
-bool service::enlist(server& here) noexcept {
+inline bool service::enlist(server& here) noexcept {
     lwkt::spin_guard guard(lock_);
     if (pending_.load(std::memory_order_relaxed)) return false;
     here.next = servers_;
@@ -124,7 +124,7 @@ bool service::enlist(server& here) noexcept {
 }
 
 // The end of that, unless it was handed something meanwhile: true.
-bool service::dismiss(server& here) noexcept {
+inline bool service::dismiss(server& here) noexcept {
     if (here.has_it.load(std::memory_order_acquire)) [[likely]]
         return true;
     lwkt::spin_guard guard(lock_);
@@ -160,6 +160,37 @@ k::result<arrival> service::get_as(stage as, const waiting& how, lwkt::successor
         if (pending_.load()) continue;
         if (interrupted) return k::error::intr;
         if (!in_time) return k::error::timedout;
+    }
+}
+
+// Gives a message back that stands in no list any more, and says whom that concerns.
+void service::return_locked(message_ref m, k::status result, aftermath& then, bool answered) noexcept {
+    m->result_ = std::move(result);
+    m->answered_ = answered;
+    if (m->unwanted_ || m->posted_) {
+        m->stage_.store(stage::idle, std::memory_order_relaxed);
+        tell_receipt(*m);
+        then.answered = std::move(m); // to be let go of without the lock
+        return;
+    }
+    if (client* c = m->owner_) {
+        c->replies_.push_back(*m);
+        then.informed = k::ref<client>::to_living(*c);
+    }
+    m->stage_.store(stage::replied, std::memory_order_release);
+    then.answered = std::move(m);
+}
+
+inline void service::settle_now(aftermath& what, lwkt::successor* next) noexcept {
+    if (what.wakes_servers) [[unlikely]]
+        arrivals_.wake_one();
+    if (what.wakes_senders) [[unlikely]]
+        room_.wake_all();
+    if (what.informed) {
+        what.informed->arrivals_.wake_all();
+        what.informed->changed(change::reply);
+    } else if (what.answered) {
+        next ? void(what.answered->done_.wake_one(*next)) : what.answered->done_.wake_one();
     }
 }
 
@@ -219,64 +250,41 @@ void service::cancel_reply(message& m) noexcept {
 }
 
 k::status service::reply(message_ref m, k::status result, bool receipt, lwkt::successor* next) noexcept {
-    if (receipt) {
+    if (receipt) [[unlikely]] {
         m->receipt_ = mem::make<notice>(arrival_kind::fetched, m->server_id_);
         if (!m->receipt_) return k::error::nomem;
     }
+    return send(std::move(m), std::move(result), next);
+}
+
+k::status service::reply(arrival& a, k::status result, lwkt::successor* next) noexcept {
+    return send(std::move(a.what), std::move(result), next, a.id);
+}
+
+// The reply goes out. With `unclaimed`, the name of a request that nobody has claimed: EINVAL if there is none.
+inline k::status service::send(message_ref m, k::status result, lwkt::successor* next, message_id unclaimed) noexcept {
     if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
         trace::note(trace::event::replied, reinterpret_cast<k::u64>(m.get()), m->item_bytes(), name());
     aftermath then;
     bool unwanted;
     {
         lwkt::spin_guard guard(lock_);
-        message_ref held = taken_.take(m->server_id_);
+        if (unclaimed && (taken_.find(unclaimed) != m.get() || m->at_stage() != stage::taken)) [[unlikely]]
+            return k::error::inval;
         unwanted = m->unwanted_;
-        return_locked(std::move(held), std::move(result), then, true);
+        return_locked(taken_.take(m->server_id_), std::move(result), then, true);
         // Who sleeps at once may hand its CPU over; with more to do it will not sleep.
         if (pending_.load(std::memory_order_relaxed)) next = nullptr;
     }
-    settle(then, next);
-    if (unwanted) {
-        m->clear();
-        return k::error::canceled;
-    }
-    return {};
+    settle_now(then, next);
+    if (!unwanted) [[likely]]
+        return {};
+    m->clear();
+    return k::error::canceled;
 }
 
-k::status service::reply(arrival& a, k::status result, lwkt::successor* next) noexcept {
-    (void)TRY(begin_reply(a.id));
-    return reply(std::move(a.what), std::move(result), false, next);
-}
-
-// Gives a message back that stands in no list any more, and says whom that concerns.
-void service::return_locked(message_ref m, k::status result, aftermath& then, bool answered) noexcept {
-    m->result_ = std::move(result);
-    m->answered_ = answered;
-    if (m->unwanted_ || m->posted_) {
-        m->stage_.store(stage::idle, std::memory_order_relaxed);
-        tell_receipt(*m);
-        then.answered = std::move(m); // to be let go of without the lock
-        return;
-    }
-    if (client* c = m->owner_) {
-        c->replies_.push_back(*m);
-        then.informed = k::ref<client>::to_living(*c);
-    }
-    m->stage_.store(stage::replied, std::memory_order_release);
-    then.answered = std::move(m);
-}
-
-void service::settle(aftermath& what, lwkt::successor* next) noexcept {
-    if (what.wakes_servers) [[unlikely]]
-        arrivals_.wake_one();
-    if (what.wakes_senders) [[unlikely]]
-        room_.wake_all();
-    if (what.informed) {
-        what.informed->arrivals_.wake_all();
-        what.informed->changed(change::reply);
-    } else if (what.answered) {
-        next ? void(what.answered->done_.wake_one(*next)) : what.answered->done_.wake_one();
-    }
+void service::settle(aftermath& what) noexcept {
+    settle_now(what, nullptr);
 }
 
 // The client has taken a reply, or never will.
@@ -339,7 +347,7 @@ bool service::has_room_locked(const client* owner) const noexcept {
 }
 
 // Gives a request to a thread in get() that has just been taken out of the queue it slept in. False: it cannot be.
-bool service::hand_over(message& m, const lwkt::thread* to) noexcept {
+inline bool service::hand_over(message& m, const lwkt::thread* to) noexcept {
     server** at = &servers_;
     while (*at && (*at)->who != to)
         at = &(*at)->next;
@@ -351,7 +359,7 @@ bool service::hand_over(message& m, const lwkt::thread* to) noexcept {
     return true;
 }
 
-k::status service::try_submit(message& m, client* owner, lwkt::successor& next) noexcept {
+inline k::status service::try_submit(message& m, client* owner, lwkt::successor& next) noexcept {
     lwkt::spin_guard guard(lock_);
     if (closed_ || (owner && owner->closed_)) return k::error::notconn;
     if (!has_room_locked(owner)) return k::error::again;

@@ -126,7 +126,9 @@ class service : public k::counted<service> {
         bool wakes_senders = false;
         bool wakes_servers = false;
     };
-    void settle(aftermath& what, lwkt::successor* next = nullptr) noexcept;
+    void settle(aftermath& what) noexcept;
+    void settle_now(aftermath& what, lwkt::successor* next) noexcept;
+    k::status send(message_ref m, k::status result, lwkt::successor* next, message_id unclaimed = 0) noexcept;
     void return_locked(message_ref m, k::status result, aftermath& then, bool answered = false) noexcept
         REQUIRES(lock_);
     bool return_next(aftermath& then, k::u32& from) noexcept;

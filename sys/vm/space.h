@@ -166,7 +166,7 @@ class space final : public k::counted<space>, public xio::user_memory {
     friend class loan_builder;
     friend class delivery;
 
-    static constexpr k::u64 most_shown = 512; // pages that are shown when they are given, not when they are touched
+    static constexpr k::u64 most_shown = 256; // pages that are shown when they are given, not when they are touched
 
     struct range {
         user_address base, end;
