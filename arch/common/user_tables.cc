@@ -158,19 +158,6 @@ void free_table(u64 upper, unsigned level, void (*give)(u64)) {
     give(upper & address);
 }
 
-// Eight entries at once where there are none: the usual case of a run.
-[[gnu::always_inline]] inline bool fill_eight(u64* entry, const u64* frames, u64 flags) {
-    u64 all = 0;
-#pragma GCC unroll 8
-    for (unsigned i = 0; i < 8; i++)
-        all |= load(entry[i]);
-    if (all & present) return false;
-#pragma GCC unroll 8
-    for (unsigned i = 0; i < 8; i++)
-        store(entry[i], frames[i] | flags);
-    return true;
-}
-
 } // namespace
 
 constinit user_tables::frame_source user_tables::source_{};
@@ -237,28 +224,11 @@ bool user_tables::enter(u64 va, u64 pa, unsigned may) noexcept {
     return true;
 }
 
-bool user_tables::enter_run(u64 va, std::span<const u64> frames, unsigned may, bool& stale) noexcept {
-    const u64 flags = rights_[may & 7];
-    while (!frames.empty()) {
-        u64* const entry = place_of(va, flags);
-        if (!entry) return false;
-        // The others of the same eighth of the table stand behind it.
-        const std::size_t here = std::min<std::size_t>(frames.size(), eighth - index_of(va, 0) % eighth);
-        std::size_t done = 0;
-        while (here - done >= 8 && fill_eight(entry + done, &frames[done], flags))
-            done += 8;
-        u64 lost = 0;
-        for (; done < here; done++) {
-            const u64 leaf = frames[done] | flags, before = load(entry[done]);
-            if (before == leaf) continue;
-            lost |= before;
-            store(entry[done], leaf);
-        }
-        stale |= lost & present;
-        va += here * page_size;
-        frames = frames.subspan(here);
-    }
-    return true;
+u64* user_tables::run_at(u64 va, std::size_t done, u64 flags, std::size_t& here) noexcept {
+    va += done * page_size;
+    // The others of the same eighth of the table stand behind it.
+    here = std::min<std::size_t>(here, eighth - index_of(va, 0) % eighth);
+    return place_of(va, flags);
 }
 
 u64* user_tables::make_place(u64 va, u64 leaf) noexcept {

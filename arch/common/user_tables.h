@@ -11,7 +11,6 @@
 #include "kernel/lib/types.h"
 
 #include <cstddef>
-#include <span>
 
 namespace arch {
 
@@ -31,7 +30,8 @@ class user_tables {
 
     bool create() noexcept;
     bool enter(u64 va, u64 pa, unsigned may) noexcept;
-    bool enter_run(u64 va, std::span<const u64> frames, unsigned may, bool& stale) noexcept;
+    template <class FrameOf>
+    bool enter_run(u64 va, std::size_t count, FrameOf frame_of, unsigned may, bool& stale) noexcept;
     bool enter_large(u64 va, u64 pa, unsigned may) noexcept;
     user_mapping find(u64 va) const noexcept;
     bool remove(u64 va, std::size_t pages) noexcept;
@@ -54,6 +54,8 @@ class user_tables {
     u64 make_way(u64& entry, u64 va, unsigned level, bool writing) noexcept;
     u64 split(u64& entry, u64 va) noexcept;
     u64 take_table(u64 va, unsigned level) noexcept;
+    // The place of the page `done` behind `va`, and in how many of the entries from there on pages behind it stand.
+    u64* run_at(u64 va, std::size_t done, u64 flags, std::size_t& here) noexcept;
     void retire(u64 table, u64 va) noexcept;
 
     static frame_source source_;
@@ -63,5 +65,38 @@ class user_tables {
     u64 used_[4] = {}; // a bit for each entry of the top table that is there
     u64 retired_ = 0;  // tables that large mappings replaced, each kept for the same place
 };
+
+template <class FrameOf>
+bool user_tables::enter_run(u64 va, std::size_t count, FrameOf frame_of, unsigned may, bool& stale) noexcept {
+    constexpr u64 present = 1;
+    const u64 flags = rights_[may & 7];
+    for (std::size_t done = 0; done < count;) {
+        std::size_t here = count - done;
+        u64* const first = run_at(va, done, flags, here);
+        if (!first) return false;
+        std::size_t i = 0;
+        // Eight entries at once where there are none: the usual case.
+        for (; here - i >= 8; i += 8) {
+            u64 all = 0;
+#pragma GCC unroll 8
+            for (unsigned one = 0; one < 8; one++)
+                all |= __atomic_load_n(&first[i + one], __ATOMIC_ACQUIRE);
+            if (all & present) break;
+#pragma GCC unroll 8
+            for (unsigned one = 0; one < 8; one++)
+                __atomic_store_n(&first[i + one], frame_of(done + i + one) | flags, __ATOMIC_RELEASE);
+        }
+        u64 lost = 0;
+        for (; i < here; i++) {
+            const u64 leaf = frame_of(done + i) | flags, before = __atomic_load_n(&first[i], __ATOMIC_ACQUIRE);
+            if (before == leaf) continue;
+            lost |= before;
+            __atomic_store_n(&first[i], leaf, __ATOMIC_RELEASE);
+        }
+        stale |= lost & present;
+        done += here;
+    }
+    return true;
+}
 
 } // namespace arch

@@ -47,8 +47,11 @@ bool is_running(unsigned cpu) noexcept {
 
 void switch_away() noexcept {
     scheduler& s = local_scheduler();
+    switch_to(s, s.pop());
+}
+
+void switch_to(scheduler& s, thread& to) noexcept {
     thread& from = self();
-    thread& to = s.pop();
     to.state = thread_state::running;
     if (&to == &from) return;
     const k::u64 now = arch::clock::cycles();
@@ -217,6 +220,25 @@ void block() noexcept {
     switch_away();
     if (tokens) [[unlikely]]
         take_again();
+}
+
+void block_for(thread& next) noexcept {
+    scheduler& s = local_scheduler();
+    thread& t = self();
+    if (t.tokens || next.home.load(std::memory_order_relaxed) != arch::cpu::id()) [[unlikely]] {
+        wake_next(next);
+        return block();
+    }
+    kassert(next.state == thread_state::blocked);
+    if (next.user) next.level = enter_turn(*next.user);
+    if (s.top() > next.level) [[unlikely]] {
+        next.state = thread_state::ready;
+        s.push_front(next);
+        return block();
+    }
+    t.state = thread_state::blocked;
+    if (t.user) t.user->sleeps.store(t.user->sleeps.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    switch_to(s, next);
 }
 
 void yield() noexcept {

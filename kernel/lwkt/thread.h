@@ -109,6 +109,8 @@ void wake_local(thread& t) noexcept;
 // The same as wake() by a thread that will sleep at once: `t`, if it belongs to this CPU, runs next among its equals,
 // and the caller is not asked to make room for it.
 void wake_next(thread& t) noexcept;
+// block() that gives the CPU to `next`, which nobody else will wake, as wake_next() and then block() would.
+void block_for(thread& next) noexcept;
 
 // Moves the running thread to CPU `cpu`; it continues there. Ports stay where they were made, so a thread that
 // waits at one stays too. EINVAL for a CPU that is not running. Thread context, outside critical sections.

@@ -24,9 +24,13 @@ void wait_queue::leave() noexcept {
 }
 
 bool wait_queue::sleep(ktime::ns deadline) noexcept {
+    return sleep(deadline, nullptr);
+}
+
+bool wait_queue::sleep(ktime::ns deadline, successor* next) noexcept {
     thread& t = self();
-    if (deadline == ktime::forever) {
-        block();
+    if (deadline == ktime::forever) [[likely]] {
+        next ? next->sleep() : block();
         return true;
     }
     struct timer {
@@ -41,7 +45,7 @@ bool wait_queue::sleep(ktime::ns deadline) noexcept {
         bool expired = false; // not in the thread: taking tokens back may wait in another queue
     } limit{.queue = this, .sleeper = &t};
     limit.callout.arm(deadline);
-    block();
+    next ? next->sleep() : block();
     limit.callout.cancel();
     return !limit.expired;
 }
@@ -58,11 +62,6 @@ thread* wait_queue::pop() noexcept {
 void wait_queue::wake_one() noexcept {
     critical section;
     if (thread* t = pop()) wake(*t);
-}
-
-void wait_queue::wake_one_next() noexcept {
-    critical section;
-    if (thread* t = pop()) wake_next(*t);
 }
 
 void wait_queue::wake_all() noexcept {

@@ -9,7 +9,36 @@
 #include "kernel/lwkt/thread.h"
 #include "kernel/time/callout.h"
 
+#include <utility>
+
 namespace lwkt {
+
+// A thread that was taken out of a queue and is to run when its waker sleeps, or else when this ends: on the waker's
+// CPU that costs one switch and nothing more. Until then the waker does nothing that could wait for it, such as
+// touching user memory.
+class [[nodiscard]] successor {
+  public:
+    successor() = default;
+    ~successor() {
+        if (next_) wake_now();
+    }
+    successor(const successor&) = delete;
+    successor& operator=(const successor&) = delete;
+
+    void wake_now() noexcept {
+        if (thread* t = std::exchange(next_, nullptr)) wake(*t);
+    }
+
+  private:
+    friend class wait_queue;
+    void take(thread& t) noexcept {
+        wake_now(); // it has one already
+        next_ = &t;
+    }
+    void sleep() noexcept { next_ ? block_for(*std::exchange(next_, nullptr)) : block(); }
+
+    thread* next_ = nullptr;
+};
 
 class wait_queue {
   public:
@@ -31,12 +60,35 @@ class wait_queue {
         }
     }
 
+    // The same by a thread that has a successor, which runs as soon as this one sleeps, or is awake when this returns.
+    template <class Ready> bool wait(Ready ready, ktime::ns deadline, successor& next) noexcept {
+        for (;;) {
+            critical section;
+            if (ready()) {
+                next.wake_now();
+                return true;
+            }
+            enqueue();
+            if (ready()) {
+                next.wake_now();
+                leave();
+                return true;
+            }
+            if (!sleep(deadline, &next)) return ready();
+        }
+    }
+
     // Wakes the thread that waits longest / all threads that wait now. Any thread or critical section, but not
     // from an IPI function.
     void wake_one() noexcept;
     void wake_all() noexcept;
-    // wake_one() by a thread that will sleep at once, and hands the CPU over (wake_next() of thread.h).
-    void wake_one_next() noexcept;
+    // wake_one() by a thread that will sleep at once: the other one runs then. Which one it is; null: nobody waits.
+    // Also with a spinlock held.
+    const thread* wake_one(successor& next) noexcept {
+        thread* t = pop();
+        if (t) next.take(*t);
+        return t;
+    }
 
   private:
     friend class completion;
@@ -48,6 +100,7 @@ class wait_queue {
     void enqueue() noexcept;
     void leave() noexcept;
     bool sleep(ktime::ns deadline) noexcept;
+    bool sleep(ktime::ns deadline, successor* next) noexcept;
     bool take_out(thread& t) noexcept;
     thread* pop() noexcept;
 

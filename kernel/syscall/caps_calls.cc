@@ -46,6 +46,7 @@ enum class item_kind : k::u32 {
     filled,     // received: bytes that were put where the request had room for them
 };
 constexpr k::u32 share_writable = 1; // item_record::flags
+constexpr k::u64 share_from = 4;     // pages: from here on memory is lent as a snapshot, which the receiver can share
 
 struct item_record {
     item_kind kind;
@@ -173,8 +174,9 @@ k::status add_item(message& m, const item_record& r, rooms* where) {
     switch (r.kind) {
     case item_kind::memory: {
         const one_range range({r.at}, r.bytes);
-        return m.add(TRY(vm::bind_source(own_space(), range.source(), xio::stability::stable, arch::page_size + 1)),
-                     fills);
+        return m.add(
+            TRY(vm::bind_source(own_space(), range.source(), xio::stability::stable, arch::page_size + 1, share_from)),
+            fills);
     }
     case item_kind::descriptor: return m.add(TRY(bytes_of_file(*TRY(files::callers_file(r.fd)), r.at, r.bytes)), fills);
     case item_kind::room:
@@ -297,6 +299,7 @@ class unloading {
     }
     // Fresh memory in which the bytes lie as in the sender's pages, so that all but the ends can be shown as they are.
     static k::result<k::u64> map(const xio::source& bytes) noexcept {
+        if (auto at = vm::map_whole(own_space(), bytes); at || at.error() != k::error::again) return at;
         const k::u64 offset = reinterpret_cast<std::uintptr_t>(xio::walker(bytes).address()) % arch::page_size;
         vm::map_request what{.bytes = offset + bytes.size()};
         const k::u64 at = TRY(own_space().map(what)) + offset;
@@ -333,8 +336,8 @@ class unloading {
 
 // Something that came to a service. Nobody can reply to it before the caller has all of it. Returns 0.
 k::result<k::u64> receive_arrival(caps::service& s, const caps::waiting& how, letter_address to, letter& l,
-                                  k::u64 flags) {
-    caps::arrival a = TRY(s.get_claimed(how));
+                                  k::u64 flags, lwkt::successor& next) {
+    caps::arrival a = TRY(s.get_claimed(how, next));
     l.head.id = a.id;
     l.head.result = 0;
     l.head.kind = static_cast<message_kind>(a.kind);
@@ -463,7 +466,8 @@ k::result<k::u64> sys_caps_get(fd from, letter_address to, bits flags) {
     const caps::waiting how = wait_as(*f, flags.value, l.head.timeout_ns);
     if (f->kind() == files::file_kind::caps_client)
         return receive_reply(*TRY(files::caps_client_of(*f)), how, to, l, flags.value);
-    return receive_arrival(*TRY(files::caps_service_of(*f)), how, to, l, flags.value);
+    lwkt::successor nobody;
+    return receive_arrival(*TRY(files::caps_service_of(*f)), how, to, l, flags.value, nobody);
 }
 
 k::result<k::u64> sys_caps_call(fd to, letter_address request, letter_address reply, bits flags) {
@@ -483,8 +487,8 @@ k::result<k::u64> sys_caps_call(fd to, letter_address request, letter_address re
     return 0;
 }
 
-// Replies to what the letter names. `waits`: the caller will sleep at once.
-k::status reply_with(caps::service& s, const letter& l, xio::user_address at, k::u64 flags, bool waits) {
+// Replies to what the letter names. With `next`: the caller will sleep at once.
+k::status reply_with(caps::service& s, const letter& l, xio::user_address at, k::u64 flags, lwkt::successor* next) {
     const int result = l.head.result;
     if (result < 0 || result > 4095) return k::error::inval;
     message_ref m = TRY(s.begin_reply(l.head.id));
@@ -495,7 +499,7 @@ k::status reply_with(caps::service& s, const letter& l, xio::user_address at, k:
     }
     message& here = *m;
     const k::status says = result ? k::status(static_cast<k::error>(result)) : k::status();
-    k::status sent = s.reply(std::move(m), says, flags & receipt, waits);
+    k::status sent = s.reply(std::move(m), says, flags & receipt, next);
     if (!sent && sent.error() == k::error::nomem) s.cancel_reply(here);
     return sent;
 }
@@ -506,7 +510,7 @@ k::result<k::u64> sys_caps_reply(fd to, letter_address reply, bits flags) {
     caps::service& s = *TRY(files::caps_service_of(*f));
     letter l;
     TRY(l.read(reply.at));
-    TRY(reply_with(s, l, reply.at, flags.value, false));
+    TRY(reply_with(s, l, reply.at, flags.value, nullptr));
     return 0;
 }
 
@@ -517,12 +521,14 @@ k::result<k::u64> sys_caps_reply_wait(fd at, letter_address reply, letter_addres
     letter l;
     TRY(l.read(reply.at));
     const message_id id = l.head.id;
+    lwkt::successor client;
     if (id) {
-        const k::status sent = reply_with(s, l, reply.at, flags.value, !(flags.value & dont_wait));
+        const bool sleeps = !(flags.value & dont_wait) && next.at == reply.at; // without touching memory before
+        const k::status sent = reply_with(s, l, reply.at, flags.value, sleeps ? &client : nullptr);
         if (!sent && sent.error() != k::error::canceled) return sent.error(); // nobody wanted it: that was told
     }
     if (next.at != reply.at) TRY(l.read(next.at));
-    auto got = receive_arrival(s, wait_as(*f, flags.value, l.head.timeout_ns), next, l, flags.value);
+    auto got = receive_arrival(s, wait_as(*f, flags.value, l.head.timeout_ns), next, l, flags.value, client);
     // The reply is out: who begins anew must not send it again.
     if (!got && id) TRY(user_pointer<message_id>(reply.at).write(callers_memory(), 0));
     return got;

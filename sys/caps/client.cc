@@ -38,9 +38,10 @@ k::status client::open(const wish& w, const waiting& how) noexcept {
     message_ref question = TRY(message::create());
     question->from.set(w.pid, w.uid, w.gid, w.groups);
     question->asks_to_connect_ = true;
-    const k::status asked = service_->submit(*question, nullptr, how, true);
+    lwkt::successor server;
+    const k::status asked = service_->submit(*question, nullptr, how, server);
     if (!asked) return asked.error() == k::error::notconn ? k::error::connreset : asked.error();
-    TRY(wait_for(question, how));
+    TRY(wait_for(question, how, server));
     if (!question->result()) return k::error::connrefused;
     return {};
 }
@@ -48,13 +49,13 @@ k::status client::open(const wish& w, const waiting& how) noexcept {
 // --- Calls
 
 // Until the reply to a message that was put without an owner is there.
-k::status client::wait_for(message_ref& m, const waiting& how) noexcept {
+k::status client::wait_for(message_ref& m, const waiting& how, lwkt::successor& server) noexcept {
     bool done = false, interrupted = false;
     m->done_.wait(
         [&] {
             return (done = m->at_stage() == stage::replied) || (interrupted = how.interrupted && how.interrupted());
         },
-        how.deadline);
+        how.deadline, server);
     if (!done) [[unlikely]]
         TRY(service_->abandon(m, interrupted ? k::error::intr : k::error::timedout));
     m->stage_.store(stage::idle, std::memory_order_relaxed);
@@ -71,19 +72,22 @@ k::status client::call(message_ref& m, const waiting& how) noexcept {
         m->result_ = {}; // of the call before
         return {};
     }
-    TRY(service_->submit(*m, nullptr, how, how.deadline != at_once));
+    lwkt::successor server;
+    TRY(service_->submit(*m, nullptr, how, server));
     // A deadline at once is about room in the queue: who calls, waits for the reply.
-    return wait_for(m, {how.deadline == at_once ? ktime::forever : how.deadline, how.interrupted});
+    return wait_for(m, {how.deadline == at_once ? ktime::forever : how.deadline, how.interrupted}, server);
 }
 
 k::result<message_id> client::put(message_ref m, const waiting& how) noexcept {
-    TRY(service_->submit(*m, this, how, false));
+    lwkt::successor server;
+    TRY(service_->submit(*m, this, how, server));
     return m->client_id_;
 }
 
 k::status client::post(message_ref m) noexcept {
     m->posted_ = true;
-    return service_->submit(*m, nullptr, {.deadline = at_once}, false);
+    lwkt::successor server;
+    return service_->submit(*m, nullptr, {.deadline = at_once}, server);
 }
 
 // --- Replies
@@ -210,7 +214,7 @@ k::status client::dispose(message_id which) noexcept {
         message* m = outstanding_.find(which);
         if (!m || m->at_stage() == stage::fetching) return k::error::inval;
         drop_locked(*m, gone);
-        wakes_servers = service_->servers_waiting_ && service_->first_notice_;
+        wakes_servers = service_->servers_ && service_->first_notice_;
         wakes_senders = service_->senders_waiting_;
     }
     if (wakes_servers) service_->arrivals_.wake_one();
@@ -250,7 +254,7 @@ k::result<abort_outcome> client::abort_now(message_id which, bool hard, message_
                 flag_locked(*m);
                 outcome = abort_outcome::flagged;
             }
-            then.wakes_servers = service_->servers_waiting_ && service_->first_notice_;
+            then.wakes_servers = service_->servers_ && service_->first_notice_;
             break;
         default: outcome = abort_outcome::replied;
         }
@@ -279,7 +283,7 @@ void client::close() noexcept {
         if (!m) {
             if (std::exchange(is_listed_, false)) service_->clients_.erase(service_->clients_.iterator_to(*this));
             if (std::exchange(is_hungry_, false)) service_->hungry_.erase(service_->hungry_.iterator_to(*this));
-            wakes_servers = service_->servers_waiting_ && service_->first_notice_;
+            wakes_servers = service_->servers_ && service_->first_notice_;
             break;
         }
         drop_locked(*m, gone);

@@ -83,7 +83,7 @@ class client : public k::counted<client> {
   private:
     friend class service;
 
-    k::status wait_for(message_ref& m, const waiting& how) noexcept;
+    k::status wait_for(message_ref& m, const waiting& how, lwkt::successor& server) noexcept;
     bool try_get(message_id which, message_ref& out, k::status& failed) noexcept;
     // Under the service's lock: a request is of no interest any more / the server that has it is told so.
     void drop_locked(message& m, message_ref& gone) noexcept;

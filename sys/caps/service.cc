@@ -56,32 +56,41 @@ void service::unqueue(message& m) noexcept {
     (void)message_ref(&m); // the queue's
 }
 
+// A request is the server's from here on.
+inline void service::take_locked(message_ref m, stage as, arrival& out) noexcept {
+    m->stage_.store(as, std::memory_order_relaxed);
+    out.kind = m->asks_to_connect_ ? arrival_kind::connection : arrival_kind::request;
+    out.id = m->server_id_ = taken_.put(m.share());
+    if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
+        trace::note(trace::event::message_got, reinterpret_cast<k::u64>(m.get()), 0, name());
+    out.what = std::move(m);
+}
+
 // True if get() has an answer: something that came, or why nothing will.
+bool service::try_get_locked(stage as, arrival& out, k::status& failed) noexcept {
+    if (closed_) [[unlikely]] {
+        failed = k::error::notconn;
+    } else if (notice* n = first_notice_) [[unlikely]] {
+        first_notice_ = n->next;
+        if (!first_notice_) last_notice_ = nullptr;
+        pend(-1);
+        out = {n->kind, n->id, message_ref()};
+        mem::destroy(n);
+    } else if (!queue_.empty()) {
+        if (failed = taken_.make_room(); failed) take_locked(pop(), as, out);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 bool service::try_get(stage as, arrival& out, k::status& failed) noexcept {
-    bool room = false, hungry = false;
+    bool room, hungry;
     {
         lwkt::spin_guard guard(lock_);
-        if (closed_) [[unlikely]] {
-            failed = k::error::notconn;
-        } else if (notice* n = first_notice_) [[unlikely]] {
-            first_notice_ = n->next;
-            if (!first_notice_) last_notice_ = nullptr;
-            pend(-1);
-            out = {n->kind, n->id, message_ref()};
-            mem::destroy(n);
-        } else if (!queue_.empty()) {
-            if (failed = taken_.make_room(); !failed) return true;
-            out.what = pop();
-            message& m = *out.what;
-            m.stage_.store(as, std::memory_order_relaxed);
-            out.id = m.server_id_ = taken_.put(out.what.share());
-            trace::note(trace::event::message_got, reinterpret_cast<k::u64>(&m), 0, name());
-            out.kind = m.asks_to_connect_ ? arrival_kind::connection : arrival_kind::request;
-            room = senders_waiting_;
-            hungry = !hungry_.empty() && queue_.size() <= most_queued_ / 2;
-        } else {
-            return false;
-        }
+        if (!try_get_locked(as, out, failed)) return false;
+        room = senders_waiting_;
+        hungry = !hungry_.empty() && queue_.size() <= most_queued_ / 2;
     }
     if (room) [[unlikely]]
         room_.wake_all();
@@ -105,24 +114,84 @@ void service::tell_of_room() noexcept {
     }
 }
 
-k::result<arrival> service::get_as(stage as, const waiting& how) noexcept {
+// False: there is something to get.
+inline bool service::enlist(server& here) noexcept {
+    lwkt::spin_guard guard(lock_);
+    if (pending_.load(std::memory_order_relaxed)) return false;
+    here.next = servers_;
+    servers_ = &here;
+    return true;
+}
+
+// The end of that, unless it was handed something meanwhile: true.
+inline bool service::dismiss(server& here) noexcept {
+    if (here.has_it.load(std::memory_order_acquire)) [[likely]]
+        return true;
+    lwkt::spin_guard guard(lock_);
+    if (here.has_it.load(std::memory_order_relaxed)) return true;
+    server** at = &servers_;
+    while (*at && *at != &here)
+        at = &(*at)->next;
+    if (*at) *at = here.next;
+    return false;
+}
+
+k::result<arrival> service::get_as(stage as, const waiting& how, lwkt::successor& next) noexcept {
     arrival out;
     k::status failed;
-    bool interrupted = false;
-    const auto attempt = [&] { return pending_.load() && try_get(as, out, failed); };
-    bool done = attempt();
-    if (!done && how.deadline != at_once) {
-        servers_waiting_.fetch_add(1);
-        arrivals_.wait([&] { return (done = attempt()) || (interrupted = how.interrupted && how.interrupted()); },
-                       how.deadline);
-        servers_waiting_.fetch_sub(1);
+    for (;;) {
+        if (pending_.load() && try_get(as, out, failed)) {
+            next.wake_now(); // the caller has other things to do first
+            if (!failed) return failed.error();
+            return out;
+        }
+        if (how.deadline == at_once) return k::error::again;
+        server here{.as = as, .who = &lwkt::self(), .out = &out};
+        if (!enlist(here)) continue;
+        bool interrupted = false;
+        const bool in_time = arrivals_.wait(
+            [&] {
+                return here.has_it.load(std::memory_order_acquire) || pending_.load() ||
+                       (interrupted = how.interrupted && how.interrupted());
+            },
+            how.deadline, next);
+        if (dismiss(here)) [[likely]]
+            return out;
+        if (pending_.load()) continue;
+        if (interrupted) return k::error::intr;
+        if (!in_time) return k::error::timedout;
     }
-    if (done) [[likely]] {
-        if (!failed) return failed.error();
-        return out;
+}
+
+// Gives a message back that stands in no list any more, and says whom that concerns.
+void service::return_locked(message_ref m, k::status result, aftermath& then, bool answered) noexcept {
+    m->result_ = std::move(result);
+    m->answered_ = answered;
+    if (m->unwanted_ || m->posted_) {
+        m->stage_.store(stage::idle, std::memory_order_relaxed);
+        tell_receipt(*m);
+        then.answered = std::move(m); // to be let go of without the lock
+        return;
     }
-    if (interrupted) return k::error::intr;
-    return how.deadline == at_once ? k::error::again : k::error::timedout;
+    if (client* c = m->owner_) {
+        c->replies_.push_back(*m);
+        then.informed = k::ref<client>::to_living(*c);
+    }
+    m->stage_.store(stage::replied, std::memory_order_release);
+    then.answered = std::move(m);
+}
+
+inline void service::settle_now(aftermath& what, lwkt::successor* next) noexcept {
+    if (what.wakes_servers) [[unlikely]]
+        arrivals_.wake_one();
+    if (what.wakes_senders) [[unlikely]]
+        room_.wake_all();
+    if (what.informed) {
+        what.informed->arrivals_.wake_all();
+        what.informed->changed(change::reply);
+    } else if (what.answered) {
+        next ? void(what.answered->done_.wake_one(*next)) : what.answered->done_.wake_one();
+    }
 }
 
 void service::put_back(arrival a) noexcept {
@@ -138,7 +207,7 @@ void service::put_back(arrival a) noexcept {
             m.stage_.store(stage::queued, std::memory_order_relaxed);
             queue_.push_front(*held.release());
             pend(1);
-            then.wakes_servers = servers_waiting_;
+            then.wakes_servers = servers_ != nullptr;
         }
     }
     settle(then);
@@ -180,63 +249,42 @@ void service::cancel_reply(message& m) noexcept {
     settle(then);
 }
 
-k::status service::reply(message_ref m, k::status result, bool receipt, bool waits) noexcept {
-    if (receipt) {
+k::status service::reply(message_ref m, k::status result, bool receipt, lwkt::successor* next) noexcept {
+    if (receipt) [[unlikely]] {
         m->receipt_ = mem::make<notice>(arrival_kind::fetched, m->server_id_);
         if (!m->receipt_) return k::error::nomem;
     }
+    return send(std::move(m), std::move(result), next);
+}
+
+k::status service::reply(arrival& a, k::status result, lwkt::successor* next) noexcept {
+    return send(std::move(a.what), std::move(result), next, a.id);
+}
+
+// The reply goes out. With `unclaimed`, the name of a request that nobody has claimed: EINVAL if there is none.
+inline k::status service::send(message_ref m, k::status result, lwkt::successor* next, message_id unclaimed) noexcept {
     if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
         trace::note(trace::event::replied, reinterpret_cast<k::u64>(m.get()), m->item_bytes(), name());
     aftermath then;
     bool unwanted;
     {
         lwkt::spin_guard guard(lock_);
-        message_ref held = taken_.take(m->server_id_);
+        if (unclaimed && (taken_.find(unclaimed) != m.get() || m->at_stage() != stage::taken)) [[unlikely]]
+            return k::error::inval;
         unwanted = m->unwanted_;
-        return_locked(std::move(held), std::move(result), then, true);
+        return_locked(taken_.take(m->server_id_), std::move(result), then, true);
         // Who sleeps at once may hand its CPU over; with more to do it will not sleep.
-        waits = waits && !pending_.load();
+        if (pending_.load(std::memory_order_relaxed)) next = nullptr;
     }
-    settle(then, waits);
-    if (unwanted) {
-        m->clear();
-        return k::error::canceled;
-    }
-    return {};
+    settle_now(then, next);
+    if (!unwanted) [[likely]]
+        return {};
+    m->clear();
+    return k::error::canceled;
 }
 
-k::status service::reply(arrival& a, k::status result) noexcept {
-    (void)TRY(begin_reply(a.id));
-    return reply(std::move(a.what), result);
-}
-
-// Gives a message back that stands in no list any more, and says whom that concerns.
-void service::return_locked(message_ref m, k::status result, aftermath& then, bool answered) noexcept {
-    m->result_ = std::move(result);
-    m->answered_ = answered;
-    if (m->unwanted_ || m->posted_) {
-        m->stage_.store(stage::idle, std::memory_order_relaxed);
-        tell_receipt(*m);
-        then.answered = std::move(m); // to be let go of without the lock
-        return;
-    }
-    if (client* c = m->owner_) {
-        c->replies_.push_back(*m);
-        then.informed = k::ref<client>::to_living(*c);
-    }
-    m->stage_.store(stage::replied, std::memory_order_release);
-    then.answered = std::move(m);
-}
-
-void service::settle(aftermath& what, bool waits) noexcept {
-    if (what.wakes_servers) arrivals_.wake_one();
-    if (what.wakes_senders) room_.wake_all();
-    if (what.informed) {
-        what.informed->arrivals_.wake_all();
-        what.informed->changed(change::reply);
-    } else if (what.answered) {
-        waits ? what.answered->done_.wake_one_next() : what.answered->done_.wake_one();
-    }
+void service::settle(aftermath& what) noexcept {
+    settle_now(what, nullptr);
 }
 
 // The client has taken a reply, or never will.
@@ -298,7 +346,20 @@ bool service::has_room_locked(const client* owner) const noexcept {
     return queue_.size() < most_queued_ && !(owner && owner->outstanding_.is_full());
 }
 
-k::status service::try_submit(message& m, client* owner, bool& wake) noexcept {
+// Gives a request to a thread in get() that has just been taken out of the queue it slept in. False: it cannot be.
+inline bool service::hand_over(message& m, const lwkt::thread* to) noexcept {
+    server** at = &servers_;
+    while (*at && (*at)->who != to)
+        at = &(*at)->next;
+    if (!*at || !taken_.make_room()) return false;
+    server& s = **at;
+    *at = s.next;
+    take_locked(message_ref::to(m), s.as, *s.out);
+    s.has_it.store(true, std::memory_order_release);
+    return true;
+}
+
+inline k::status service::try_submit(message& m, client* owner, lwkt::successor& next) noexcept {
     lwkt::spin_guard guard(lock_);
     if (closed_ || (owner && owner->closed_)) return k::error::notconn;
     if (!has_room_locked(owner)) return k::error::again;
@@ -311,22 +372,23 @@ k::status service::try_submit(message& m, client* owner, bool& wake) noexcept {
     for (unsigned i = 0; i < m.items_; i++)
         m.has_sinks_ |= m.table_[i].what == right::fill;
     m.aborting_.store(false, std::memory_order_relaxed);
-    m.stage_.store(stage::queued, std::memory_order_relaxed);
-    queue_.push_back(*message_ref::to(m).release());
     if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
         trace::note(trace::event::message_put, reinterpret_cast<k::u64>(&m), m.item_bytes(), name());
+    const lwkt::thread* server = servers_ ? arrivals_.wake_one(next) : nullptr;
+    if (server && !pending_.load(std::memory_order_relaxed) && hand_over(m, server)) [[likely]]
+        return {};
+    m.stage_.store(stage::queued, std::memory_order_relaxed);
+    queue_.push_back(*message_ref::to(m).release());
     pend(1);
-    wake = servers_waiting_.load();
     return {};
 }
 
-k::status service::submit(message& m, client* owner, const waiting& how, bool waits) noexcept {
+// Whoever is woken is the caller's successor.
+k::status service::submit(message& m, client* owner, const waiting& how, lwkt::successor& next) noexcept {
     kassert(m.at_stage() == stage::idle);
     for (;;) {
-        bool wake = false;
-        const k::status put = try_submit(m, owner, wake);
+        const k::status put = try_submit(m, owner, next);
         if (put) [[likely]] {
-            if (wake) waits ? arrivals_.wake_one_next() : arrivals_.wake_one();
             changed(change::request);
             return {};
         }
@@ -372,7 +434,7 @@ k::status service::abandon(message_ref& m, k::error why) noexcept {
             if (n) {
                 n->id = m->server_id_;
                 tell(std::exchange(n, nullptr));
-                wakes = servers_waiting_;
+                wakes = servers_ != nullptr;
             }
             if (why == k::error::intr) outcome = k::error::canceled;
             break;

@@ -37,9 +37,22 @@ class service : public k::counted<service> {
 
     // --- For the server: thread context, any CPU, any number of threads.
     // The next thing that came, taken from the queue. ENOTCONN: it was closed; and as in `waiting`.
-    k::result<arrival> get(const waiting& how = {}) noexcept { return get_as(stage::taken, how); }
+    k::result<arrival> get(const waiting& how = {}) noexcept {
+        lwkt::successor nobody;
+        return get_as(stage::taken, how, nobody);
+    }
     // The same, and until cancel_reply() nobody can reply to it: whoever makes up its name neither.
-    k::result<arrival> get_claimed(const waiting& how = {}) noexcept { return get_as(stage::replying, how); }
+    k::result<arrival> get_claimed(const waiting& how = {}) noexcept {
+        lwkt::successor nobody;
+        return get_as(stage::replying, how, nobody);
+    }
+    // The same by a thread that has replied, to whoever is its successor since.
+    k::result<arrival> get(const waiting& how, lwkt::successor& next) noexcept {
+        return get_as(stage::taken, how, next);
+    }
+    k::result<arrival> get_claimed(const waiting& how, lwkt::successor& next) noexcept {
+        return get_as(stage::replying, how, next);
+    }
     // Puts a request that get() or get_claimed() gave back at the front, as if it had not been taken.
     void put_back(arrival what) noexcept;
     // Claims the right to reply to a request: from then on nobody else can, and the message's contents are the
@@ -49,10 +62,11 @@ class service : public k::counted<service> {
     // Gives the claim up.
     void cancel_reply(message& m) noexcept;
     // Replies, and with `receipt` wants to hear when the client has fetched it. ECANCELED: nobody wanted it any more,
-    // and its contents are gone. ENOMEM (only with `receipt`): the claim stays. `waits`: the caller will sleep at once.
-    k::status reply(message_ref m, k::status result, bool receipt = false, bool waits = false) noexcept;
+    // and its contents are gone. ENOMEM (only with `receipt`): the claim stays. With `next`: a thread that waits
+    // for it runs when the caller sleeps.
+    k::status reply(message_ref m, k::status result, bool receipt = false, lwkt::successor* next = nullptr) noexcept;
     // All in one for threads of the kernel's that got `a`; the message's contents are the reply.
-    k::status reply(arrival& a, k::status result = {}) noexcept;
+    k::status reply(arrival& a, k::status result = {}, lwkt::successor* next = nullptr) noexcept;
 
     // Ends it: see caps.h. Its name is free. Once or more often; thread context.
     void close() noexcept;
@@ -83,14 +97,27 @@ class service : public k::counted<service> {
                                boost::intrusive::constant_time_size<true>>;
 
     // For clients.
-    k::status submit(message& m, client* owner, const waiting& how, bool waits) noexcept;
-    k::status try_submit(message& m, client* owner, bool& wake) noexcept;
+    k::status submit(message& m, client* owner, const waiting& how, lwkt::successor& next) noexcept;
+    k::status try_submit(message& m, client* owner, lwkt::successor& next) noexcept;
+    bool hand_over(message& m, const lwkt::thread* to) noexcept REQUIRES(lock_);
     bool has_room_locked(const client* owner) const noexcept REQUIRES(lock_);
     k::status abandon(message_ref& m, k::error why) noexcept;
     void tell_receipt(message& m) noexcept REQUIRES(lock_);
 
-    k::result<arrival> get_as(stage as, const waiting& how) noexcept;
+    // A thread in get(), to which a request may be handed without its doing.
+    struct server {
+        stage as;
+        const lwkt::thread* who;
+        arrival* out;
+        std::atomic<bool> has_it = false; // `out` is filled in
+        server* next = nullptr;
+    };
+    k::result<arrival> get_as(stage as, const waiting& how, lwkt::successor& next) noexcept;
     bool try_get(stage as, arrival& out, k::status& failed) noexcept;
+    bool try_get_locked(stage as, arrival& out, k::status& failed) noexcept REQUIRES(lock_);
+    void take_locked(message_ref m, stage as, arrival& out) noexcept REQUIRES(lock_);
+    bool enlist(server& here) noexcept;
+    bool dismiss(server& here) noexcept;
     void tell_of_room() noexcept;
     // What a change of the queue or of a message makes necessary, once the lock was let go.
     struct aftermath {
@@ -99,7 +126,9 @@ class service : public k::counted<service> {
         bool wakes_senders = false;
         bool wakes_servers = false;
     };
-    void settle(aftermath& what, bool waits = false) noexcept;
+    void settle(aftermath& what) noexcept;
+    void settle_now(aftermath& what, lwkt::successor* next) noexcept;
+    k::status send(message_ref m, k::status result, lwkt::successor* next, message_id unclaimed = 0) noexcept;
     void return_locked(message_ref m, k::status result, aftermath& then, bool answered = false) noexcept
         REQUIRES(lock_);
     bool return_next(aftermath& then, k::u32& from) noexcept;
@@ -130,8 +159,8 @@ class service : public k::counted<service> {
     notice* last_notice_ GUARDED_BY(lock_) = nullptr;
     // Changed under the lock, looked at without.
     std::atomic<bool> closed_ = false;
-    std::atomic<k::u32> pending_ = 0;         // what get() would find: requests, notices, the end
-    std::atomic<k::u32> servers_waiting_ = 0; // counted before they look at pending_ for the last time
+    std::atomic<k::u32> pending_ = 0;             // what get() would find: requests, notices, the end
+    server* servers_ GUARDED_BY(lock_) = nullptr; // those in get(): listed while nothing is pending
     k::u32 senders_waiting_ GUARDED_BY(lock_) = 0;
     boost::intrusive::list<client, boost::intrusive::member_hook<client, lwkt::list_hook, &client::service_link_>,
                            boost::intrusive::constant_time_size<false>>

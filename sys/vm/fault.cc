@@ -11,7 +11,8 @@ namespace vm {
 
 namespace {
 
-constexpr unsigned neighbours = 64; // pages of a file shown by one fault, where they are at hand
+constexpr unsigned neighbours = 64;     // pages of a file shown by one fault, where they are at hand
+constexpr unsigned own_neighbours = 16; // private pages that may be written to again
 
 constexpr k::u8 without_write(k::u8 access) {
     return access & ~arch::user_write;
@@ -53,7 +54,11 @@ k::status space::put_page(entry& e, user_address at, page_ref& fresh) noexcept {
 k::status space::fault_private(entry& e, user_address at, bool write) noexcept {
     const found_page own = e.what ? e.what->tree_.find(e.index_of(at)) : found_page{};
     if (own.p) {
-        if (own.sole) return show(at, own.p, e.access);
+        if (own.sole) {
+            TRY(show(at, own.p, e.access));
+            if (write) show_own_neighbours(e, at);
+            return {};
+        }
         return write ? break_sharing(e, at, own.p) : show(at, own.p, without_write(e.access));
     }
     if (e.under) return fault_under(e, at, write);
@@ -109,6 +114,23 @@ k::status space::fault_large(entry& e, user_address at) noexcept {
     }
     if (!pmap_.enter_large(base, start, e.access)) return show(at, head + pages_in(at - base), e.access);
     return {};
+}
+
+// A page may be written to again, because whoever else had it has let go of it: very likely of those behind it, too.
+void space::show_own_neighbours(const entry& e, user_address at) noexcept {
+    constexpr user_address window = own_neighbours * arch::page_size;
+    const user_address first = at + arch::page_size;
+    const user_address end = std::min(e.end, k::align_down<user_address>(at, window) + window);
+    if (first >= end) return;
+    page* run[own_neighbours];
+    unsigned count = 0;
+    e.what->tree_.for_each(e.index_of(first), pages_in(end - first), [&](k::u64 index, found_page found) {
+        if (!found.sole || index != e.index_of(first) + count) return false;
+        run[count++] = found.p;
+        return true;
+    });
+    k::u32 none = 0; // must flush: who remembers less than a page's rights asks again
+    (void)pmap_.enter_pages(first, {run, count}, e.access, none);
 }
 
 // What lies under a private entry: its page for reading, a copy of it for writing.

@@ -13,8 +13,9 @@ namespace vm {
 
 namespace {
 
-constexpr unsigned attempts = 4; // to find all pages there at once
-constexpr unsigned batch = 64;   // pages collected before they go into the list
+constexpr unsigned attempts = 4;       // to find all pages there at once
+constexpr unsigned batch = 64;         // pages collected before they go into the list
+constexpr k::u64 most_counted = 16384; // pages: of more, nobody counts whether all are there
 
 loan_thresholds table = initial_thresholds;
 
@@ -81,13 +82,13 @@ class loan_builder {
     }
     xio::list_builder& list() noexcept { return list_; }
 
-    // All of a range at once, if it is much and plain private memory in one mapping, with every page there. EAGAIN:
-    // page by page.
-    static k::result<xio::source> lend_as_a_whole(space& s, const xio::source& range) noexcept {
+    // All of a range at once, if it is much and plain private memory in one mapping: at least `least` pages, each of
+    // which is there unless there are zeroes beneath. EAGAIN: page by page.
+    static k::result<xio::source> lend_as_a_whole(space& s, const xio::source& range, k::u64 least) noexcept {
         const xio::user_range r = range.front_range();
         const user_address first = k::align_down<user_address>(r.base, arch::page_size);
-        const k::u64 count = pages_touched(r);
-        if (r.bytes != range.size() || count < least_snapshot || !is_user_range(r)) return k::error::again;
+        const k::u64 count = pages_touched(r), offset = r.base - first;
+        if (r.bytes != range.size() || count < least || !is_user_range(r)) return k::error::again;
         lwkt::token_hold hold(s.token_);
         entry* e = s.entry_at(first);
         if (!e || e->is_shared() || !e->what || !(e->access & arch::user_read) || e->pages() < count ||
@@ -95,8 +96,15 @@ class loan_builder {
             return k::error::again;
         const page_tree& tree = e->what->tree_;
         const k::u64 index = e->index_of(first);
-        if (tree.count(index, count) != count || s.is_filled(tree, index, count)) return k::error::again;
-        auto lent = snapshot::take(tree, index, count, r.base - first, r.bytes, s.payer());
+        k::result<xio::source> lent = k::error::again;
+        if (count <= page_tree::fanout - index % page_tree::fanout) {
+            lent = snapshot::take_few(tree, index, count, true, offset, r.bytes, s.payer());
+        } else {
+            const bool whole = (count <= most_counted || e->under) && tree.count(index, count) == count;
+            if ((!whole && (e->under || count <= most_counted)) || s.is_filled(tree, index, count))
+                return k::error::again;
+            lent = snapshot::take(tree, index, count, whole, offset, r.bytes, s.payer());
+        }
         if (lent) flush_cpus(s.pmap_.write_protect(first, count), first, count);
         return lent;
     }
@@ -271,25 +279,30 @@ k::result<xio::source> copied(space& from, const xio::source& range, xio::reason
     return room.into_source();
 }
 
-k::result<xio::source> lent(space& from, const xio::source& range, xio::stability promise) noexcept {
+k::result<xio::source> lent(space& from, const xio::source& range, xio::stability promise, k::u64 whole_from) noexcept {
     if (promise == xio::stability::stable)
-        if (auto whole = loan_builder::lend_as_a_whole(from, range)) return whole;
+        if (auto whole = loan_builder::lend_as_a_whole(from, range, whole_from)) return whole;
     loan_builder builder(from, xio::pin_kind::source, promise);
     TRY(add_all(builder, range));
     return xio::source::from_builder(builder.list());
 }
 
-k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise,
-                                   k::u64 lend_from) noexcept {
+k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise, k::u64 lend_from,
+                                   k::u64 whole_from) noexcept {
     if (range.binding() == xio::binding::pages) return range.clone();
     const bool stable = promise == xio::stability::stable;
     if (lend_from ? range.size() < lend_from
         : stable  ? !worth_lending(from, range.size())
                   : range.size() < table.blocked)
         return copied(from, range, xio::reason::too_small);
-    if (from.payer().source_pages() + pages_in(range.size()) > table.pages_a_space)
+    const k::u64 lent_already = from.payer().source_pages();
+    if (lent_already + pages_in(range.size()) > table.pages_a_space) {
+        // More than that one at a time, where it costs by branches.
+        if (!lent_already && stable && !range.empty())
+            if (auto all = loan_builder::lend_as_a_whole(from, range, whole_from)) return all;
         return copied(from, range, xio::reason::over_limit);
-    auto pages = lent(from, range, promise);
+    }
+    auto pages = lent(from, range, promise, whole_from);
     if (pages) trace::note(trace::event::lent, range.front_range().base, range.size());
     if (pages || (pages.error() != k::error::again && pages.error() != k::error::busy)) return pages;
     return copied(from, range, xio::reason::not_lendable);
@@ -315,7 +328,7 @@ class delivery {
             entry* e = space_.entry_at(at);
             if (!e || e->is_shared() || !(e->access & arch::user_write)) break;
             const user_address stop = std::min(e->end, end);
-            const auto all = snapshot::of(from_, from_offset + (at - first));
+            const auto all = snapshot::of(from_, from_offset + (at - first), !e->under);
             const user_address reached =
                 all.tree ? give_branches(*e, at, stop, all)
                          : give_to(*e, at, stop, xio::walker(from_, from_offset + (at - first), stop - at));
@@ -323,6 +336,18 @@ class delivery {
             if (reached < stop) break;
         }
         return at - first;
+    }
+
+    // Fresh private memory that has the pages of a snapshot.
+    static k::result<user_address> map(space& to, k::u64 bytes, snapshot::view from) noexcept {
+        auto own = TRY(object::anonymous(from.first + pages_in(bytes)));
+        own->tree_ = TRY(from.tree->snapshot());
+        map_request what{.bytes = bytes, .own = own.share(), .offset = from.first << arch::page_shift};
+        lwkt::token_hold hold(to.token_);
+        const user_address at = TRY(to.map_locked(what, bytes));
+        k::u32 none = 0; // must flush: nothing is shown there. What cannot be shown now, a fault shows.
+        to.show_pages(*to.entry_at(at), at, pages_in(bytes), *from.tree, from.first, none);
+        return at;
     }
 
   private:
@@ -366,6 +391,13 @@ class delivery {
 
 k::u64 give_pages(space& to, user_address first, k::u64 bytes, const xio::source& from, k::u64 offset) noexcept {
     return delivery(to, from).give(first, bytes, offset);
+}
+
+k::result<user_address> map_whole(space& to, const xio::source& from) noexcept {
+    if (from.empty() || from.size() % arch::page_size) return k::error::again;
+    const auto all = snapshot::of(from, 0, true);
+    if (!all.is_all) return k::error::again;
+    return delivery::map(to, from.size(), all);
 }
 
 xio::moved deliver(space& to, xio::sink& range, const xio::source& from, k::u64 give_from) noexcept {

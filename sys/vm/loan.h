@@ -8,6 +8,7 @@
 // All functions: thread context of a thread of that space, no token held, may block.
 #pragma once
 
+#include "sys/vm/snapshot.h"
 #include "sys/vm/space.h"
 #include "sys/xio/xio.h"
 
@@ -15,9 +16,14 @@ namespace vm {
 
 // The source's bytes, bound to pages. `promise` is what the consumer needs: blocked (the caller sleeps until the
 // consumer has let go, and each byte is read once), stable (nobody changes them), live (shared on purpose). All of the
-// range, or EFAULT, ENOMEM. From `lend_from` bytes on nothing is copied for being small; 0: where lending pays.
-k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise,
-                                   k::u64 lend_from = 0) noexcept;
+// range, or EFAULT, ENOMEM. From `lend_from` bytes on nothing is copied for being small; 0: where lending pays. From
+// `whole_from` pages on, private memory is lent as a snapshot: that pays earlier for who will map it.
+k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise, k::u64 lend_from = 0,
+                                   k::u64 whole_from = least_snapshot) noexcept;
+
+// Fresh private memory that shows all of a snapshot's bytes, which are whole pages. EAGAIN: it is something else; map
+// memory and deliver to it. ENOMEM.
+k::result<user_address> map_whole(space& to, const xio::source& from) noexcept;
 
 // The sink's pages, each faulted in for writing and sole. EFAULT, ENOMEM; EAGAIN: this memory cannot be pinned so
 // (fill a fresh sink and copy).

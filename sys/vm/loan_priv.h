@@ -7,7 +7,8 @@
 namespace vm {
 
 // The pages of a range, pinned. EFAULT, ENOMEM; EAGAIN or EBUSY: this memory cannot be lent so, or keeps changing.
-k::result<xio::source> lent(space& from, const xio::source& range, xio::stability promise) noexcept;
+k::result<xio::source> lent(space& from, const xio::source& range, xio::stability promise,
+                            k::u64 whole_from = least_snapshot) noexcept;
 // The bytes of a range in fresh pages. EFAULT, ENOMEM.
 k::result<xio::source> copied(space& from, const xio::source& range, xio::reason why) noexcept;
 // Puts the source's whole pages from `offset` on at [first, first + bytes), all page aligned, in the place of what is

@@ -46,7 +46,7 @@ k::result<xio::source> object::lend(k::u64 offset, k::u64 bytes) noexcept {
         if (first + count > pages() || is_filled(first, count)) return k::error::again;
         write_protect_everywhere(first, count);
         if (count >= least_snapshot && tree_.count(first, count) == count)
-            return snapshot::take(tree_, first, count, offset % arch::page_size, bytes, xio::kernel_payer);
+            return snapshot::take(tree_, first, count, true, offset % arch::page_size, bytes, xio::kernel_payer);
         xio::list_builder list(xio::kernel_payer, xio::pin_kind::source, xio::stability::stable);
         page* some[batch];
         unsigned n = 0;
@@ -85,7 +85,7 @@ k::u64 object::adopt(k::u64 offset, const xio::source& from) noexcept {
     if (!wanted || from.promise() != xio::stability::stable || !make_all_dirty(first, wanted)) return 0;
     lwkt::token_hold hold(token_);
     if (first + wanted > pages() || !are_dirty(first, wanted)) return 0;
-    if (const auto all = snapshot::of(from); all.tree && from.start().offset % arch::page_size == 0) {
+    if (const auto all = snapshot::of(from, 0, false); all.tree && from.start().offset % arch::page_size == 0) {
         return graft_locked(first, wanted, *all.tree, all.first) ? wanted << arch::page_shift : 0;
     }
     const k::u64 before = tree_.count(first, wanted);
@@ -141,23 +141,38 @@ k::status object::graft_locked(k::u64 first, k::u64 count, const page_tree& from
     return shared;
 }
 
-// Shows pages of a tree, all there and such as nobody can write to, in a private entry, in the place of what is there.
-// They are entered first: those that they stand in for must outlive every translation to them. ENOMEM, EAGAIN: the
-// entry has some of them, and faults show which.
+// Shows pages of a tree, such as nobody can write to, in a private entry, in the place of what is there: those from the
+// beginning that are there, as many as whoever is given them is expected to look at; faults show the rest. They are
+// entered first: those that they stand in for must outlive every translation to them. ENOMEM, EAGAIN: the entry has
+// some of them, and faults show which.
 k::status space::replace_pages(entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first) noexcept {
     if (!e.what) e.what = TRY(object::anonymous(e.index_of(e.end)));
-    page* some[page_tree::fanout];
     k::u32 cpus = 0;
-    bool shown = true;
-    for (k::u64 done = 0; shown && done < count;) {
-        const unsigned n = from.pages_from(first + done, count - done, some);
-        shown = n && pmap_.enter_pages(at + (done << arch::page_shift), {some, n}, e.access & ~arch::user_write, cpus);
-        done += n;
-    }
-    flush_cpus(cpus, at, count);
-    const k::status shared = shown ? e.what->tree_.graft(e.index_of(at), count, from, first) : k::error::nomem;
+    const k::u64 shown = show_pages(e, at, count, from, first, cpus);
+    flush_cpus(cpus, at, shown);
+    if (shown < count) hide(at + (shown << arch::page_shift), count - shown);
+    const k::status shared = e.what->tree_.graft(e.index_of(at), count, from, first);
     if (!shared) hide(at, count);
     return shared;
+}
+
+k::u64 space::show_pages(const entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first,
+                         k::u32& cpus) noexcept {
+    const k::u8 access = e.access & ~arch::user_write;
+    page* some[page_tree::fanout];
+    k::u64 done = 0;
+    for (count = std::min(count, most_shown); done < count;) {
+        const user_address here = at + (done << arch::page_shift);
+        if (const auto slots = from.full_leaf_from(first + done, count - done); !slots.empty()) {
+            if (!pmap_.enter_slots(here, slots, access, cpus)) break;
+            done += slots.size();
+            continue;
+        }
+        const unsigned n = from.pages_from(first + done, count - done, some);
+        if (!n || !pmap_.enter_pages(here, {some, n}, access, cpus)) break;
+        done += n;
+    }
+    return done;
 }
 
 // Does somebody fill one of these pages of private memory? Who fills is charged.

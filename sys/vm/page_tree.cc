@@ -232,6 +232,39 @@ unsigned page_tree::pages_from(k::u64 first, k::u64 count, std::span<page*, fano
     return most;
 }
 
+std::span<void* const> page_tree::full_leaf_from(k::u64 first, k::u64 count) const noexcept {
+    const node* leaf = branch(first, 0);
+    if (!leaf || leaf->used != fanout) return {};
+    const unsigned slot = slot_of(first, 0);
+    return {&leaf->slots[slot], std::min<k::u64>(count, fanout - slot)};
+}
+
+k::result<page_tree> page_tree::part_of(const page_tree& from, k::u64 first, k::u64 count, k::u64& found,
+                                        bool& filled) noexcept {
+    const unsigned slot = slot_of(first, 0);
+    kassert(count && count <= fanout - slot);
+    page_tree part;
+    found = 0;
+    filled = false;
+    const node* leaf = from.branch(first, 0);
+    if (!leaf) return part;
+    part.root_ = make_node();
+    if (!part.root_) return k::error::nomem;
+    part.height_ = 1;
+    void* const* theirs = &leaf->slots[slot];
+    void** ours = &part.root_->slots[slot];
+    for (k::u64 i = 0; i < count; i++) {
+        auto* const p = static_cast<page*>(theirs[i]);
+        if (!p) continue;
+        if (!p->holds.try_add(hold::reference)) return k::error::again;
+        filled |= p->holds.count(hold::sink_pin) != 0;
+        ours[i] = p;
+        part.root_->used++;
+    }
+    found = part.root_->used;
+    return part;
+}
+
 // --- Grafting
 
 // The node of a level that covers an index; null: nothing is there, or the tree is not that high.

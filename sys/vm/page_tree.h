@@ -102,6 +102,15 @@ class page_tree {
     // how many: to walk over pages of which all are there, this costs least.
     unsigned pages_from(k::u64 first, k::u64 count, std::span<page*, fanout> into) const noexcept;
 
+    // The same without copying them: those from `first` on, at most `count`, as they stand in their leaf, if that lacks
+    // none; else nothing. Good until the tree changes.
+    std::span<void* const> full_leaf_from(k::u64 first, k::u64 count) const noexcept;
+
+    // A tree of its own of the pages in [first, first + count), which lie in one leaf, at the same places in a leaf.
+    // `found`: how many there are; `filled`: somebody fills one of them. ENOMEM, EAGAIN as insert().
+    static k::result<page_tree> part_of(const page_tree& from, k::u64 first, k::u64 count, k::u64& found,
+                                        bool& filled) noexcept;
+
     // How many pages there are in [first, first + count). Looks at leaves, not at pages.
     k::u64 count(k::u64 first, k::u64 count) const noexcept;
     // Makes [first, first + count) show what `from` has in [from_first, ...), in place of what is there: whole branches

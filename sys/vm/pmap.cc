@@ -110,23 +110,29 @@ bool pmap::enter(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept {
     return map_.enter(va, pa, access);
 }
 
-bool pmap::enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access, k::u32& cpus) noexcept {
-    constexpr std::size_t some = 64;
-    arch::paddr frames[some];
-    bool stale = false;
-    while (!pages.empty()) {
-        const auto part = pages.first(std::min(pages.size(), some));
-#pragma GCC unroll 8
-        for (std::size_t i = 0; i < part.size(); i++)
-            frames[i] = physical(part[i]);
+template <class PageAt>
+bool pmap::enter_each(arch::vaddr va, std::size_t count, PageAt at, k::u8 access, k::u32& cpus) noexcept {
+    constexpr std::size_t some = 256; // under the lock
+    for (std::size_t done = 0; done < count; done += some) {
+        bool stale = false;
         lwkt::spin_guard guard(lock_);
-        const bool all = map_.enter_run(va, {frames, part.size()}, access, stale);
+        const bool all = map_.enter_run(
+            va + (done << arch::page_shift), std::min(some, count - done),
+            [at, done](std::size_t i) { return physical(at(done + i)); }, access, stale);
         if (stale) cpus = map_.active();
         if (!all) return false;
-        va += part.size() << arch::page_shift;
-        pages = pages.subspan(part.size());
     }
     return true;
+}
+
+bool pmap::enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access, k::u32& cpus) noexcept {
+    return enter_each(
+        va, pages.size(), [pages](std::size_t i) { return pages.data()[i]; }, access, cpus);
+}
+
+bool pmap::enter_slots(arch::vaddr va, std::span<void* const> slots, k::u8 access, k::u32& cpus) noexcept {
+    return enter_each(
+        va, slots.size(), [slots](std::size_t i) { return static_cast<const page*>(slots.data()[i]); }, access, cpus);
 }
 
 bool pmap::enter_large(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept {

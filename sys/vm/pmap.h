@@ -38,6 +38,8 @@ class pmap {
     // Several pages from `va` on. False: memory for tables ran out on the way. `cpus` gets those that must flush, if
     // other pages stood there.
     [[nodiscard]] bool enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access, k::u32& cpus) noexcept;
+    // The same with pages as they stand in a page tree.
+    [[nodiscard]] bool enter_slots(arch::vaddr va, std::span<void* const> slots, k::u8 access, k::u32& cpus) noexcept;
     [[nodiscard]] bool enter_large(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept;
     // The following return the CPUs that must flush: 0 if nothing changed.
     [[nodiscard]] k::u32 remove(arch::vaddr va, std::size_t pages) noexcept;
@@ -48,6 +50,9 @@ class pmap {
     arch::user_map& machine_map() noexcept { return map_; }
 
   private:
+    template <class PageAt>
+    bool enter_each(arch::vaddr va, std::size_t count, PageAt at, k::u8 access, k::u32& cpus) noexcept;
+
     lwkt::spinlock lock_;
     arch::user_map map_ GUARDED_BY(lock_);
 };

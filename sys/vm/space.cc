@@ -194,7 +194,7 @@ bool space::merge_with_next(entry& e) noexcept {
 
 // Fresh private memory right after an entry of the same kind makes that one longer: a heap stays one entry.
 bool space::extend_previous(const map_request& what, range r) noexcept {
-    if (what.what || what.how == sharing::shared || what.grows_down) return false;
+    if (what.what || what.own || what.how == sharing::shared || what.grows_down) return false;
     auto it = entries_.lower_bound(r.base);
     if (it == entries_.begin()) return false;
     entry& e = *std::prev(it);
@@ -268,6 +268,9 @@ k::result<user_address> space::map_locked(map_request& what, k::u64 bytes) noexc
     if (what.grows_down) e->offset = e->lowest < r.base ? pages_in(r.base - e->lowest) : 0;
     if (what.how == sharing::shared) {
         e->what = what.what ? std::move(what.what) : TRY(object::anonymous(pages_in(bytes)));
+        e->offset = pages_in(what.offset);
+    } else if (what.own) {
+        e->what = std::move(what.own);
         e->offset = pages_in(what.offset);
     } else if (what.what) {
         e->under = std::move(what.what);

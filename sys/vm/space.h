@@ -26,6 +26,7 @@ struct map_request {
     sharing how = sharing::private_copy;
     k::ref<object> what{};   // none: fresh zeroes
     backing_ref of{};        // whose pages those are
+    k::ref<object> own{};    // private memory that has pages already, which nobody else changes: instead of `what`
     k::u64 offset = 0;       // into the object, page aligned
     bool fixed = false;      // at the hint, in the place of what is there
     bool no_replace = false; // with fixed: EEXIST if something is there
@@ -165,6 +166,8 @@ class space final : public k::counted<space>, public xio::user_memory {
     friend class loan_builder;
     friend class delivery;
 
+    static constexpr k::u64 most_shown = 256; // pages that are shown when they are given, not when they are touched
+
     struct range {
         user_address base, end;
         k::u64 pages() const { return pages_in(end - base); }
@@ -205,6 +208,10 @@ class space final : public k::counted<space>, public xio::user_memory {
     void show_neighbours(const entry& e, const object& from, user_address at) noexcept REQUIRES(token_);
     k::status replace_pages(entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first) noexcept
         REQUIRES(token_);
+    // How many pages it has shown, from the first on.
+    k::u64 show_pages(const entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first,
+                      k::u32& cpus) noexcept REQUIRES(token_);
+    void show_own_neighbours(const entry& e, user_address at) noexcept REQUIRES(token_);
     bool is_filled(const page_tree& tree, k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
     page* page_of_word_locked(user_address at, k::u8 access) noexcept REQUIRES(token_);
 

@@ -424,6 +424,56 @@ static void nothing_above_a_page_is_copied(void) {
     end(server);
 }
 
+// More than one space may lend of itself otherwise, and most of it never touched.
+static int look_here_and_there(int service, struct letter* l) {
+    const unsigned char* at = (unsigned char*)l->items[0].at;
+    const size_t bytes = l->items[0].bytes, half = bytes / 2;
+    CHECK_EQ(l->items[0].kind, CAPS_MAPPED);
+    int as_sent = 1;
+    for (size_t i = 0; i < half; i += half / 64)
+        as_sent &= at[i] == 1 && at[i + page] == 1 && at[half + i] == 0;
+    if (!strcmp(l->m.text, "later")) sleep_ms(50); // the sender writes meanwhile
+    for (size_t i = 0; i < half; i += half / 8)
+        as_sent &= at[i + 2 * page] == 1 && at[half + i + 5 * page] == 0;
+    ((unsigned char*)at)[page] = 9; // our own
+    as_sent &= at[page] == 9 && at[page + 1] == 1;
+    caps_unmap(&l->items[0]);
+    l->m.item_count = 0;
+    return as_sent ? 0 : EINVAL;
+}
+
+static void much_is_lent_as_a_whole_and_read_in_part(void) {
+    enum { much = 192 << 20 };
+    begin();
+    const pid_t server = serve_with("part", CAPS_WORLD, CAPS_MAP, look_here_and_there);
+    const int client = connect_to("part");
+    char* at = anonymous(much);
+    memset(at, 1, much / 2);
+    struct letter l;
+    const long long before = copied();
+    for (int i = 0; i < 4; i++) {
+        add(saying(&l, "now"), CAPS_MEMORY, -1, at, much);
+        CHECK(caps_call(client, &l.m, &l.m, 0) == 0 && l.m.result == 0);
+        CHECK(at[page] == 1);
+    }
+    CHECK(copied() - before < 64 * page);
+    // What is written while the receiver reads is the writer's own.
+    add(saying(&l, "later"), CAPS_MEMORY, -1, at, much);
+    CHECK(caps_put(client, &l.m, 0) == 0);
+    for (size_t i = 0; i < much; i += much / 256)
+        at[i] = at[i + 2 * page] = at[i + 5 * page] = 7;
+    CHECK(caps_get(client, &empty(&l)->m, 0) == 0 && l.m.result == 0);
+    CHECK(all_are(at + page, page, 1) && at[0] == 7);
+    // A second one of that size at a time would be a copy; where there is no memory for it, it is refused.
+    add(saying(&l, "later"), CAPS_MEMORY, -1, at, much);
+    CHECK(caps_put(client, &l.m, 0) == 0);
+    munmap(at, much);
+    add(saying(&l, "now"), CAPS_MEMORY, -1, at, much); // not there any more
+    CHECK_ERROR(caps_put(client, &l.m, 0), EFAULT);
+    CHECK(caps_get(client, &empty(&l)->m, 0) == 0);
+    end(server);
+}
+
 static int pass_on(int service, struct letter* l) {
     static int next = -1;
     if (next < 0) next = connect_to("last-of-chain");
@@ -1278,6 +1328,7 @@ TAP_MAIN(T(the_kernel_answers_like_a_program), T(a_call_comes_back), T(a_result_
          T(names_and_flags_are_checked), T(both_sides_choose_whom_they_talk_to), T(a_service_may_refuse_a_client),
          T(the_kernel_says_who_sends), T(memory_stays_as_it_was_sent), T(a_received_xio_is_used_like_a_file),
          T(a_file_travels_too), T(what_is_received_can_be_mapped_at_once), T(nothing_above_a_page_is_copied),
+         T(much_is_lent_as_a_whole_and_read_in_part),
          T(a_chain_of_services_touches_no_byte_on_the_way), T(a_room_is_filled_in_the_clients_own_memory),
          T(a_pool_is_shared_once_and_messages_name_places_in_it), T(replies_come_by_name_or_in_order),
          T(a_peek_leaves_it_there), T(what_cannot_be_received_stays), T(what_makes_no_sense_is_not_sent),

@@ -1,5 +1,5 @@
 // Clients and servers that do anything at any moment, and die in the midst of it: whoever is left hears a defined
-// error, sees only whole bytes, and all memory comes back. 20 seconds, or CAPS_STRESS_SECONDS in the environment (which
+// error, sees only whole bytes, and all memory comes back. 20 seconds, or fuzz_seconds in the environment (which
 // the kernel's command line is).
 #include "tests/user/tap.h"
 #include "user/caps.h"
@@ -61,7 +61,8 @@ static void begin(struct letter* l, uint64_t id) {
 }
 
 static void add_memory(struct letter* l, unsigned char* at, unsigned fills) {
-    const size_t bytes = 1 + below(below(2) ? most_bytes : page);
+    const size_t any = 1 + below(below(2) ? most_bytes : page);
+    const size_t bytes = below(3) || any < page ? any : any / page * page; // whole pages are shared as they are
     sign(at, bytes, below(256));
     l->items[l->m.item_count++] =
         (struct caps_item){.kind = CAPS_MEMORY, .fd = -1, .at = (uint64_t)at, .bytes = bytes, .fills = fills};
@@ -89,7 +90,7 @@ static int take(struct letter* l) {
 }
 
 static void serve(unsigned number) {
-    static unsigned char memory[most_bytes];
+    static unsigned char memory[most_bytes] __attribute__((aligned(page)));
     uint64_t kept[4] = {0};
     struct letter l;
     const int service = caps_service(name_of(number), CAPS_WORLD | (below(4) ? 0 : CAPS_ASK));
@@ -130,7 +131,7 @@ static void serve(unsigned number) {
 }
 
 static void be_client(void) {
-    static unsigned char memory[3][most_bytes], room[most_bytes];
+    static unsigned char memory[3][most_bytes] __attribute__((aligned(page))), room[most_bytes];
     struct letter l, back;
     for (unsigned turn = 0, last = 5 + below(20); turn < last; turn++) {
         const int client = caps_connect(name_of(below(services)), below(2) ? CAPS_WAIT : 0, 50000000);
@@ -191,7 +192,7 @@ static void be_client(void) {
 
 static void whoever_dies_the_others_hear_it_and_all_comes_back(void) {
     if (caps_room(0, 0) < 0 && errno == ENOSYS) tap_skip("this kernel has no services");
-    const char* wished = getenv("CAPS_STRESS_SECONDS");
+    const char* wished = getenv("fuzz_seconds");
     const long long seconds = wished ? atoll(wished) : 20;
     state = (unsigned long long)now_ns() | 1;
     note("seed %llu, %lld seconds", state, seconds);

@@ -14,10 +14,9 @@ bench::figure round_trips(bool in_place, unsigned cpu, bool counted) {
     if (!s || !c || !m) return {0, "cycles", "no memory"};
     auto serve = [&](unsigned) {
         caps::service& here = **s;
-        while (auto a = here.get()) {
-            auto claimed = here.begin_reply(a->id);
-            if (claimed) (void)here.reply(std::move(*claimed), {}, false, true);
-        }
+        lwkt::successor client;
+        while (auto a = here.get({}, client))
+            (void)here.reply(*a, {}, &client);
     };
     lwkt_test::crew server;
     if (!in_place) server.start(cpu, serve);
