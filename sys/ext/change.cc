@@ -48,8 +48,14 @@ k::result<change> change::begin(volume& on) noexcept {
         TRY(on.device().cache().sync());
         on.clean_on_disk_ = false;
     }
-    if (on.metadata_.has_too_many_changes()) TRY(on.write_changed());
+    TRY(made.keep_within_limits());
     return made;
+}
+
+k::status change::keep_within_limits() noexcept {
+    if (!on_->metadata_.has_too_many_changes()) return {};
+    const k::status written = on_->write_changed();
+    return on_->metadata_.has_too_many_changes() ? written : k::status();
 }
 
 change::~change() {
@@ -165,7 +171,7 @@ k::status change::give_blocks(u64 first, u64 count, bool metadata) noexcept {
     volume& v = *on_;
     if (!v.are_blocks(first, count)) return v.damaged("a block outside of the disk is given back", first);
     if (metadata) {
-        v.metadata_.drop(first, count);
+        if (!v.metadata_.drop(first, count)) return v.damaged("a block of a group's own is given back", first);
         v.device().cache().abandon(first << v.block_shift_, count << v.block_shift_);
     }
     while (count) {
@@ -363,11 +369,15 @@ k::status volume::say_clean(u64 changes_known) noexcept {
     changes_.take();
     k::status done;
     if (!read_only() && !clean_on_disk_ && changes() <= changes_known) {
-        done = device().cache().sync();
-        super_.state |= state_clean;
-        if (done) done = write_superblock();
+        done = write_changed();
         if (done) done = device().cache().sync();
-        clean_on_disk_ = static_cast<bool>(done);
+        if (done) {
+            super_.state |= state_clean;
+            done = write_superblock();
+            if (done) done = device().cache().sync();
+            clean_on_disk_ = static_cast<bool>(done);
+            if (!done) super_.state &= static_cast<u16>(~state_clean);
+        }
     }
     changes_.give_back();
     return done;

@@ -16,6 +16,8 @@ class [[nodiscard]] change {
     change& operator=(change&&) = delete;
     ~change();
     volume& on() const noexcept { return *on_; }
+    // In the midst of a long one: what would be too much in memory goes there, too. EIO, ENOMEM.
+    k::status keep_within_limits() noexcept;
     // All that changes have touched goes to the device's cache. EIO, ENOMEM.
     k::status write_changed() noexcept { return on_->write_changed(); }
     // A block has been changed / some bytes of it / one that need not be read (metadata.h).

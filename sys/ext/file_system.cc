@@ -469,6 +469,7 @@ k::status file_system::list(vfs::directory& in, k::u64 place, lister& to) noexce
 k::result<vfs::file_system_ref> mount(block::device_ref on, bool read_only) noexcept {
     lwkt::sleep_hold hold(instances.mounting);
     if (vfs::file_system_ref there = file_system::find(*on)) return there;
+    store::wait_for_ends(*on);
     volume_ref opened = TRY(volume::open(std::move(on), read_only));
     store_ref inodes = TRY(store::create(std::move(opened)));
     inodes->finish_orphans();

@@ -34,8 +34,8 @@ k::status inode::read_attributes_block(buffer& to) noexcept {
     if (!on.is_block(block)) return on.damaged("attributes outside of the disk, inode", number);
     to = TRY(buffer::create(on.block_bytes()));
     {
-        const metadata_ref there = TRY(on.blocks_in_memory().get(block, {block_kind::attributes, 0}));
         lwkt::sleep_hold hold(on.attributes_lock);
+        const metadata_ref there = TRY(on.blocks_in_memory().get(block, {block_kind::attributes, 0}));
         std::ranges::copy(there->bytes(), to.bytes().begin());
     }
     attributes_header& h = to.as<attributes_header>();
@@ -53,8 +53,8 @@ k::status inode::write_attributes_block(change& by, u64 block, buffer& from) noe
     attributes_header& h = from.as<attributes_header>();
     h.checksum = 0;
     if (on.keeps_sums()) h.checksum = on.sum(from.bytes(), on.sum_of(block, on.seed()));
-    const metadata_ref there = TRY(by.fresh(block, {block_kind::attributes, 0}));
     lwkt::sleep_hold hold(on.attributes_lock);
+    const metadata_ref there = TRY(by.fresh(block, {block_kind::attributes, 0}));
     std::ranges::copy(from.bytes(), there->bytes().begin());
     return {};
 }

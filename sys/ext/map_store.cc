@@ -116,9 +116,12 @@ k::result<u32> inode::store_pointers(change& by, unsigned level, u64 logical, st
     if (!run.physical && run.count >= span) return u32{0};
     if (!level) return static_cast<u32>(run.physical);
     const u64 block = TRY(map_block(by, used++));
-    const metadata_ref pointers = TRY(by.fresh(block, {block_kind::map, number}));
+    // Whole, or as it was: the record on the disk may lead to it.
+    buffer room = TRY(buffer::create(on.block_bytes()));
     for (u32 i = 0; i < on.block_bytes() / sizeof(u32); i++)
-        pointers->as<u32>(i * sizeof(u32)) = TRY(store_pointers(by, level - 1, logical + i * (span >> shift), used));
+        room.as<u32>(i * sizeof(u32)) = TRY(store_pointers(by, level - 1, logical + i * (span >> shift), used));
+    std::ranges::copy(room.bytes(), TRY(by.fresh(block, {block_kind::map, number}))->bytes().begin());
+    TRY(by.keep_within_limits());
     return static_cast<u32>(block);
 }
 

@@ -109,14 +109,17 @@ void metadata::changed(metadata_block& block, std::span<const std::byte> bytes) 
     changed_count_.fetch_add(1, std::memory_order_relaxed);
 }
 
-void metadata::drop(u64 first, u64 count) noexcept {
+bool metadata::drop(u64 first, u64 count) noexcept {
+    bool all_dropped = true;
     const auto drop_of = [&](u64 bucket) NO_THREAD_SAFETY_ANALYSIS {
         metadata_block* gone = nullptr;
         {
             lwkt::spin_guard guard(lock_);
             for (metadata_block** at = &bucket_of(bucket); *at;) {
                 metadata_block* const b = *at;
-                if (b->number < first || b->number - first >= count) {
+                const bool is_one = b->number >= first && b->number - first < count;
+                if (!is_one || b->use.kind <= block_kind::inodes) {
+                    all_dropped = all_dropped && !is_one;
                     at = &b->next_;
                     continue;
                 }
@@ -135,6 +138,7 @@ void metadata::drop(u64 first, u64 count) noexcept {
     };
     for (u64 n = 0; n < std::min<u64>(count, buckets); n++)
         drop_of(first + n);
+    return all_dropped;
 }
 
 // Sums that were left for now.
@@ -146,23 +150,36 @@ void metadata::seal(metadata_block& block) noexcept {
     block.as<entry_tail>(at).checksum = on_.sum(block.bytes().first(at), block.seed_);
 }
 
+// Some bytes of a page that is not cached need the others to be read; where that fails, all of the block may do.
+k::status metadata::write(metadata_block& block) noexcept {
+    const u64 at = block.number << on_.block_shift();
+    const u32 from = block.changed_from_, bytes = block.changed_to_ - from;
+    const k::status written = on_.write_bytes(at + from, block.bytes().subspan(from, bytes));
+    return written || bytes == block.bytes().size() ? written : on_.write_bytes(at, block.bytes());
+}
+
+// What could not be written is put behind the others.
 k::status metadata::write_changed() noexcept {
-    for (;;) {
+    k::status outcome;
+    for (u64 left = changed_count_.load(std::memory_order_relaxed); left; left--) {
         metadata_ref block;
         {
             lwkt::spin_guard guard(lock_);
-            if (changed_.empty()) return {};
             block = metadata_ref::to(changed_.front());
         }
         seal(*block);
-        const u32 from = block->changed_from_;
-        TRY(on_.write_bytes((block->number << on_.block_shift()) + from,
-                            block->bytes().subspan(from, block->changed_to_ - from)));
+        const k::status written = write(*block);
+        if (!written && outcome) outcome = written;
         lwkt::spin_guard guard(lock_);
         changed_.erase(changed_.iterator_to(*block));
+        if (!written) {
+            changed_.push_back(*block);
+            continue;
+        }
         block->is_changed_.store(false, std::memory_order_release);
         changed_count_.fetch_sub(1, std::memory_order_relaxed);
     }
+    return outcome;
 }
 
 } // namespace ext

@@ -25,6 +25,7 @@ namespace ext {
 class volume;
 class metadata;
 
+// The first three are the groups' own.
 enum class block_kind : u8 { block_bitmap, inode_bitmap, inodes, directory, map, link, attributes };
 struct block_use {
     block_kind kind;
@@ -90,9 +91,10 @@ class metadata {
     // It has been changed, or will be at once / these bytes of it have.
     void changed(metadata_block& block) noexcept { changed(block, block.bytes()); }
     void changed(metadata_block& block, std::span<const std::byte> bytes) noexcept;
-    // What was in these blocks need not reach the disk: they are nobody's any more.
-    void drop(u64 first, u64 count) noexcept;
-    // All that was changed goes to the device's cache. EIO, ENOMEM: some of it has not.
+    // What was in these blocks need not reach the disk: they are nobody's any more. False: some are bitmaps or hold
+    // inodes, and stay.
+    bool drop(u64 first, u64 count) noexcept;
+    // All that was changed goes to the device's cache. EIO, ENOMEM: some of it has not, and is tried again next time.
     k::status write_changed() noexcept;
 
     // --- Of anybody.
@@ -114,6 +116,7 @@ class metadata {
     k::result<metadata_ref> get(u64 number, block_use use, bool read) noexcept;
     k::result<metadata_ref> load(u64 number, block_use use, bool read) noexcept;
     void seal(metadata_block& block) noexcept;
+    k::status write(metadata_block& block) noexcept;
 
     volume& on_;
     lwkt::sleep_lock loading_;

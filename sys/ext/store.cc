@@ -2,6 +2,16 @@
 
 namespace ext {
 
+namespace {
+
+// Those that write to their devices.
+struct {
+    lwkt::spinlock lock;
+    store* first GUARDED_BY(lock) = nullptr;
+} writers;
+
+} // namespace
+
 k::result<store_ref> store::create(volume_ref on) noexcept {
     auto* made = mem::make<store>(std::move(on));
     if (!made) return k::error::nomem;
@@ -201,8 +211,8 @@ void store::keep_within_limits() noexcept {
     if (vm::memory_is_short()) for_each([](inode& i) { i.forget_clean_pages(); });
 }
 
-k::status store::write_all(inode* only, bool patient) noexcept {
-    if (on_->read_only()) return {};
+k::result<u64> store::write_as_change(inode* only, bool patient) noexcept {
+    if (on_->read_only()) return u64{0};
     k::status outcome;
     if (!only)
         outcome = write_pages(patient);
@@ -210,7 +220,7 @@ k::status store::write_all(inode* only, bool patient) noexcept {
         outcome = done;
     bool wanted = false;
     for_each([&](inode& i) { wanted |= i.is_to_be_stored(now(i)) || (is_gone(i, true) && !i.is_orphan); });
-    if (!wanted && on_->is_clean()) return outcome;
+    if (!wanted && on_->is_clean()) return outcome ? k::result<u64>(0) : k::result<u64>(outcome.error());
     change by = TRY(change::begin(*on_));
     for_each([&](inode& i) NO_THREAD_SAFETY_ANALYSIS {
         const attributes a = now(i);
@@ -220,13 +230,15 @@ k::status store::write_all(inode* only, bool patient) noexcept {
         }
         const k::status stored = i.store_record(by, a);
         if (!stored && outcome) outcome = stored;
+        (void)by.keep_within_limits(); // what fails is seen again below
         lwkt::spin_guard guard(lock_);
         if (stored && !i.node && i.has_parting && i.parting == a && a.links) i.has_parting = false;
     });
     const k::status written = by.write_changed();
     if (outcome && !written) outcome = written;
-    if (!outcome) failed_.store(true, std::memory_order_relaxed);
-    return outcome;
+    if (outcome) return on_->changes();
+    failed_.store(true, std::memory_order_relaxed);
+    return outcome.error();
 }
 
 k::status store::sync(inode* only) noexcept {
@@ -234,27 +246,51 @@ k::status store::sync(inode* only) noexcept {
     const bool failed_before = failed_.exchange(false, std::memory_order_relaxed);
     if (!on_->read_only()) TRY(on_->device().cache().sync());
     TRY(written);
-    if (on_->read_only() && on_->blocks_in_memory().has_changes()) return k::error::io; // damage was found before
-    return failed_before ? k::status(k::error::io) : k::status();
+    return failed_before || on_->is_damaged() ? k::status(k::error::io) : k::status();
 }
 
 k::status store::settle(bool open_ones) noexcept {
     erase_gone(open_ones);
-    (void)write_pages(false);               // what fails is seen again below
-    const u64 changes = on_->changes() + 1; // that of writing
-    const bool was_clean = on_->is_clean();
-    const k::status written = write_all(nullptr, false);
-    if (!written || (was_clean && on_->is_clean())) return written;
-    return on_->say_clean(changes);
+    (void)write_pages(false); // what fails is seen again below
+    const u64 changes = TRY(write_as_change(nullptr, false));
+    return changes ? on_->say_clean(changes) : k::status();
 }
 
 // --- The writer
 
 k::status store::start_writing() noexcept {
     store_ref held = store_ref::to(*this);
-    TRY(lwkt::spawn("ext writer", arch::cpu::id(), lwkt::normal_priority, write_for_ever, held.get()));
-    (void)held.release();
-    return {};
+    {
+        lwkt::spin_guard guard(writers.lock);
+        next_writing_ = std::exchange(writers.first, this);
+    }
+    const k::status spawned =
+        lwkt::spawn("ext writer", arch::cpu::id(), lwkt::normal_priority, write_for_ever, held.get());
+    if (!spawned)
+        stop_writing();
+    else
+        (void)held.release();
+    return spawned;
+}
+
+void store::stop_writing() noexcept {
+    lwkt::spin_guard guard(writers.lock);
+    store** at = &writers.first;
+    while (*at != this)
+        at = &(*at)->next_writing_;
+    *at = next_writing_;
+}
+
+void store::wait_for_ends(const block::device& on) noexcept {
+    const auto is_written = [&] {
+        lwkt::spin_guard guard(writers.lock);
+        const store* s = writers.first;
+        while (s && &s->on_->device() != &on)
+            s = s->next_writing_;
+        return s != nullptr;
+    };
+    while (is_written())
+        lwkt::sleep_for(ktime::millisecond);
 }
 
 void store::end() noexcept {
@@ -277,6 +313,7 @@ void store::write_for_ever(void* of) noexcept {
         it->forget_unused();
         it->hurries_.store(false, std::memory_order_relaxed); // last: what could not be written waits for its time
     }
+    it->stop_writing();
     // Inodes hold the store, and it holds them: until the last pages are let go of.
     for (;;) {
         it->drop_partings();

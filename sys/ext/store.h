@@ -48,7 +48,10 @@ class store final : public k::counted<store> {
     // Dirty pages of all files. `patient`: those that somebody is filling, too, when he has.
     k::status write_pages(bool patient) noexcept;
     // Pages (of `only` that one, if it is not null), records and descriptors are in the device's cache.
-    k::status write_all(inode* only, bool patient) noexcept;
+    k::status write_all(inode* only, bool patient) noexcept {
+        TRY(write_as_change(only, patient));
+        return {};
+    }
     // The same, and on the medium. EIO, also for what failed since the last time.
     k::status sync(inode* only) noexcept;
     // Frees what has neither a name nor a user; `open_ones` too: at the end, what has no name. Then the disk is clean:
@@ -60,8 +63,12 @@ class store final : public k::counted<store> {
     // Has a thread write everything every two seconds, until end(). ENOMEM.
     k::status start_writing() noexcept;
     void end() noexcept;
+    // Waits until nobody writes to a device any more whose file system is no longer mounted.
+    static void wait_for_ends(const block::device& on) noexcept;
 
   private:
+    // The same; how many changes had begun when it ended, 0: nothing was to be written.
+    k::result<u64> write_as_change(inode* only, bool patient) noexcept;
     static constexpr unsigned buckets = 1024;
     inode*& bucket_of(u64 number) noexcept REQUIRES(lock_) { return table_[number % buckets]; }
     inode_ref find(u32 number) noexcept;
@@ -73,6 +80,7 @@ class store final : public k::counted<store> {
     void drop_stored_partings() noexcept;
     void drop_partings() noexcept;
     static void write_for_ever(void* of) noexcept;
+    void stop_writing() noexcept;
 
     const volume_ref on_;
     lwkt::sleep_lock loading_; // one reads inodes at a time
@@ -80,6 +88,7 @@ class store final : public k::counted<store> {
     inode* table_[buckets] GUARDED_BY(lock_) = {}; // each held
     std::atomic<bool> failed_ = false;             // a write, since the last sync()
     std::atomic<bool> ends_ = false;
+    store* next_writing_ = nullptr;     // of all that write
     std::atomic<bool> hurries_ = false; // half of what may be dirty is: the writer is not to wait for its time
     lwkt::wait_queue writer_;
     lwkt::sleep_lock erasing_;

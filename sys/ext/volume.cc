@@ -40,10 +40,12 @@ k::status volume::refuse(std::string_view why, u64 number) noexcept {
 }
 
 k::error volume::damaged(std::string_view what, u64 number) noexcept {
-    if (!read_only_.exchange(true, std::memory_order_relaxed))
+    if (!read_only_.exchange(true, std::memory_order_relaxed)) {
+        damaged_.store(true, std::memory_order_relaxed);
         k::log("ext: {}: {} ({}): nothing is changed any more; run e2fsck\n", device_->name(), what, number);
-    else
+    } else {
         k::log("ext: {}: {} ({})\n", device_->name(), what, number);
+    }
     return k::error::io;
 }
 

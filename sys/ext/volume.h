@@ -64,6 +64,8 @@ class volume final : public k::counted<volume> {
 
     // May nothing be changed: from the start, or because something was found to be wrong.
     bool read_only() const noexcept { return read_only_.load(std::memory_order_relaxed); }
+    // Was something found to be wrong while it was not: what is in memory then stays there.
+    bool is_damaged() const noexcept { return damaged_.load(std::memory_order_relaxed); }
     void stop_writing() noexcept { read_only_.store(true, std::memory_order_relaxed); }
     // Something on the disk contradicts itself: a line in the log, and nothing is changed from then on.
     k::error damaged(std::string_view what, u64 number = 0) noexcept;
@@ -162,7 +164,7 @@ class volume final : public k::counted<volume> {
     u32 blocks_a_group_ = 0, inodes_a_group_ = 0, descriptor_bytes_ = 0;
     u32 features_incompatible_ = 0, features_read_only_ = 0, seed_ = 0;
     bool checksums_ = false;
-    std::atomic<bool> read_only_ = true;
+    std::atomic<bool> read_only_ = true, damaged_ = false;
     std::atomic<u64> free_blocks_ = 0;
     std::atomic<u32> free_inodes_ = 0;
     metadata metadata_{*this};
