@@ -35,24 +35,30 @@ static int read_it(void* fs, userfs_question q, struct userfs_bytes* out) {
     return 0;
 }
 
-static void serve(int service) {
+static void serve(void) {
     static const struct userfs_functions functions = {.mount = mount_it, .look_up = look_up, .read = read_it};
+    const int service = caps_service("bench", CAPS_USER);
     int fd = memfd_create("bench", 0);
     char* bytes = memory(mib);
     memset(bytes, 1, mib);
-    if (fd < 0 || write(fd, bytes, mib) != mib) die("memfd");
+    if (service < 0 || fd < 0 || write(fd, bytes, mib) != mib) die("memfd");
     _exit(userfs_serve(service, &functions, &fd) < 0);
+}
+
+static void mount_service(const char* name, const char* at) {
+    for (int i = 0; i < 10000; i++) {
+        if (mount(name, at, "user", 0, "") == 0) return;
+        usleep(1000);
+    }
+    die(name);
 }
 
 // Each turn reads bytes that nobody has read.
 static long long uncached_reads(int turns, long bytes) {
-    const int service = caps_service("bench", CAPS_USER);
-    if (service < 0) die("service");
     const pid_t server = start();
-    if (!server) serve(service);
-    close(service);
+    if (!server) serve();
     mkdir(folder, 0700);
-    if (mount("bench", folder, "user", MS_RDONLY, "")) die("mount");
+    mount_service("bench", folder);
     const int fd = open(folder "/file", O_RDONLY);
     char* buffer = memory(mib);
     memset(buffer, 2, mib);
@@ -84,10 +90,6 @@ pid_t mount_memfs(const char* at) {
         execl("/bin/memfs", "memfs", "bench-memfs", (char*)NULL);
         _exit(1);
     }
-    for (int i = 0; i < 10000; i++) {
-        if (mount("bench-memfs", at, "user", 0, "") == 0) return server;
-        usleep(1000);
-    }
-    die("memfs");
-    return -1;
+    mount_service("bench-memfs", at);
+    return server;
 }

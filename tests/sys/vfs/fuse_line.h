@@ -52,6 +52,12 @@ class program {
         const xio::source from = TRY(xio::source::over_kernel({room_, sizeof(head) + bytes.size()}));
         return line_->write(from);
     }
+    // Bytes that are no whole answer.
+    k::result<k::u64> say(k::u64 bytes) {
+        std::memset(room_, 0, bytes);
+        const xio::source from = TRY(xio::source::over_kernel({room_, bytes}));
+        return line_->write(from);
+    }
     k::result<k::u64> answer(k::u64 unique, k::i32 error, std::span<const std::byte> bytes = {}) {
         return answer(unique, error, bytes, sizeof(answer_head) + bytes.size());
     }
