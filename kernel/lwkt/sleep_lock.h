@@ -16,6 +16,7 @@ class CAPABILITY("sleep lock") sleep_lock {
 
   private:
     friend class sleep_hold;
+    friend class sleep_attempt;
     enum : k::u8 { free, held, wanted };
 
     void lock() noexcept ACQUIRE() {
@@ -25,6 +26,10 @@ class CAPABILITY("sleep lock") sleep_lock {
         note_wait(waited_for::sleep_lock);
         // Who has waited does not know whether others still do, and says that they might.
         waiters_.wait([this] { return state_.exchange(wanted, std::memory_order_acquire) == free; });
+    }
+    bool try_lock() noexcept {
+        k::u8 seen = free;
+        return state_.compare_exchange_strong(seen, held, std::memory_order_acquire);
     }
     void unlock() noexcept RELEASE() {
         if (state_.exchange(free, std::memory_order_release) == wanted) waiters_.wake_one();
@@ -43,6 +48,22 @@ class [[nodiscard]] SCOPED_CAPABILITY sleep_hold {
 
   private:
     sleep_lock& lock_;
+};
+
+// Holds a lock if nobody else does; true then. For what may be left undone: nothing that the lock guards.
+class [[nodiscard]] sleep_attempt {
+  public:
+    explicit sleep_attempt(sleep_lock& lock) noexcept NO_THREAD_SAFETY_ANALYSIS
+        : lock_(lock.try_lock() ? &lock : nullptr) {}
+    ~sleep_attempt() NO_THREAD_SAFETY_ANALYSIS {
+        if (lock_) lock_->unlock();
+    }
+    sleep_attempt(const sleep_attempt&) = delete;
+    sleep_attempt& operator=(const sleep_attempt&) = delete;
+    explicit operator bool() const noexcept { return lock_; }
+
+  private:
+    sleep_lock* const lock_;
 };
 
 } // namespace lwkt

@@ -27,6 +27,19 @@ bool leads_to(const directory& in, const name_text& text, const vnode* node) noe
     return (n ? n->node() : nullptr) == node;
 }
 
+// Of one in a program, whose names are held: is there certainly nothing of that name? What is not known is asked for,
+// because a program may rely on it. EEXIST.
+k::status expect_nothing(file_system& fs, directory& in, const name_text& text) noexcept {
+    {
+        lwkt::critical section;
+        if (const name* n = in.find(text)) return n->node() ? k::status(k::error::exist) : k::status();
+    }
+    bool cache = true;
+    auto there = fs.look_up(in, text.text, cache);
+    if (there) return k::error::exist; // another was quicker
+    return there.error() == k::error::noent ? k::status() : k::status(there.error());
+}
+
 // Of one in a program: a name that was changed there but not here is asked for again.
 void forget_name(file_system& fs, directory& in, const name_text& text) noexcept {
     if (!fs.is_in_program()) return;
@@ -59,7 +72,7 @@ k::result<found> make(const view& v, const spot& where, node_attributes a, std::
     if (in.is_dead()) return k::error::noent;
     const name_text text(where.name());
     if (fs.is_in_program()) {
-        if (!leads_to(in, text, nullptr)) return k::error::exist; // another was quicker
+        TRY(expect_nothing(fs, in, text));
         vop_make_room room(in);
         TRY(fs.call(room)); // before anything is made there
     }
@@ -106,6 +119,8 @@ k::status link(const view& v, const found& what, const spot& where) noexcept {
     k::status added = fresh ? k::status() : fresh.error();
     const names_hold asking(where.dir());
     if (added && where.dir().is_dead()) added = k::error::noent;
+    if (added && where.in->fs().is_in_program())
+        added = expect_nothing(where.in->fs(), where.dir(), name_text(where.name()));
     if (added) added = where.in->fs().link_there(node, where.dir(), where.name());
     const bool is_same_there = where.in->fs().names_share_nodes();
     if (added && is_same_there) {

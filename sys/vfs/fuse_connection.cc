@@ -54,7 +54,9 @@ k::result<request_ref> request::make(const form& f) noexcept {
     made->head_bytes_ = static_cast<k::u32>(bytes);
     made->how_ = f.how;
     made->most_ = f.most;
+    made->node_ = f.node;
     made->is_init_ = f.opcode == opcode::init;
+    made->is_extended_ = f.opcode >= opcode::set_extended && f.opcode <= opcode::remove_extended;
     made->has_answer_ = f.opcode != opcode::forget && f.opcode != opcode::forget_many;
     return made;
 }
@@ -151,6 +153,7 @@ bool connection::queue(request_ref r) noexcept {
         head->unique = r->unique_ = last_unique_;
         if (r->posted_) posted_++;
         r->stage_.store(request::stage::waits, std::memory_order_relaxed);
+        if (r->has_answer_) about_.insert(*r);
         waiting_.push_back(*r.release());
     }
     readers_.wake_one();
@@ -158,9 +161,34 @@ bool connection::queue(request_ref r) noexcept {
     return true;
 }
 
+bool connection::take_place() noexcept {
+    unsigned seen = asked_count_.load(std::memory_order_relaxed);
+    while (seen < most_asked)
+        if (asked_count_.compare_exchange_weak(seen, seen + 1, std::memory_order_relaxed)) return true;
+    return false;
+}
+
+k::status connection::wait_for_place() noexcept {
+    if (take_place()) [[likely]]
+        return {};
+    bool taken = false, killed = false;
+    askers_.wait([&] {
+        killed = who_.killed && who_.killed();
+        return killed || now_in() == phase::over || (taken = take_place());
+    });
+    if (taken) return {};
+    askers_.wake_one(); // it may have been this one's turn
+    return killed ? k::error::intr : k::error::notconn;
+}
+
 k::status connection::ask(request& r) noexcept {
     TRY(start());
-    if (!queue(request_ref::to(r))) return k::error::notconn;
+    TRY(wait_for_place());
+    r.counted_ = true;
+    if (!queue(request_ref::to(r))) {
+        asked_count_.fetch_sub(1, std::memory_order_relaxed);
+        return k::error::notconn;
+    }
     bool told = false;
     for (;;) {
         bool done = false, killed = false;
@@ -170,9 +198,10 @@ k::status connection::ask(request& r) noexcept {
             return done || killed || (!told && who_.signalled && who_.signalled());
         });
         if (done) break;
-        if (killed) {
-            abandon(r);
-            return k::error::intr;
+        if (killed && abandon(r)) return k::error::intr;
+        if (killed) { // the answer is there, but for a moment
+            r.waiter_.wait([&] { return r.stage_.load(std::memory_order_acquire) == request::stage::done; });
+            break;
         }
         told = true;
         interrupt(r);
@@ -181,6 +210,8 @@ k::status connection::ask(request& r) noexcept {
     if (!r.error_) return {};
     const auto said = static_cast<k::error>(-r.error_);
     if (said == k::error::xdev || (said == k::error::intr && told)) return said;
+    if (r.is_extended_ && (said == k::error::nodata || said == k::error::range || said == k::error::opnotsupp))
+        return said;
     if (said == k::error::opnotsupp) return k::error::inval; // not of this file; ENOSYS: it never does it
     return userfs::believable(said);
 }
@@ -196,31 +227,100 @@ bool connection::is_full() noexcept {
     return posted_ >= most_posted;
 }
 
+bool connection::is_asked_about(k::u64 node) noexcept {
+    lwkt::spin_guard guard(lock_);
+    return about_.find(node) != about_.end();
+}
+
 // It is in no list any more; the list's hold is the caller's to let go of.
 void connection::forget_locked(request& r) noexcept {
     if (r.queued_.is_linked()) waiting_.erase(waiting_.iterator_to(r));
     if (r.by_number_.is_linked()) asked_.erase(asked_.iterator_to(r));
+    if (r.by_node_.is_linked()) about_.erase(about_.iterator_to(r));
     if (r.interrupting_.is_linked()) interrupting_.erase(interrupting_.iterator_to(r));
     if (std::exchange(r.posted_, false)) posted_--;
+    if (std::exchange(r.counted_, false)) asked_count_.fetch_sub(1, std::memory_order_release);
 }
 
 void connection::finish(request& r, k::i32 error) noexcept {
+    {
+        lwkt::spin_guard guard(lock_);
+        r.settled_ = true;
+    }
+    if (r.abandoned_ && !error) undo(r);
     r.error_ = error;
     r.stage_.store(request::stage::done, std::memory_order_release);
     r.waiter_.wake_all();
+    askers_.wake_one();
+    if (r.next_) say_internally(std::move(r.next_));
 }
 
-// Who asked waits no longer: what was not taken yet will not be.
-void connection::abandon(request& r) noexcept {
+// Who asked waits no longer: what was not taken yet will not be. False: it will be done at once.
+bool connection::abandon(request& r) noexcept {
     request_ref unasked;
     {
         lwkt::spin_guard guard(lock_);
+        if (r.settled_) return false;
+        r.abandoned_ = true;
         if (r.queued_.is_linked()) {
             forget_locked(r);
             unasked = request_ref(&r);
         }
     }
-    if (!unasked) interrupt(r);
+    if (unasked)
+        askers_.wake_one();
+    else
+        interrupt(r);
+    return true;
+}
+
+// Beyond what may be posted: there are no more of these than were asked.
+void connection::say_internally(k::result<request_ref> r) noexcept {
+    if (!r) return;
+    (*r)->posted_ = true;
+    (void)queue(*std::move(r));
+}
+
+// Nobody is there to use what was answered: the node, the handle are not kept.
+void connection::undo(request& r) noexcept {
+    request_head asked;
+    std::memcpy(&asked, r.head_, sizeof(asked));
+    const auto close = [&](k::u64 node, const open_answer& opened, bool is_directory, request_ref then) {
+        open_question as{}; // CREATE's question begins alike
+        std::memcpy(&as, r.head_ + sizeof(asked), sizeof(as));
+        const release_question how{opened.handle, as.flags, 0, 0};
+        auto said = request::make({.opcode = is_directory ? opcode::release_directory : opcode::release,
+                                   .node = node,
+                                   .arguments = std::as_bytes(std::span(&how, 1))});
+        if (said) (*said)->next_ = std::move(then);
+        say_internally(std::move(said));
+    };
+    const auto forgetting = [&](const entry_answer& e) {
+        const forget_question how{1};
+        return request::make(
+            {.opcode = opcode::forget, .node = e.node, .arguments = std::as_bytes(std::span(&how, 1))});
+    };
+    const auto forget = [&](const entry_answer& e) {
+        if (e.node) say_internally(forgetting(e));
+    };
+    switch (asked.opcode) {
+    case opcode::look_up:
+    case opcode::make_link:
+    case opcode::make_node:
+    case opcode::make_directory:
+    case opcode::link: forget(r.value<entry_answer>()); break;
+    case opcode::open:
+    case opcode::open_directory:
+        close(asked.node, r.value<open_answer>(), asked.opcode == opcode::open_directory, {});
+        break;
+    case opcode::create: {
+        const auto made = r.value<create_answer>();
+        auto then = forgetting(made.entry);
+        if (made.entry.node) close(made.entry.node, made.opened, false, then ? *std::move(then) : request_ref());
+        break;
+    }
+    default: break;
+    }
 }
 
 void connection::interrupt(request& r) noexcept {
@@ -264,6 +364,7 @@ void connection::end(request_ref last, bool politely) noexcept {
     }
     starting_.wake_all();
     readers_.wake_all();
+    askers_.wake_all();
     changed();
 }
 
@@ -308,7 +409,7 @@ request_ref connection::next(interrupt_question& interrupt, k::u64& number) noex
     request& r = waiting_.front();
     waiting_.pop_front();
     if (!r.has_answer_ || now_in() == phase::over) {
-        if (std::exchange(r.posted_, false)) posted_--;
+        forget_locked(r);
         return request_ref(&r);
     }
     r.stage_.store(request::stage::asked, std::memory_order_relaxed);

@@ -5,6 +5,9 @@
 // error. Lengths are checked before anything is copied. Bytes of files are copied once each way, by the program's
 // system call: out of the pages that the file's cache lent, and into fresh pages that become the cache's.
 //
+// No more than `most_asked` wait for answers, or did until they were killed: who comes next waits to ask, and can be
+// killed, too. What a program opens or names for somebody who is gone it is told to let go of.
+//
 // When the device is closed, or the file system gives up, all who wait hear ENOTCONN, and who asks later does, too.
 #pragma once
 
@@ -80,11 +83,16 @@ class request : public k::counted<request> {
     std::byte* head_ = nullptr; // the request_head and what follows
     k::u32 head_bytes_ = 0;
     k::u64 unique_ = 0;
+    k::u64 node_ = 0;
+    k::ref<request> next_; // what is said when this one is done
     taking how_ = taking::nothing;
     k::u64 most_ = 0;
-    bool is_init_ = false, has_answer_ = true;
-    // Of who asked; the connection's lock guards `posted_` and what links it.
-    bool posted_ = false; // nobody waits
+    bool is_init_ = false, is_extended_ = false, has_answer_ = true;
+    // Of who asked; the connection's lock guards these and what links it.
+    bool posted_ = false;    // nobody waits
+    bool counted_ = false;   // among those that are asked
+    bool abandoned_ = false; // who asked is gone
+    bool settled_ = false;   // it will be done at once, whoever has gone
     k::i32 error_ = 0;
     k::u64 answered_ = 0;
     std::byte* room_ = small_room_;
@@ -95,7 +103,7 @@ class request : public k::counted<request> {
     lwkt::wait_queue waiter_;
 
     boost::intrusive::list_member_hook<> queued_, interrupting_;
-    boost::intrusive::set_member_hook<> by_number_;
+    boost::intrusive::set_member_hook<> by_number_, by_node_;
 };
 
 using request_ref = k::ref<request>;
@@ -111,12 +119,17 @@ class connection : public k::counted<connection> {
     // Begins with it, once; init is asked. EINVAL: it has begun before, or the device is closed; ENOMEM.
     k::status begin(const asker& who, k::u64 most_read) noexcept;
     // Asks, and waits for the answer, also to init if need be. The program's error if that may be; ENOTCONN;
-    // ECONNREFUSED: it speaks another version; EINTR: the thread ends; EIO: the answer makes no sense.
+    // ECONNREFUSED: it speaks another version; EINTR: the thread ends; EIO: the answer makes no sense. While
+    // most_asked are unanswered it waits before it asks.
     k::status ask(request& r) noexcept;
+    static constexpr unsigned most_asked = 1024;
     // Says something; the answer, if there is one, is thrown away. False: too much of that is unanswered already, or it
     // is over. Does not block.
     bool post(request_ref r) noexcept;
     bool is_full() noexcept; // would post() refuse?
+    // Is anything unanswered that was asked about a node? A program may not be told to forget it yet: its threads may
+    // hear of that first.
+    bool is_asked_about(k::u64 node) noexcept;
     bool has_ended() const noexcept { return now_in() == phase::over; }
     // Over: who waits hears ENOTCONN. `politely`: what was posted, and `last` if it is not null, can still be taken.
     void end(request_ref last, bool politely) noexcept;
@@ -150,12 +163,24 @@ class connection : public k::counted<connection> {
         request, boost::intrusive::member_hook<request, boost::intrusive::set_member_hook<>, &request::by_number_>,
         boost::intrusive::key_of_value<number_of>>;
 
+    struct node_of {
+        using type = k::u64;
+        type operator()(const request& r) const noexcept { return r.node_; }
+    };
+    using nodes = boost::intrusive::multiset<
+        request, boost::intrusive::member_hook<request, boost::intrusive::set_member_hook<>, &request::by_node_>,
+        boost::intrusive::key_of_value<node_of>>;
+
     bool queue(request_ref r) noexcept;
     request_ref next(interrupt_question& interrupt, k::u64& interrupted) noexcept;
     void forget_locked(request& r) noexcept REQUIRES(lock_);
     bool take_out(request& r) noexcept;
     void finish(request& r, k::i32 error) noexcept;
-    void abandon(request& r) noexcept;
+    bool abandon(request& r) noexcept;
+    bool take_place() noexcept;
+    k::status wait_for_place() noexcept;
+    void undo(request& r) noexcept;
+    void say_internally(k::result<request_ref> r) noexcept;
     void interrupt(request& r) noexcept;
     void note_interrupt_answer(request& r, k::i32 error) noexcept REQUIRES(lock_);
     void started(const request& r, bool good) noexcept;
@@ -164,13 +189,15 @@ class connection : public k::counted<connection> {
     asker who_;
     std::atomic<phase> phase_ = phase::unused;
     k::u64 most_read_ = ~k::u64{0}, most_write_ = 4096; // as init's answer says
-    lwkt::wait_queue readers_, starting_;
+    lwkt::wait_queue readers_, starting_, askers_;
+    std::atomic<unsigned> asked_count_ = 0;
     lwkt::spinlock lock_;
     k::u64 last_unique_ GUARDED_BY(lock_) = 0;
     unsigned posted_ GUARDED_BY(lock_) = 0; // and not done
     bool interrupts_ GUARDED_BY(lock_) = true;
     list waiting_ GUARDED_BY(lock_); // each held
     set asked_ GUARDED_BY(lock_);    // each held
+    nodes about_ GUARDED_BY(lock_);  // of both, those that have answers
     interrupt_list interrupting_ GUARDED_BY(lock_);
 };
 

@@ -29,6 +29,10 @@ enum class opcode : k::u32 {
     state = 17,
     release = 18,
     sync = 20,
+    set_extended = 21,
+    get_extended = 22,
+    list_extended = 23,
+    remove_extended = 24,
     flush = 25,
     init = 26,
     open_directory = 27,
@@ -173,6 +177,18 @@ struct rename_with_question {
 };
 struct link_question {
     k::u64 node;
+};
+
+// --- Extended attributes
+
+struct set_extended_question { // the name follows, with a zero, and the value
+    k::u32 bytes, flags;
+};
+struct get_extended_question { // of a value (its name follows), or of the list of names
+    k::u32 most, unused;       // 0: the length only
+};
+struct extended_length_answer {
+    k::u32 bytes, unused;
 };
 
 // --- Open files

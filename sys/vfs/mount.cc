@@ -305,9 +305,12 @@ k::status move_root(const place& fresh, const place& old_at) noexcept {
     mount& top = *table.top;
     mount& next = *fresh.in;
     if (&next == &top || !next.parent() || !is_root_of_mount(fresh)) return k::error::inval;
-    if (old_at.in.get() != &next) return k::error::inval; // it would hang in the air
+    const mount* below = old_at.in.get();
+    while (below && below != &next)
+        below = below->parent();
+    if (!below) return k::error::inval; // it would hang in the air
     if (top.group() || next.parent()->group()) return k::error::inval;
-    TRY(mount_table::stand(top, next, old_at.dir()));
+    TRY(mount_table::stand(top, *old_at.in, old_at.dir()));
     mount_table::stand_nowhere(next);
     table.top = &next;
     return {};

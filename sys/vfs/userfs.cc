@@ -1,6 +1,7 @@
 #include "sys/vfs/userfs.h"
 
 #include "kernel/mem/slab.h"
+#include "sys/vfs/extended.h"
 #include "sys/vfs/fuse_server.h"
 #include "sys/vfs/userfs_nodes.h"
 
@@ -41,9 +42,18 @@ class userfs_instance final : public file_system {
     void node_gone(vnode& n) noexcept override { nodes_.gone(n); }
 
     k::status sync(vnode* node) noexcept override {
-        if (!node || !node->is(node_type::regular)) return {};
+        const bool is_directory = node && node->is(node_type::directory);
+        if (!node || !(node->is(node_type::regular) || (is_directory && server_->syncs_directories()))) return {};
         return tell({.head = {.operation = operation::sync, .node = node->number_there}});
     }
+    k::result<k::u64> get_extended(vnode& of, std::string_view name, std::span<std::byte> to) noexcept override {
+        return server_->get_extended(of.number_there, name, to);
+    }
+    k::status set_extended(vnode& of, std::string_view name, std::optional<std::span<const std::byte>> value,
+                           unsigned flags) noexcept override {
+        return server_->set_extended(of.number_there, name, value, flags);
+    }
+    k::status list_extended(vnode& of, extended_names& to) noexcept override;
     k::status resized(vnode& node, k::u64 bytes) noexcept override {
         node.pages()->extend_paged(k::align_up<k::u64>(bytes, arch::page_size) >>
                                    arch::page_shift); // the new ones, too
@@ -208,6 +218,23 @@ k::status userfs_instance::list(directory& in, k::u64 place, lister& to) noexcep
         auto bytes = server_->ask_text(q, {room, userfs::most_listed});
         if (bytes && !*bytes) break;
         outcome = bytes ? put_entries({room, *bytes}, at, to) : k::status(bytes.error());
+    }
+    mem::free(room);
+    return outcome;
+}
+
+k::status userfs_instance::list_extended(vnode& of, extended_names& to) noexcept {
+    auto* room = static_cast<std::byte*>(mem::allocate(longest_extended_list));
+    if (!room) return k::error::nomem;
+    auto bytes = server_->list_extended(of.number_there, {room, longest_extended_list});
+    k::status outcome = bytes ? k::status() : k::status(bytes.error());
+    if (bytes && *bytes && room[*bytes - 1] != std::byte{0}) outcome = k::error::io;
+    std::string_view left(reinterpret_cast<const char*>(room), outcome ? *bytes : 0);
+    while (outcome && !left.empty()) {
+        const std::string_view name = left.substr(0, left.find('\0'));
+        if (name.empty() || name.size() > longest_extended_name) outcome = k::error::io;
+        if (outcome) to.put({}, name);
+        left.remove_prefix(name.size() + 1);
     }
     mem::free(room);
     return outcome;

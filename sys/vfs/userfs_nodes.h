@@ -76,7 +76,7 @@ class node_table {
     void gone(const vnode& n) noexcept;
     // Tells the server of those, as far as it listens.
     void tell_gone() noexcept;
-    // Lets go of pages while memory is short. May block; no lock of a node is held.
+    // Lets go of pages while memory is short. Waits for no file's lock.
     void trim() noexcept;
 
   private:

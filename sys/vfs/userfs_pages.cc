@@ -87,8 +87,9 @@ void file_node::forget_around(k::u64 first, k::u64 end) noexcept {
 
 // Whole pages that are missing, much at a time; the others come one by one when they are looked at.
 void file_node::bring_in(k::u64 offset, k::u64 bytes) noexcept {
-    lwkt::sleep_hold hold(writers);
     vm::object& cache = *pages();
+    if (cache.resident_pages() == cache.pages()) return; // all is there
+    lwkt::sleep_hold hold(writers);
     const k::u64 size = this->size.load(std::memory_order_acquire), end_page = std::min(offset + bytes, size) >> 12;
     const k::u64 start = offset >> arch::page_shift;
     if (vm::memory_is_short()) forget_around(start, std::max(end_page, start + most_ahead));

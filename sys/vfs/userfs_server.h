@@ -61,6 +61,20 @@ class server : public k::counted<server> {
         return (void)node, (void)flags, file_system::opened_ref();
     }
     virtual k::result<node_told> ask_again(vnode& node) noexcept { return (void)node, k::error::nosys; }
+    // Extended attributes, as file_system's calls of these names; a service has none. The list: names, each with a
+    // zero behind it.
+    virtual k::result<k::u64> get_extended(k::u64 node, std::string_view name, std::span<std::byte> to) noexcept {
+        return (void)node, (void)name, (void)to, k::error::opnotsupp;
+    }
+    virtual k::status set_extended(k::u64 node, std::string_view name, std::optional<std::span<const std::byte>> value,
+                                   unsigned flags) noexcept {
+        return (void)node, (void)name, (void)value, (void)flags, k::status(k::error::opnotsupp);
+    }
+    virtual k::result<k::u64> list_extended(k::u64 node, std::span<std::byte> to) noexcept {
+        return (void)node, (void)to, 0;
+    }
+    // Is a directory to be made lasting by itself? (SYNC of a service is about files.)
+    virtual bool syncs_directories() const noexcept { return false; }
     // Does a node keep its number when it gets a second name?
     virtual bool names_share_nodes() const noexcept { return true; }
     virtual access_rule rule(const subject& who) const noexcept { return (void)who, access_rule::usual; }

@@ -9,6 +9,7 @@ static const char* base = "/attributes";
 // A directory of its own for each test, on the file system of the root.
 static void begin(const char* name) {
     char path[100];
+    if (getenv("ATTRIBUTES_IN")) base = getenv("ATTRIBUTES_IN");
     mkdir(base, 0755);
     snprintf(path, sizeof path, "%s/%s-%d", base, name, getpid());
     CHECK(mkdir(path, 0755) == 0);

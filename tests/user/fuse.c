@@ -7,7 +7,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 
 enum { mib = 1 << 20, big_bytes = 3 * mib + 1234 };
 
@@ -31,16 +33,22 @@ enum {
     STATFS,
     RELEASE,
     FSYNC = 20,
-    FLUSH = 25,
+    SETXATTR,
+    GETXATTR,
+    LISTXATTR,
+    REMOVEXATTR,
+    FLUSH,
     INIT,
     OPENDIR,
     READDIR,
     RELEASEDIR,
+    FSYNCDIR,
     ACCESS = 34,
     CREATE,
     INTERRUPT,
     DESTROY = 38,
     BATCH_FORGET = 42,
+    RENAME2 = 45,
     most_operations = 64,
 };
 struct in_head {
@@ -124,7 +132,10 @@ enum lie {
     no_open,
     no_open_of_one,
     wrote_more,
-    most_lies,
+    opens_late,
+    bypasses_cache,
+    no_rename2,
+    wrong_extended,
 };
 
 // What the test and its server both see.
@@ -134,6 +145,10 @@ static struct seen {
     _Atomic unsigned uid;
     _Atomic int refused; // answers that the device did not take, as the server expects
     _Atomic int unexpected;
+    _Atomic int may_go_on; // who answers late
+    _Atomic unsigned rename_flags;
+    _Atomic uint64_t closed; // the handle
+    char value[16];          // of the extended attribute that was set
     char made[256][64];
     unsigned char written[mib];
     _Atomic uint64_t size; // of "out"
@@ -299,6 +314,23 @@ static void answer_read(const struct in_head* q, const struct rw_in* how, enum l
     answer_in_parts(q, 0, room, count);
 }
 
+static void answer_extended(const struct in_head* q, const uint32_t* most, enum lie lie) {
+    static const char value[] = "value", list[] = "user.a\0user.bb";
+    const int is_list = q->opcode == LISTXATTR;
+    const char* what = is_list ? list : value;
+    const uint32_t bytes = is_list ? sizeof list - (lie == wrong_extended) : sizeof value - 1;
+    if (!is_list && strcmp((const char*)(most + 2), "user.a")) {
+        answer_in_parts(q, ENODATA, NULL, 0);
+    } else if (!*most) {
+        const uint32_t length[2] = {lie == wrong_extended ? 1u << 30 : bytes};
+        answer_in_parts(q, 0, length, sizeof length);
+    } else if (*most < bytes) {
+        answer_in_parts(q, ERANGE, NULL, 0);
+    } else {
+        answer_in_parts(q, 0, what, bytes);
+    }
+}
+
 static void serve(enum lie lie) {
     static char room[2 * mib] __attribute__((aligned(page)));
     for (;;) {
@@ -362,7 +394,9 @@ static void serve(enum lie lie) {
         }
         case OPENDIR:
         case OPEN: {
-            const struct open_out out = {.fh = q->node * 10, .flags = 2};
+            const struct open_out out = {.fh = q->node * 10, .flags = lie == bypasses_cache ? 1 : 2};
+            while (lie == opens_late && q->node == 2 && !seen->may_go_on)
+                sleep_ms(5);
             if (lie == no_open)
                 answer_in_parts(q, ENOSYS, NULL, 0);
             else if (lie == no_open_of_one && q->node == 2)
@@ -400,8 +434,23 @@ static void serve(enum lie lie) {
             answer_in_parts(q, 0, &out, sizeof out);
             break;
         }
-        case RELEASE:
+        case RELEASE: seen->closed = *(const uint64_t*)more; // fall through
+        case FSYNCDIR:
         case RELEASEDIR: answer_in_parts(q, 0, NULL, 0); break;
+        case RENAME2:
+            seen->rename_flags = *(const uint32_t*)((const char*)more + 8);
+            answer_in_parts(q, lie == no_rename2 ? ENOSYS : 0, NULL, 0);
+            break;
+        case GETXATTR:
+        case LISTXATTR: answer_extended(q, more, lie); break;
+        case SETXATTR: {
+            const uint32_t* s = more; // its length and flags
+            const char* name = (const char*)(s + 2);
+            if (s[0] <= sizeof seen->value) memcpy(seen->value, name + strlen(name) + 1, s[0]);
+            answer_in_parts(q, strcmp(name, "user.set") ? EPERM : 0, NULL, 0);
+            break;
+        }
+        case REMOVEXATTR: answer_in_parts(q, ENODATA, NULL, 0); break;
         case FORGET:
         case BATCH_FORGET: break;
         case INTERRUPT: seen->interrupted++; break;
@@ -751,6 +800,143 @@ static void a_forced_unmount_waits_for_nobody(void) {
     CHECK(rmdir(base) == 0);
 }
 
+// However many are killed while a program says nothing, what it holds of them is limited; the next ones wait, and can
+// be killed, too.
+static void killed_askers_are_limited(void) {
+    if (copied() < 0) tap_skip("Linux waits for the answer");
+    begin_with(says_nothing, "");
+    const int fd = open("hello", O_RDONLY);
+    CHECK(fd >= 0);
+    int asked = 0;
+    for (int killed = 0; killed < 1500 && asked == killed; killed++) {
+        IN_CHILD(reader) {
+            char text[100];
+            (void)!read(fd, text, sizeof text);
+        }
+        for (int i = 0; i < 300 && seen->asked[READ] == asked; i++)
+            sleep_ms(1);
+        asked = seen->asked[READ];
+        CHECK(kill(reader, SIGKILL) == 0);
+        CHECK_EQ(KILLED_BY(reader), SIGKILL);
+    }
+    CHECK_EQ(asked, 1024);
+    IN_CHILD(waits) {
+        char text[100];
+        CHECK_ERROR(read(fd, text, sizeof text), ENOTCONN);
+    }
+    sleep_ms(50);
+    CHECK_EQ(seen->asked[READ], asked);
+    CHECK(kill(server, SIGKILL) == 0);
+    CHECK_EQ(KILLED_BY(server), SIGKILL);
+    CHECK_EQ(EXIT_STATUS(waits), 0);
+    close(fd); // an error, of FLUSH
+    CHECK(chdir("/") == 0 && umount(base) == 0 && rmdir(base) == 0);
+}
+
+static void what_a_killed_asker_opened_is_closed(void) {
+    begin_with(opens_late, "");
+    IN_CHILD(opener) open("hello", O_RDONLY);
+    while (!seen->asked[OPEN])
+        sleep_ms(5);
+    CHECK(kill(opener, SIGKILL) == 0);
+    sleep_ms(50);
+    CHECK_EQ(seen->asked[RELEASE], 0);
+    seen->may_go_on = 1;
+    CHECK_EQ(KILLED_BY(opener), SIGKILL);
+    for (int i = 0; i < 300 && !seen->asked[RELEASE]; i++)
+        sleep_ms(10);
+    CHECK_EQ(seen->asked[RELEASE], 1);
+    CHECK_EQ(seen->closed, 20);
+    end();
+}
+
+static void bytes_past_the_cache(void) {
+    begin_with(bypasses_cache, "");
+    static unsigned char bytes[3 * page];
+    int fd = open("big", O_RDONLY);
+    CHECK(fd >= 0);
+    for (int round = 1; round <= 3; round++) {
+        const int asked = seen->asked[READ];
+        CHECK_EQ(pread(fd, bytes, sizeof bytes, mib - 7), (ssize_t)sizeof bytes);
+        CHECK(bytes[0] == pattern(mib - 7) && bytes[sizeof bytes - 1] == pattern(mib - 8 + sizeof bytes));
+        CHECK(seen->asked[READ] > asked);
+    }
+    CHECK_EQ(pread(fd, bytes, sizeof bytes, big_bytes - 5), 5);
+    CHECK_EQ(pread(fd, bytes, sizeof bytes, big_bytes + 5), 0);
+    CHECK(close(fd) == 0);
+    fd = open("out", O_RDWR);
+    CHECK(fd >= 0);
+    CHECK_EQ(pwrite(fd, "abcdef", 6, 3), 6);
+    CHECK(!memcmp(seen->written + 3, "abcdef", 6));
+    seen->written[4] = 'x'; // by itself
+    CHECK_EQ(pread(fd, bytes, 100, 3), 6);
+    CHECK(!memcmp(bytes, "axcdef", 6));
+    CHECK(close(fd) == 0);
+    end();
+}
+
+static void a_block_mount_says_farewell(void) {
+    prepare();
+    char options[200], disk[100];
+    snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,blksize=512", line);
+    snprintf(disk, sizeof disk, "%s-disk", base);
+    CHECK_ERROR(mount("/none", base, "fuseblk", 0, options), ENOENT);
+    CHECK(mknod(disk, S_IFBLK | 0600, makedev(254, 0)) == 0); // virtio's first
+    if (mount(disk, base, "fuseblk", 0, options) < 0) {
+        unlink(disk);
+        tap_skip("there is no disk");
+    }
+    CHECK(unlink(disk) == 0);
+    server = fork();
+    CHECK(server >= 0);
+    if (!server) serve(no_lie);
+    CHECK(close(line) == 0 && chdir(base) == 0);
+    struct stat is;
+    CHECK(stat("hello", &is) == 0);
+    end();
+    CHECK_EQ(seen->asked[DESTROY], 1);
+}
+
+static void names_change_places(void) {
+    begin_with(no_lie, "");
+    CHECK(syscall(SYS_renameat2, AT_FDCWD, "hello", AT_FDCWD, "big", 2) == 0);
+    CHECK_EQ(seen->rename_flags, 2);
+    CHECK_ERROR(syscall(SYS_renameat2, AT_FDCWD, "hello", AT_FDCWD, "big", 1), EEXIST);
+    end();
+    CHECK_EQ(seen->asked[RENAME2], 1);
+    begin_with(no_rename2, "");
+    for (int i = 0; i < 2; i++)
+        CHECK_ERROR(syscall(SYS_renameat2, AT_FDCWD, "hello", AT_FDCWD, "big", 2), EINVAL);
+    end();
+    CHECK_EQ(seen->asked[RENAME2], 1);
+}
+
+static void extended_attributes(void) {
+    char text[100];
+    begin_with(no_lie, "");
+    CHECK_EQ(getxattr("hello", "user.a", NULL, 0), 5);
+    CHECK_EQ(getxattr("hello", "user.a", text, sizeof text), 5);
+    CHECK(!memcmp(text, "value", 5));
+    CHECK_ERROR(getxattr("hello", "user.a", text, 2), ERANGE);
+    CHECK_ERROR(getxattr("hello", "user.b", text, sizeof text), ENODATA);
+    CHECK_EQ(listxattr("hello", NULL, 0), 15);
+    CHECK_EQ(listxattr("hello", text, sizeof text), 15);
+    CHECK(!memcmp(text, "user.a\0user.bb", 15));
+    CHECK(setxattr("hello", "user.set", "given", 5, 0) == 0);
+    CHECK(!memcmp(seen->value, "given", 5));
+    CHECK_ERROR(setxattr("hello", "user.other", "given", 5, 0), EPERM);
+    CHECK_ERROR(removexattr("hello", "user.a"), ENODATA);
+    const int fd = open(".", O_RDONLY);
+    CHECK(fd >= 0 && fsync(fd) == 0 && close(fd) == 0);
+    end();
+    CHECK_EQ(seen->asked[FSYNCDIR], 1);
+    if (copied() < 0) return;
+    begin_with(wrong_extended, "");
+    CHECK_ERROR(getxattr("hello", "user.a", NULL, 0), EIO);
+    CHECK_ERROR(listxattr("hello", text, sizeof text), EIO);
+    end();
+}
+
 static void others_are_let_in_if_they_may(void) {
     for (int allowed = 0; allowed < 2; allowed++) {
         begin_with(no_lie, allowed ? ",allow_other,default_permissions" : "");
@@ -781,4 +967,6 @@ TAP_MAIN(T(files_are_seen_and_read), T(the_device_keeps_its_rules), T(what_is_wr
          T(lists_and_bytes_that_make_no_sense_are_refused), T(an_old_version_is_refused),
          T(what_is_not_done_is_asked_once), T(a_refusal_of_one_file_is_not_one_of_all),
          T(who_ends_without_closing_flushes), T(a_death_ends_all_waiting), T(who_waits_can_be_killed),
-         T(a_forced_unmount_waits_for_nobody), T(others_are_let_in_if_they_may))
+         T(a_forced_unmount_waits_for_nobody), T(killed_askers_are_limited), T(what_a_killed_asker_opened_is_closed),
+         T(bytes_past_the_cache), T(a_block_mount_says_farewell), T(names_change_places), T(extended_attributes),
+         T(others_are_let_in_if_they_may))

@@ -11,6 +11,7 @@ import frames
 import machine
 import project
 import scenarios
+import tap
 import userland
 from scenarios import check, last_lines, mebibyte
 
@@ -47,7 +48,7 @@ def archive(more):
 def run(it, script, files, **how):
     """What a script prints, and the whole serial line."""
     with machine.boot(machine.options(smp=2, **how), "", {"initrd": archive(files), "exec": ("PATH=$PATH:/usr/bin; " + script).encode()}) as running:
-        running.wait(scenarios.command_timeout)
+        running.wait(scenarios.user_test_timeout)
         it.log().write_bytes(running.bytes())
         return frames.split(running.bytes())[1].decode(errors="replace"), machine.plain(running.bytes().decode(errors="replace"))
 
@@ -116,3 +117,80 @@ def ext(it):
         check("fuse.fuse2fs_lists_and_counts", "1500" in lines and any(re.fullmatch(r"SIZE [5-6][0-9]{4}", line) for line in lines), *tail),
         check("fuse.fuse2fs_ends_with_its_mount", "UNMOUNTED" in lines and "ENDED" in lines, *tail),
     ]
+
+
+# The programs whose files are in /tmp.
+file_tests = ["tree", "paths", "fs_model", "removed", "fifo", "inotify", "locks", "text_busy", "large_moves", "sockets", "mounts"]
+# fs_model is told what is not there: with libfuse 2 a file with two names is two, each with a cache of its own, and names cannot
+# change places; fuse2fs lists names without types.
+# What cannot be so there, and why.
+no_shared_mappings = "mappings that are shared and written to (ENODEV)"
+not_on_either = {
+    "user.tree.a_nameless_file_can_be_given_a_name": "a program makes files with names only (EOPNOTSUPP)",
+    "user.tree.what_was_unlinked_lives_while_it_is_open": no_shared_mappings,
+    "user.text_busy.mappings_count_as_what_they_were_opened_for": no_shared_mappings,
+    "user.tree.holes_are_found": "nobody is asked where holes are: all is data",
+    "user.tree.a_set_user_program_runs_as_its_owner": "set-user bits mean nothing on such a mount",
+}
+not_on_memfs = not_on_either
+hides = "libfuse 2 keeps what is unlinked and open under another name, so that its directory is not empty"
+no_links = "libfuse 2 has a node for each name of a file: they are not known to be one"
+no_flags = "fuse2fs looks at no flags, and takes away what is not there without an error"
+caches = "fuse2fs and the disk below it keep caches"
+not_on_fuse2fs = {
+    **not_on_either,
+    **{f"user.{one}.memory_comes_back": caches for one in [*file_tests, "attributes"]},
+    "user.tree.descriptors_as_directories": hides,
+    "user.tree.many_processes_in_one_directory": hides,
+    "user.tree.listing": "fuse2fs lists names without types",
+    "user.tree.times_are_set": "fuse2fs tells whole seconds only",
+    "user.tree.writing_takes_set_id_away": "fuse2fs has only a file's owner change its mode, also when another writes",
+    "user.tree.extended_attributes": no_flags,
+    "user.attributes.values_are_kept": no_flags,
+    "user.attributes.flags_say_what_must_be_there": no_flags,
+    "user.attributes.a_model_agrees": no_flags,
+    "user.text_busy.what_runs_is_not_written_to": no_links,
+    "user.removed": "libfuse 2 finds everything by its path: what is removed is nowhere",
+}
+
+
+def own_tests(it, mounting, skipped, without, programs, only=None, **how):
+    """The programs' tests with their files where a program's file system is mounted."""
+    programs = [one for one in only or programs if f"user.{one}" not in skipped]
+    script = f"""{mounting}
+export FS_MODEL_WITHOUT='{without}' ATTRIBUTES_IN=/tmp/attributes
+chmod 1777 /tmp || exit 1
+for one in {' '.join(programs)}; do echo "BEGIN $one"; run-tests $one; done
+cd /; umount /tmp && echo UNMOUNTED
+for i in 1 2 3 4 5 6 7 8 9; do pidof fuse2fs memfs >/dev/null || break; sleep 1; done"""
+    output, serial = run(it, script, {}, **how)
+    _, *begun = re.split(r"^BEGIN (\S+)\n", output, flags=re.MULTILINE)
+    results, tail = [], [*last_lines(output), *last_lines(serial)]
+    for program, said in zip(begun[::2], begun[1::2]):
+        found, planned = tap.parse(said)
+        here = {name for name in skipped if name.startswith(f"user.{program}.")}
+        unknown = here - {one.name for one in found}
+        results += [one for one in found if one.name not in here]
+        results += [check(f"{it.name}.{program}_keeps_its_plan", planned == len(found), *last_lines(said), *tail),
+                    check(f"{it.name}.{program}_has_what_is_left_out", not unknown, *sorted(unknown))]
+    return [*results, check(f"{it.name}.all_programs_run", begun[::2] == programs, *tail),
+            check(f"{it.name}.can_be_unmounted", "UNMOUNTED" in output.splitlines(), *tail)]
+
+
+def memfs_tests(it, **how):
+    """On one in memory, by this kernel's own protocol."""
+    return own_tests(it, "memfs files & until mount -t user files /tmp 2>/dev/null; do sleep 0.1; done", not_on_memfs,
+                     "mappings", file_tests, **how)
+
+
+def fuse2fs_tests(it, **how):
+    """On an ext4 disk, by Linux's protocol; the disk is good afterwards."""
+    project.install("fuse")
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image = Path(folder) / "tree", Path(folder) / "disk.img"
+        tree.mkdir()
+        file_systems.make_image("ext4", tree, image, 256 * mebibyte)
+        results = own_tests(it, "fuse2fs -o allow_other,default_permissions /dev/vda /tmp || exit 1", not_on_fuse2fs,
+                            "mappings exchange types links", [*file_tests, "attributes"], disks=(machine.disk(str(image)),), **how)
+        wrong = file_systems.fsck(image)
+    return [*results, check(f"{it.name}.leaves_what_e2fsck_likes", not wrong, *wrong)]

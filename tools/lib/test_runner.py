@@ -29,6 +29,8 @@ table = [
     ("fuse.squashfuse", fuse.squashfs, dict(program="squashfuse")),
     ("fuse.squashfuse_ll", fuse.squashfs, dict(program="squashfuse_ll")),
     ("fuse.fuse2fs", fuse.ext, {}),
+    ("fuse.memfs-programs", fuse.memfs_tests, {}),
+    ("fuse.fuse2fs-programs", fuse.fuse2fs_tests, {}),
     ("edu", do.bouncing, {}),
     ("iommu", do.out_of_reach, {}),
     ("iommu.virtio", do.disks, dict(smp=4, iommu=True)),

@@ -340,5 +340,6 @@ int main(int count, char** arguments) {
     measure_files();
     measure_messages();
     measure_disk();
+    measure_programs();
     return 0;
 }

@@ -27,6 +27,10 @@ pid_t start(void);          // fork
 void measure_files(void);    // files.c
 void measure_messages(void); // caps.c
 void measure_disk(void);     // disk.c
+void measure_programs(void); // programs.c
+
+// Mounts a fresh memfs: its process, which ends with the mount. -1: this kernel has none.
+pid_t mount_memfs(const char* at);
 
 // The path of the disk that the environment's `variable` names, once it is there. Null: none is named. The next call
 // overwrites it.

@@ -1,4 +1,4 @@
-// Files: in a tmpfs, and on the disk that the environment's `filesystem` names, which has an ext4 on it.
+// Files: in a tmpfs, in a program's file system (user/memfs.c), and on the disk that the environment's `filesystem` names, which has an ext4 on it.
 #include "user/bench/bench.h"
 
 #include <fcntl.h>
@@ -189,6 +189,12 @@ void measure_files(void) {
     const int mounted = mount("tmpfs", folder, "tmpfs", 0, "") == 0;
     measure_in("tmpfs");
     if (mounted) umount(folder);
+    const pid_t program = mount_memfs(folder);
+    if (program > 0) {
+        measure_in("memfs");
+        if (umount(folder)) die("umount");
+        reap(program);
+    }
     const char* disk = named_disk("filesystem");
     if (disk) {
         if (mount(disk, folder, "ext4", 0, "")) die(disk);

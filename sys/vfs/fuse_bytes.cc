@@ -1,0 +1,70 @@
+// The bytes of files in a program that speaks FUSE.
+#include "sys/vfs/fuse_server_priv.h"
+
+namespace vfs::userfs {
+
+k::result<xio::source> fuse_server::read_once(k::u64 node, k::u64 handle, k::u32 flags, k::u64 offset, k::u64 bytes,
+                                              k::u64& got) noexcept {
+    TRY(line_->start());
+    const k::u64 most = std::min(bytes, most_read());
+    const fuse::read_question how{.handle = handle,
+                                  .offset = offset,
+                                  .bytes = static_cast<k::u32>(most),
+                                  .read_flags = 0,
+                                  .lock_owner = 0,
+                                  .flags = flags,
+                                  .unused = 0};
+    const request_ref r = TRY(
+        ask({.opcode = opcode::read, .node = node, .arguments = bytes_of(how), .how = taking::pages, .most = most}));
+    got = r->answered();
+    return std::move(r->pages());
+}
+
+k::result<xio::source> fuse_server::read(k::u64 node, k::u64 offset, k::u64 bytes) noexcept {
+    const handle_ref by = TRY(any_handle(node, false));
+    xio::source all;
+    for (k::u64 done = 0; done < bytes;) {
+        k::u64 got = 0;
+        xio::source part = TRY(read_once(node, of(*by).number(), of(*by).flags(), offset + done, bytes - done, got));
+        all = all.empty() ? std::move(part) : TRY(xio::source::append(all, part));
+        if (got < std::min(bytes - done, most_read())) break;
+        done += got;
+    }
+    return all;
+}
+
+k::result<k::u64> fuse_server::write_once(k::u64 node, k::u64 handle, k::u32 flags, k::u64 offset,
+                                          xio::source bytes) noexcept {
+    const k::u64 count = bytes.size();
+    const fuse::write_question how{.handle = handle,
+                                   .offset = offset,
+                                   .bytes = static_cast<k::u32>(count),
+                                   .read_flags = 0,
+                                   .lock_owner = 0,
+                                   .flags = flags,
+                                   .unused = 0};
+    const request_ref r = TRY(ask({.opcode = opcode::write,
+                                   .node = node,
+                                   .arguments = bytes_of(how),
+                                   .how = taking::exactly,
+                                   .most = sizeof(fuse::write_answer)},
+                                  std::move(bytes)));
+    const k::u64 wrote = r->value<fuse::write_answer>().bytes;
+    if (wrote > count) return k::error::io;
+    return wrote;
+}
+
+k::status fuse_server::write(question& q) noexcept {
+    const handle_ref by = TRY(any_handle(q.head.node, true));
+    TRY(line_->start());
+    for (k::u64 done = 0; done < q.bytes.size();) {
+        const k::u64 part = std::min(q.bytes.size() - done, most_write());
+        const k::u64 wrote = TRY(write_once(q.head.node, of(*by).number(), of(*by).flags(), q.head.offset + done,
+                                            TRY(q.bytes.slice(done, part))));
+        if (!wrote) return k::error::io;
+        done += wrote;
+    }
+    return {};
+}
+
+} // namespace vfs::userfs

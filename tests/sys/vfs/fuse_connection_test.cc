@@ -1,0 +1,142 @@
+// The line to a FUSE program: what a program may answer, and what is refused without harm to who asked.
+#include "tests/support/threads.h"
+#include "tests/sys/vfs/fuse_line.h"
+
+using namespace fuse_test;
+
+namespace {
+
+constexpr k::i32 no_entry = -2, end_of_errors = -512;
+
+request_ref attributes_wanted() {
+    auto made = request::make(
+        {.opcode = opcode::get_attributes, .node = 1, .how = taking::exactly, .most = sizeof(attributes_answer)});
+    return made ? *std::move(made) : request_ref();
+}
+
+// Asks once while serve(program, the request's head) answers. What who asked hears.
+template <class Serve> k::status asked(program& p, Serve serve) {
+    const request_ref r = attributes_wanted();
+    if (!r) return k::error::nomem;
+    k::status heard = k::error::again;
+    const bool ran = support::run_aside([&] { heard = p->ask(*r); },
+                                        [&] {
+                                            auto head = p.wait_and_take();
+                                            EXPECT(head && head->opcode == opcode::get_attributes);
+                                            if (head)
+                                                serve(head->unique);
+                                            else
+                                                p->end({}, false);
+                                        });
+    return ran ? heard : k::error::nomem;
+}
+
+bool is(const k::result<k::u64>& r, k::error e) {
+    return !r && r.error() == e;
+}
+bool is(const k::status& s, k::error e) {
+    return !s && s.error() == e;
+}
+
+const attributes_answer good{};
+
+std::span<const std::byte> some(k::u64 bytes) {
+    static std::byte room[4096];
+    return {room, bytes};
+}
+
+} // namespace
+
+SELFTEST(fuse, an_answer_reaches_who_asked) {
+    program p;
+    REQUIRE(p && p.start());
+    EXPECT(asked(p, [&](k::u64 unique) { EXPECT(p.answer(unique, 0, std::as_bytes(std::span(&good, 1)))); }));
+    EXPECT(is(asked(p, [&](k::u64 unique) { EXPECT(p.answer(unique, no_entry)); }), k::error::noent));
+}
+
+SELFTEST(fuse, answers_of_wrong_lengths_are_refused_and_are_answers) {
+    program p;
+    REQUIRE(p && p.start());
+    for (const k::u64 bytes : {k::u64{0}, k::u64{1}, sizeof(good) - 1, sizeof(good) + 1, k::u64{4000}})
+        EXPECT(is(asked(p, [&](k::u64 unique) { EXPECT(is(p.answer(unique, 0, some(bytes)), k::error::inval)); }),
+                  k::error::io));
+    // An error has nothing behind it.
+    EXPECT(is(asked(p, [&](k::u64 unique) { EXPECT(is(p.answer(unique, no_entry, some(8)), k::error::inval)); }),
+              k::error::io));
+}
+
+SELFTEST(fuse, answers_that_are_none_leave_the_question_open) {
+    program p;
+    REQUIRE(p && p.start());
+    EXPECT(is(asked(p,
+                    [&](k::u64 unique) {
+                        constexpr k::u64 head = sizeof(answer_head);
+                        for (const k::u64 claimed : {k::u64{0}, head - 1, head + 1, k::u64{0xffff'ffff}})
+                            EXPECT(is(p.answer(unique, no_entry, {}, claimed), k::error::inval));
+                        for (const k::i32 wrong : {1, 5, end_of_errors, -100000, k::i32{-0x7fffffff} - 1})
+                            EXPECT(is(p.answer(unique, wrong), k::error::inval));
+                        for (const k::u64 other : {unique + 2, unique + 1000, ~k::u64{1}})
+                            EXPECT(is(p.answer(other, no_entry), k::error::noent));
+                        EXPECT(is(p.answer(unique | 1, 0, some(8)), k::error::inval)); // of an interrupt
+                        EXPECT(is(p.answer(0, 1, some(8)), k::error::opnotsupp));      // news
+                        EXPECT(is(p.say(sizeof(answer_head) - 1), k::error::inval));
+                        EXPECT(p.answer(unique, no_entry));
+                    }),
+              k::error::noent));
+}
+
+SELFTEST(fuse, a_second_answer_is_to_nobody) {
+    program p;
+    REQUIRE(p && p.start());
+    EXPECT(is(asked(p,
+                    [&](k::u64 unique) {
+                        EXPECT(p.answer(unique, no_entry));
+                        EXPECT(is(p.answer(unique, no_entry), k::error::noent));
+                        EXPECT(is(p.answer(unique, 0, some(sizeof(good))), k::error::noent));
+                    }),
+              k::error::noent));
+}
+
+SELFTEST(fuse, pages_come_as_many_as_were_asked_for_with_zeroes_behind) {
+    program p;
+    REQUIRE(p && p.start());
+    for (const k::u64 bytes : {k::u64{0}, k::u64{1}, k::u64{3000}, k::u64{4096}, k::u64{4097}}) {
+        auto r = request::make({.opcode = opcode::read, .node = 2, .how = taking::pages, .most = 4096});
+        REQUIRE(r && p->post(r->share()));
+        auto head = p.take();
+        REQUIRE(head);
+        static std::byte content[4097];
+        std::memset(content, 7, sizeof(content));
+        const auto took = p.answer(head->unique, 0, {content, bytes});
+        EXPECT_EQ(bool(took), bytes <= 4096);
+        if (!took || !bytes) continue;
+        EXPECT_EQ((*r)->answered(), bytes);
+        const xio::source& pages = (*r)->pages();
+        REQUIRE(pages.size() == arch::page_size);
+        std::byte got[arch::page_size];
+        REQUIRE(pages.read(0, got));
+        for (k::u64 i = 0; i < arch::page_size; i++)
+            if (got[i] != std::byte(i < bytes ? 7 : 0)) EXPECT_EQ(i, ~k::u64{0});
+    }
+}
+
+SELFTEST(fuse, an_end_is_heard_by_who_waits_and_who_comes) {
+    program p;
+    REQUIRE(p && p.start());
+    EXPECT(is(asked(p, [&](k::u64) { p->end({}, false); }), k::error::notconn));
+    const request_ref late = attributes_wanted();
+    REQUIRE(late);
+    EXPECT(is(p->ask(*late), k::error::notconn));
+    EXPECT(!p.take());
+}
+
+SELFTEST(fuse, an_answer_to_init_that_makes_no_sense_refuses_all) {
+    for (const k::u64 bytes : {k::u64{0}, short_init_answer - 1, sizeof(init_answer) + 1}) {
+        program p;
+        REQUIRE(p && p->begin({}, ~k::u64{0}));
+        auto init = p.take();
+        REQUIRE(init);
+        (void)p.answer(init->unique, 0, some(bytes));
+        EXPECT(is(p->start(), k::error::connrefused));
+    }
+}
