@@ -21,7 +21,7 @@ enum class event : k::u16 {
     ipi_taken,   // a: from which CPUs, a bit each
     fault,       // a: the address, b: what for
     lent,        // a: the address, b: bytes
-    loan_broken, // a: the page that the writer gets a copy of
+    loan_broken, // a: the page that the writer gets a copy of; of what is lent as a snapshot only the fault is told
     dma_loaded,  // a: bytes, b: segments
 };
 constexpr unsigned events = 10;

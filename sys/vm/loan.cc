@@ -299,7 +299,10 @@ k::result<xio::source> bind_source(space& from, const xio::source& range, xio::s
     if (lent_already + pages_in(range.size()) > table.pages_a_space) {
         // More than that one at a time, where it costs by branches.
         if (!lent_already && stable && !range.empty())
-            if (auto all = loan_builder::lend_as_a_whole(from, range, whole_from)) return all;
+            if (auto all = loan_builder::lend_as_a_whole(from, range, whole_from)) {
+                trace::note(trace::event::lent, range.front_range().base, range.size());
+                return all;
+            }
         return copied(from, range, xio::reason::over_limit);
     }
     auto pages = lent(from, range, promise, whole_from);

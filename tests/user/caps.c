@@ -9,6 +9,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/time.h>
 
 enum { many = 64 * page };
@@ -444,6 +445,9 @@ static int look_here_and_there(int service, struct letter* l) {
 
 static void much_is_lent_as_a_whole_and_read_in_part(void) {
     enum { much = 192 << 20 };
+    struct sysinfo info;
+    CHECK(sysinfo(&info) == 0);
+    if (info.totalram * info.mem_unit < 2ull * much) tap_skip("there is not that much memory");
     begin();
     const pid_t server = serve_with("part", CAPS_WORLD, CAPS_MAP, look_here_and_there);
     const int client = connect_to("part");
@@ -1328,13 +1332,13 @@ TAP_MAIN(T(the_kernel_answers_like_a_program), T(a_call_comes_back), T(a_result_
          T(names_and_flags_are_checked), T(both_sides_choose_whom_they_talk_to), T(a_service_may_refuse_a_client),
          T(the_kernel_says_who_sends), T(memory_stays_as_it_was_sent), T(a_received_xio_is_used_like_a_file),
          T(a_file_travels_too), T(what_is_received_can_be_mapped_at_once), T(nothing_above_a_page_is_copied),
-         T(much_is_lent_as_a_whole_and_read_in_part),
-         T(a_chain_of_services_touches_no_byte_on_the_way), T(a_room_is_filled_in_the_clients_own_memory),
-         T(a_pool_is_shared_once_and_messages_name_places_in_it), T(replies_come_by_name_or_in_order),
-         T(a_peek_leaves_it_there), T(what_cannot_be_received_stays), T(what_makes_no_sense_is_not_sent),
-         T(too_many_requests_wait_or_are_refused), T(a_request_can_be_aborted), T(requests_of_a_dead_server_come_back),
-         T(a_call_to_a_server_that_dies_ends), T(messages_of_a_dead_client_are_disposed_of),
-         T(a_child_has_no_part_in_its_parents_ends), T(unless_they_are_made_to_be_inherited),
-         T(exec_keeps_them_unless_told_otherwise), T(a_socket_passes_an_end_on), T(poll_and_epoll_tell_of_what_comes),
-         T(a_signal_ends_a_call), T(a_server_replies_and_waits_in_one), T(a_reply_is_not_sent_again_when_the_wait_ends),
+         T(much_is_lent_as_a_whole_and_read_in_part), T(a_chain_of_services_touches_no_byte_on_the_way),
+         T(a_room_is_filled_in_the_clients_own_memory), T(a_pool_is_shared_once_and_messages_name_places_in_it),
+         T(replies_come_by_name_or_in_order), T(a_peek_leaves_it_there), T(what_cannot_be_received_stays),
+         T(what_makes_no_sense_is_not_sent), T(too_many_requests_wait_or_are_refused), T(a_request_can_be_aborted),
+         T(requests_of_a_dead_server_come_back), T(a_call_to_a_server_that_dies_ends),
+         T(messages_of_a_dead_client_are_disposed_of), T(a_child_has_no_part_in_its_parents_ends),
+         T(unless_they_are_made_to_be_inherited), T(exec_keeps_them_unless_told_otherwise),
+         T(a_socket_passes_an_end_on), T(poll_and_epoll_tell_of_what_comes), T(a_signal_ends_a_call),
+         T(a_server_replies_and_waits_in_one), T(a_reply_is_not_sent_again_when_the_wait_ends),
          T(the_hostile_harm_nobody), T(death_at_any_moment_loses_nothing))

@@ -39,10 +39,11 @@ static void a_message_between_processes_is_seen_from_put_to_reply(void) {
     CHECK(service >= 0);
     const int client = caps_connect(name, 0, 0);
     CHECK(client >= 0);
-    char* memory = anonymous(16 * page);
-    memset(memory, 1, 16 * page);
+    enum { some = 2 }; // pages, which are lent one by one
+    char* memory = anonymous(some * page);
+    memset(memory, 1, some * page);
     CHECK(tell("1\n") == 0);
-    struct caps_item item = {.kind = CAPS_MEMORY, .fd = -1, .at = (uintptr_t)memory, .bytes = 16 * page};
+    struct caps_item item = {.kind = CAPS_MEMORY, .fd = -1, .at = (uintptr_t)memory, .bytes = some * page};
     struct caps_message m = {.items = &item, .item_count = 1};
     CHECK(caps_put(client, &m, 0) == 0);
     memory[0] = 2; // while it is lent
@@ -57,7 +58,7 @@ static void a_message_between_processes_is_seen_from_put_to_reply(void) {
     CHECK_EQ(lines_with(" put "), 1);
     CHECK_EQ(lines_with(" got "), 1);
     CHECK_EQ(lines_with(" reply "), 1);
-    snprintf(line, sizeof line, " %#x %s\n", 16 * page, name);
+    snprintf(line, sizeof line, " %#x %s\n", some * page, name);
     CHECK(strstr(text, line)); // of the put: so many bytes travelled
     CHECK(lines_with(" lent ") >= 1 && lines_with(" broken ") >= 1 && lines_with(" fault ") >= 1);
     CHECK(tell("clear") == 0);
