@@ -444,11 +444,12 @@ def held_back(it, driver):
             ended, text = running.status, running.text()
         after = block()
     tail = [f"QEMU: {ended}", *lines, *last_lines(text)]
+    all_lines = "\n".join(lines)  # QEMU's own words may stand in front of the guest's
     return [
-        check(f"{it.name}.writers_do_not_wait", meanwhile and written and "reads 2" in lines and "reads 3" in lines, *tail),
+        check(f"{it.name}.writers_do_not_wait", meanwhile and written and "reads 2" in all_lines and "reads 3" in all_lines, *tail),
         check(f"{it.name}.the_first_was_held", meanwhile and before == version(0) and meanwhile == version(0) and
               "synced 0" in output and "synced 1" not in output and "synced 2" not in output, *tail),
-        check(f"{it.name}.the_newest_stays", after == version(3) and all(f"synced {n}" in lines for n in range(4)), after[:20], *tail),
+        check(f"{it.name}.the_newest_stays", after == version(3) and all(f"synced {n}" in all_lines for n in range(4)), after[:20], *tail),
         check(f"{it.name}.machine_goes_on", ended == machine.status_passed and "END" in lines, *tail),
     ]
 
