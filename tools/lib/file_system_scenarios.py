@@ -7,6 +7,7 @@ import os
 import random
 import re
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -216,6 +217,29 @@ def damaged(it, kind, seed, rounds):
     found = [line for line in output.splitlines() if line.startswith("END ")]
     return [check(f"{it.name}.machine_goes_on", status == 0 and found, f"status {status}", *last_lines(said)),
             check(f"{it.name}.some_are_mounted", found and int(found[0][4:]) >= rounds // 10, *found)]
+
+
+def unsummed(it):
+    """Entries of an indexed directory that lie where a block's sum belongs: none is written over them."""
+    with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
+        tree, image = Path(folder) / "tree", Path(folder) / "disk.img"
+        tree.mkdir()
+        fill(tree)
+        make_image("ext4", tree, image, 64 * mebibyte)
+        subprocess.run(["e2fsck", "-f", "-y", "-D", image], capture_output=True)  # makes the index
+        inode = int(re.search(r"Inode: (\d+)", debugfs(image, "stat /small"))[1])
+        leaf = int(debugfs(image, "blocks /many").split()[-1])
+        with open(image, "r+b") as file:
+            file.seek(leaf * 4096)
+            file.write(struct.pack("<IHBB", inode, 4080, 1, 1) + b"a" + bytes(4071))
+            file.write(struct.pack("<IHBB", inode, 16, 8, 1) + b"a-longer")
+        script = """mkdir /mnt; mount -t ext4 /dev/vda /mnt || exit 1; cd /mnt/many
+n=0; while [ $n -lt 200 ]; do touch fresh-$n 2>/dev/null; n=$((n + 1)); done
+ls | wc -l; rm -f a fresh-*; ls | wc -l; echo END
+"""
+        status, output, said = run_tool(it, "--disk", str(image), "--exec", script)
+    return [check(f"{it.name}.walks_end", "END" in output, f"status {status}", output, *last_lines(said)),
+            check(f"{it.name}.is_told", "no checksum in the directory" in said, *last_lines(said))]
 
 
 load_script = """

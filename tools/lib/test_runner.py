@@ -88,6 +88,7 @@ table = [
     ("disk.ext2-damaged", file_systems.damaged, dict(kind="ext2", seed=1, rounds=60)),
     ("disk.ext4-damaged", file_systems.damaged, dict(kind="ext4-1k", seed=2, rounds=60)),
     ("caps.stress", do.user_tests, dict(programs="caps_stress", seconds=40, long_seconds=600, smp=4)),
+    ("disk.ext4-unsummed", file_systems.unsummed, {}),
     ("fuzz.syscalls", do.user_tests, dict(programs="syscall_fuzz", seconds=120, long_seconds=600, smp=4)),
     ("boot.16-cpus", do.answers, dict(arguments=["--smp", "16"], command="cpus", expect=r"^ *15 ")),
     ("boot.32-mib", do.answers, dict(arguments=["--mem", "32M", "--smp", "2"], command="pages", expect=r"^free +\d")),
