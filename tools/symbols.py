@@ -21,7 +21,7 @@ arch_symbols:
 """
 TAIL = """        .section .note.GNU-stack, "", @progbits
 """
-LONGEST_NAME = 120
+LONGEST_NAME = 100
 
 
 def without_parameters(name):
@@ -53,24 +53,27 @@ def functions(image):
         elif kind in "tTwW":
             # A global name says more than a local label at the same place.
             if int(address, 16) not in found or kind in "TW":
-                found[int(address, 16)] = without_parameters(name)
+                found[int(address, 16)] = without_parameters(name.replace("(anonymous namespace)::", ""))
     return start, [(a, n) for a, n in sorted(found.items()) if start <= a < end]
 
 
 def quoted(name):
-    return '"' + name[:LONGEST_NAME].replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def main():
     output = sys.argv[1]
     start, table = functions(sys.argv[2]) if len(sys.argv) > 2 else (0, [])
     lines = [HEAD.format(count=len(table))]
-    offset = 0
+    places, offset = {}, 0  # clones and overloads share a name
     for address, name in table:
-        lines.append(f"        .long   {address - start:#x}, {offset}\n")
-        offset += len(name[:LONGEST_NAME].encode()) + 1
+        name = name[:LONGEST_NAME]
+        if name not in places:
+            places[name] = offset
+            offset += len(name.encode()) + 1
+        lines.append(f"        .long   {address - start:#x}, {places[name]}\n")
     lines.append("arch_symbol_names:\n")
-    lines += [f"        .asciz  {quoted(name)}\n" for _, name in table]
+    lines += [f"        .asciz  {quoted(name)}\n" for name in places]
     lines.append(TAIL)
     with open(output, "w", encoding="utf-8") as file:
         file.writelines(lines)
