@@ -132,8 +132,10 @@ def compare_with(programs, kernel, version, glob, disk, file_system):
     for how, names, title in [
             (machine.options(smp=1, mem="1G", cpu=processor, icount=True, disks=(file_system,)), "filesystem=vda", "One CPU, instructions counted"),
             (machine.options(smp=2, mem="1G", cpu=processor, disks=(disk, file_system)), "disk=vda filesystem=vdb",
-             "Two CPUs under QEMU, nanoseconds (only to be compared with each other)")]:
-        if glob.startswith("disk?busy") or (glob.startswith("disk") and how.icount):
+             "Two CPUs under QEMU, nanoseconds (only to be compared with each other)"),
+            (machine.options(smp=2, mem="1G", cpu=processor, disks=(disk,), disk_driver="nvme"), "disk=nvme0n1", "The same, NVMe")]:
+        of_disks = glob.startswith("disk")
+        if glob.startswith("disk?busy") or (of_disks and how.icount) or (how.disk_driver == "nvme" and not of_disks):
             continue
         option = f"userbench={glob} {names}"
         ours = measure_ours(how, option, programs)
