@@ -21,7 +21,7 @@ arch_symbols:
 """
 TAIL = """        .section .note.GNU-stack, "", @progbits
 """
-LONGEST_NAME = 100
+LONGEST_NAME = 60
 
 
 def without_parameters(name):
