@@ -1,10 +1,9 @@
 #include "arch/common/dmar.h"
 
+#include "arch/common/table_field.h"
 #include "kernel/lib/log.h"
 
 #include <algorithm>
-#include <cstring>
-#include <type_traits>
 
 namespace arch {
 
@@ -21,15 +20,6 @@ constexpr u8 serves_all = 1;
 constexpr std::size_t unit_bytes = 16, reserved_bytes = 24, scope_bytes = 6;
 constexpr u8 scope_function = 1, scope_bridge = 2;
 constexpr u64 most_reserved = u64{1} << 30; // bytes of one region; of a screen it may be many
-
-// A field at an offset; 0 where there are too few bytes to have it.
-template <class T>
-requires std::is_integral_v<T> T field(bytes from, std::size_t offset) {
-    T value = 0;
-    if (from.size() >= sizeof(T) && offset <= from.size() - sizeof(T))
-        std::memcpy(&value, from.data() + offset, sizeof(T));
-    return value;
-}
 
 void add_unit(dmar_contents& to, bytes entry) {
     const iommu_unit found{field<u64>(entry, 8), field<u16>(entry, 6), (field<u8>(entry, 4) & serves_all) != 0};

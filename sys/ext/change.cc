@@ -98,12 +98,7 @@ k::result<metadata_ref> change::block_bitmap(u32 group) noexcept {
         map->note(map->sum_is_right);
         return map;
     }
-    metadata_ref map = TRY(v.metadata_.get(g.block_bitmap, use));
-    if (map->is_known(map->sum_is_right)) return map;
-    if (v.checksums_ && v.bitmap_sum(*map) != g.block_bitmap_sum)
-        return v.damaged("the checksum is wrong of the bitmap of blocks of group", group);
-    map->note(map->sum_is_right);
-    return map;
+    return known_bitmap(g.block_bitmap, use, g.block_bitmap_sum);
 }
 
 // Inodes of a group that were never in use have none either.
@@ -119,10 +114,14 @@ k::result<metadata_ref> change::inode_bitmap(u32 group) noexcept {
         map->note(map->sum_is_right);
         return map;
     }
-    metadata_ref map = TRY(v.metadata_.get(g.inode_bitmap, use));
-    if (map->is_known(map->sum_is_right)) return map;
-    if (v.checksums_ && v.bitmap_sum(*map) != g.inode_bitmap_sum)
-        return v.damaged("the checksum is wrong of the bitmap of inodes of group", group);
+    return known_bitmap(g.inode_bitmap, use, g.inode_bitmap_sum);
+}
+
+k::result<metadata_ref> change::known_bitmap(u64 block, block_use use, u32 sum) noexcept {
+    volume& v = *on_;
+    metadata_ref map = TRY(v.metadata_.get(block, use));
+    if (!map->is_known(map->sum_is_right) && v.checksums_ && v.bitmap_sum(*map) != sum)
+        return v.damaged("the checksum is wrong of a bitmap of group", use.owner);
     map->note(map->sum_is_right);
     return map;
 }

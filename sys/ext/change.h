@@ -50,6 +50,8 @@ class [[nodiscard]] change {
     k::result<block_run> take_blocks_in(u32 group, u64 from, u64 most) noexcept;
     k::result<metadata_ref> block_bitmap(u32 group) noexcept;
     k::result<metadata_ref> inode_bitmap(u32 group) noexcept;
+    // One that was in use before: its sum, where there is one, is to be this.
+    k::result<metadata_ref> known_bitmap(u64 block, block_use use, u32 sum) noexcept;
     void touch(volume::group& of, metadata_block& map) noexcept;
     void mark_own_blocks(u32 group, std::span<std::byte> bitmap) noexcept;
 

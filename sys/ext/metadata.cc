@@ -141,7 +141,7 @@ bool metadata::drop(u64 first, u64 count) noexcept {
     return all_dropped;
 }
 
-// Sums that were left for now.
+// The sums that changes did not make.
 void metadata::seal(metadata_block& block) noexcept {
     if (block.use.kind == block_kind::block_bitmap || block.use.kind == block_kind::inode_bitmap)
         on_.note_bitmap(block);

@@ -1,6 +1,7 @@
 #include "arch/x86_64/dev/acpi.h"
 
 #include "arch/common/dmar.h"
+#include "arch/common/table_field.h"
 #include "arch/x86_64/boot/boot_info.h"
 #include "arch/x86_64/mm/address_space.h"
 #include "arch/x86_64/mm/physical.h"
@@ -8,7 +9,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <type_traits>
 
 namespace arch::x86 {
 
@@ -26,15 +26,6 @@ u8 sum_of(bytes data) {
     for (std::byte b : data)
         sum = static_cast<u8>(sum + static_cast<u8>(b));
     return sum;
-}
-
-// A field at an offset; 0 where the table is too short to have it.
-template <class T>
-requires std::is_integral_v<T> T field(bytes table, std::size_t offset) {
-    T value = 0;
-    if (table.size() >= sizeof(T) && offset <= table.size() - sizeof(T))
-        std::memcpy(&value, table.data() + offset, sizeof(T));
-    return value;
 }
 
 const std::byte* map_table(paddr pa, u64 size) {
