@@ -145,7 +145,10 @@ k::result<arrival> service::get_as(stage as, const waiting& how, lwkt::successor
             if (!failed) return failed.error();
             return out;
         }
-        if (how.deadline == at_once) return k::error::again;
+        if (how.deadline == at_once) {
+            next.wake_now();
+            return k::error::again;
+        }
         server here{.as = as, .who = &lwkt::self(), .out = &out};
         if (!enlist(here)) continue;
         bool interrupted = false;
@@ -380,6 +383,8 @@ inline k::status service::try_submit(message& m, client* owner, lwkt::successor&
     m.stage_.store(stage::queued, std::memory_order_relaxed);
     queue_.push_back(*message_ref::to(m).release());
     pend(1);
+    // One that was not asleep yet may have looked before that, and have gone to sleep since.
+    if (servers_ && !server) arrivals_.wake_one(next);
     return {};
 }
 

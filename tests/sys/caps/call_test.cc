@@ -43,6 +43,39 @@ SELFTEST(caps, a_call_brings_the_reply_on_every_cpu) {
     callers.join();
 }
 
+// A server that has looked and is about to sleep, and a request that comes in just that moment: all the moments.
+SELFTEST(caps, no_request_slips_past_a_server_that_goes_to_sleep) {
+    if (arch::cpu::count() < 2) return;
+    service_ref s = make_service("sleepy");
+    REQUIRE(s);
+    static std::atomic<unsigned> looked, pauses; // how often the server looked; how long it pauses then
+    looked = 0;
+    const auto pause = [] {
+        looked.fetch_add(1, std::memory_order_relaxed);
+        for (unsigned n = pauses.load(std::memory_order_relaxed); n; n--)
+            arch::cpu::relax();
+        return false;
+    };
+    auto serve = [&](unsigned) {
+        while (auto a = s->get({.interrupted = pause}))
+            EXPECT(s->reply(*a));
+    };
+    lwkt_test::crew server;
+    REQUIRE(server.start(1, serve));
+    client_ref c = connect_to("sleepy");
+    message_ref m = fresh_message();
+    REQUIRE(c && m);
+    for (unsigned round = 0; round < 20'000; round++) {
+        const unsigned before = looked;
+        pauses.store(round % 64, std::memory_order_relaxed);
+        EXPECT(c->call(m, {.deadline = ktime::after(5 * ktime::second)}));
+        if (!m) break; // it was lost
+        lwkt_test::spin_until([&] { return looked.load(std::memory_order_relaxed) != before; });
+    }
+    s->close();
+    server.join();
+}
+
 SELFTEST(caps, a_result_is_the_servers_and_no_failure_of_the_call) {
     service_ref s = make_service("refuser");
     REQUIRE(s);
