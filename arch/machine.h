@@ -248,7 +248,7 @@ concept kernel_map_operations = requires(vaddr va, paddr pa, access may, std::si
 // top, and enter() pushes that down along its own path only.
 template <class User_map>
 concept user_map_operations = requires(User_map& m, const User_map& seen, vaddr va, paddr pa, paddr (*frame_of)(std::size_t),
-                                       unsigned may, std::size_t pages, bool& stale,
+                                       unsigned may, std::size_t pages, bool* stale,
                                        void* to, const void* from, std::size_t bytes, paddr (*take)(), void (*give)(paddr)) {
     // Where tables get zeroed frames (0: memory is out) and where they give them back. Once, at boot.
     { User_map::set_table_source(take, give) } noexcept -> std::same_as<void>;
@@ -259,7 +259,7 @@ concept user_map_operations = requires(User_map& m, const User_map& seen, vaddr 
     // table, and nothing of other pages has changed for the worse (they may have lost writing).
     { m.enter(va, pa, may) } noexcept -> std::same_as<bool>;
     // The same with so many pages at consecutive addresses, frame_of(n) being the nth one's frame; false: some of them.
-    // `stale` becomes true if a CPU may remember another translation of one.
+    // `stale` becomes true if a CPU may remember another translation of one; null: then nobody has to forget it.
     { m.enter_run(va, pages, frame_of, may, stale) } noexcept -> std::same_as<bool>;
     // Maps large_page_size at once; both aligned to it. Tables below go. False: no frame, or this CPU cannot.
     { m.enter_large(va, pa, may) } noexcept -> std::same_as<bool>;

@@ -78,15 +78,16 @@ template <unsigned Level, class Op> bool over_range(u64* table, u64 va, u64 end,
         for (; entry != stop; entry++)
             if (const u64 value = load(*entry); value & present) any |= op.page(*entry, value);
     } else {
-        for (u64 next; va < end; va = next) {
-            next = std::min(end, k::align_down(va, span_of(Level)) + span_of(Level));
-            u64& entry = table[index_of(va, Level)];
-            const u64 value = load(entry);
+        u64* entry = &table[index_of(va, Level)];
+        for (u64 next; va < end; va = next, entry++) {
+            next = (va | (span_of(Level) - 1)) + 1;
+            const u64 value = load(*entry);
             if (!(value & present)) continue;
+            const u64 stop = std::min(next, end);
             if (value & large)
-                any |= op.page(entry, value);
-            else if (op.table(entry, value, next - va == span_of(Level), any))
-                any |= over_range<Level - 1>(table_at(value), va, next, op);
+                any |= op.page(*entry, value);
+            else if (op.table(*entry, value, stop - va == span_of(Level), any))
+                any |= over_range<Level - 1>(table_at(value), va, stop, op);
         }
     }
     return any;
@@ -99,11 +100,7 @@ struct removing {
         return true;
     }
     static bool eight(u64* entry) {
-        u64 all = 0;
-#pragma GCC unroll 8
-        for (unsigned i = 0; i < 8; i++)
-            all |= load(entry[i]);
-        if (!(all & present)) return false;
+        if (!(any_of_eight(entry) & present)) return false;
 #pragma GCC unroll 8
         for (unsigned i = 0; i < 8; i++)
             store(entry[i], 0);

@@ -31,7 +31,7 @@ class user_tables {
     bool create() noexcept;
     bool enter(u64 va, u64 pa, unsigned may) noexcept;
     template <class FrameOf>
-    bool enter_run(u64 va, std::size_t count, FrameOf frame_of, unsigned may, bool& stale) noexcept;
+    bool enter_run(u64 va, std::size_t count, FrameOf frame_of, unsigned may, bool* stale) noexcept;
     bool enter_large(u64 va, u64 pa, unsigned may) noexcept;
     user_mapping find(u64 va) const noexcept;
     bool remove(u64 va, std::size_t pages) noexcept;
@@ -66,8 +66,13 @@ class user_tables {
     u64 retired_ = 0;  // tables that large mappings replaced, each kept for the same place
 };
 
+// What any of eight entries has, for who may change them: nobody else does.
+inline k::u64 any_of_eight(const k::u64* entry) noexcept {
+    return entry[0] | entry[1] | entry[2] | entry[3] | entry[4] | entry[5] | entry[6] | entry[7];
+}
+
 template <class FrameOf>
-bool user_tables::enter_run(u64 va, std::size_t count, FrameOf frame_of, unsigned may, bool& stale) noexcept {
+bool user_tables::enter_run(u64 va, std::size_t count, FrameOf frame_of, unsigned may, bool* stale) noexcept {
     constexpr u64 present = 1;
     const u64 flags = rights_[may & 7];
     for (std::size_t done = 0; done < count;) {
@@ -77,23 +82,19 @@ bool user_tables::enter_run(u64 va, std::size_t count, FrameOf frame_of, unsigne
         std::size_t i = 0;
         // Eight entries at once where there are none: the usual case.
         for (; here - i >= 8; i += 8) {
-            u64 all = 0;
+            if (stale && (any_of_eight(&first[i]) & present)) break;
 #pragma GCC unroll 8
             for (unsigned one = 0; one < 8; one++)
-                all |= __atomic_load_n(&first[i + one], __ATOMIC_ACQUIRE);
-            if (all & present) break;
-#pragma GCC unroll 8
-            for (unsigned one = 0; one < 8; one++)
-                __atomic_store_n(&first[i + one], frame_of(done + i + one) | flags, __ATOMIC_RELEASE);
+                __atomic_store_n(&first[i + one], frame_of(done + i + one) + flags, __ATOMIC_RELEASE);
         }
         u64 lost = 0;
         for (; i < here; i++) {
-            const u64 leaf = frame_of(done + i) | flags, before = __atomic_load_n(&first[i], __ATOMIC_ACQUIRE);
+            const u64 leaf = frame_of(done + i) + flags, before = first[i];
             if (before == leaf) continue;
             lost |= before;
             __atomic_store_n(&first[i], leaf, __ATOMIC_RELEASE);
         }
-        stale |= lost & present;
+        if (stale) *stale |= lost & present;
         done += here;
     }
     return true;

@@ -42,12 +42,21 @@ class hold_counts {
     // Adds a hold to a page that is held already (else it might be free). False, with nothing
     // changed, when the count is full: the caller copies instead.
     [[nodiscard]] bool try_add(hold kind) noexcept {
+        k::u64 none = 0;
+        return try_add(kind, none);
+    }
+    // The same, and adds the holds that there were to `seen`, for are_in().
+    [[nodiscard]] bool try_add(hold kind, k::u64& seen) noexcept {
         const k::u64 before = word_.fetch_add(unit(kind), std::memory_order_relaxed);
-        if (!(before & full(kind))) [[likely]]
+        if (!(before & full(kind))) [[likely]] {
+            seen |= before;
             return true;
+        }
         word_.fetch_sub(unit(kind), std::memory_order_relaxed);
         return false;
     }
+    // Whether there was a hold of that kind among those that try_add() has seen.
+    static bool are_in(k::u64 seen, hold kind) noexcept { return seen & mask(kind); }
     // True if nothing holds the page any more; the caller must free it then.
     [[nodiscard]] bool drop(hold kind) noexcept {
         const k::u64 before = word_.fetch_sub(unit(kind), std::memory_order_acq_rel);
@@ -59,6 +68,10 @@ class hold_counts {
     bool none() const noexcept { return word_.load(std::memory_order_acquire) == 0; }
     // One hold of this kind and nothing else.
     bool only(hold kind) const noexcept { return word_.load(std::memory_order_acquire) == unit(kind); }
+    // One hold of the first kind and none of the second, whatever there is of others.
+    bool one_and_none(hold one, hold none) const noexcept {
+        return (word_.load(std::memory_order_acquire) & (mask(one) | mask(none))) == unit(one);
+    }
     void start(hold kind) noexcept { word_.store(unit(kind), std::memory_order_relaxed); }
 
     // Half of each field's range; the other half takes the overshoot of racing try_add() calls.
@@ -114,6 +127,27 @@ extern page* page_array;
 inline page* page_at(arch::paddr pa) noexcept {
     return page_array + (pa >> arch::page_shift);
 }
+// Where the frames of pages lie: what (p - page_array) << page_shift is, by one multiplication, as sizeof(page) divides
+// every distance. For who asks for many, and keeps one of these in registers.
+class frames {
+  public:
+    frames() noexcept : bias_(address(page_array) * scale) {}
+    arch::paddr operator()(const page* p) const noexcept { return address(p) * scale - bias_; }
+
+  private:
+    static k::u64 address(const page* p) noexcept { return reinterpret_cast<k::u64>(p); }
+    static constexpr k::u64 odd = sizeof(page) >> std::countr_zero(sizeof(page));
+    static constexpr k::u64 inverse = [] {
+        k::u64 x = odd; // right in three bits; each step doubles that
+        for (unsigned bits = 3; bits < 64; bits *= 2)
+            x *= 2 - odd * x;
+        return x;
+    }();
+    static_assert(odd * inverse == 1 && std::countr_zero(sizeof(page)) <= arch::page_shift);
+    static constexpr k::u64 scale = inverse << (arch::page_shift - std::countr_zero(sizeof(page)));
+
+    k::u64 bias_;
+};
 inline arch::paddr physical(const page* p) noexcept {
     return static_cast<arch::paddr>(p - page_array) << arch::page_shift;
 }

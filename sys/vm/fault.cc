@@ -129,8 +129,7 @@ void space::show_own_neighbours(const entry& e, user_address at) noexcept {
         run[count++] = found.p;
         return true;
     });
-    k::u32 none = 0; // must flush: who remembers less than a page's rights asks again
-    (void)pmap_.enter_pages(first, {run, count}, e.access, none);
+    (void)pmap_.enter_pages(first, {run, count}, e.access, nullptr);
 }
 
 // What lies under a private entry: its page for reading, a copy of it for writing.
@@ -161,15 +160,23 @@ void space::show_neighbours(const entry& e, const object& from, user_address at)
     const k::u64 first = (e.is_shared() ? e.index_of(at) : e.under_index_of(at)) + 1;
     if (first >= from.pages()) return;
     const k::u64 wanted = std::min(pages_in(end - at) - 1, from.pages() - first);
+    if (!e.is_shared() && (!e.what || e.what->tree_.empty())) {
+        for (k::u64 done = 0; done < wanted;) {
+            const auto slots = from.tree_.slots_from(first + done, wanted - done);
+            const user_address here = at + ((done + 1) << arch::page_shift);
+            if (!slots.empty()) (void)pmap_.enter_slots(here, slots, without_write(e.access), nullptr);
+            done += slots.empty() ? 1 : slots.size();
+        }
+        return;
+    }
     // Pages that lie together and get the same rights.
     page* run[neighbours];
     unsigned count = 0;
     k::u64 next = 0; // behind the run
     k::u8 rights = 0;
     const auto show_run = [&] {
-        k::u32 none = 0; // must flush: no page changes
         const user_address start = at + ((next - count - first + 1) << arch::page_shift);
-        if (count) (void)pmap_.enter_pages(start, {run, count}, rights, none); // else faults show them
+        if (count) (void)pmap_.enter_pages(start, {run, count}, rights, nullptr); // else faults show them
         count = 0;
     };
     const auto add = [&](k::u64 index, page* p, k::u8 may) {
@@ -186,9 +193,8 @@ void space::show_neighbours(const entry& e, const object& from, user_address at)
             return add(index, found.p, from.may_be_written_as_is(index, found) ? e.access : without_write(e.access));
         });
     } else {
-        const page_tree* const own = e.what && !e.what->tree_.empty() ? &e.what->tree_ : nullptr;
         from.tree_.for_each(first, wanted, [&](k::u64 index, page* p) {
-            if (own && own->find_page(e.index_of(at) + (index - first + 1))) return true;
+            if (e.what->tree_.find_page(e.index_of(at) + (index - first + 1))) return true;
             return add(index, p, without_write(e.access));
         });
     }

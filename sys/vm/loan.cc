@@ -105,7 +105,7 @@ class loan_builder {
                 return k::error::again;
             lent = snapshot::take(tree, index, count, whole, offset, r.bytes, s.payer());
         }
-        if (lent) flush_cpus(s.pmap_.write_protect(first, count), first, count);
+        if (lent) s.guard(*e, first, count);
         return lent;
     }
 
@@ -175,9 +175,11 @@ class loan_builder {
         // Most memory lies in one tree.
         if (!fills() && e.what && (!backing || e.is_shared())) {
             do {
-                const unsigned there = e.what->tree_.pages_from(e.index_of(reached), pages_in(end - reached), some);
-                while (count < there && !cannot_stay(some[count]))
-                    count++;
+                for (void* slot : e.what->tree_.slots_from(e.index_of(reached), pages_in(end - reached))) {
+                    auto* p = static_cast<page*>(slot);
+                    if (cannot_stay(p)) break;
+                    some[count++] = p;
+                }
                 if (!count) break;
                 give();
             } while (reached < end);
@@ -211,7 +213,7 @@ class loan_builder {
     void protect(entry& e, object* backing, user_address first, k::u64 pages) noexcept {
         if (backing)
             backing->write_protect_everywhere(e.is_shared() ? e.index_of(first) : e.under_index_of(first), pages);
-        if (!e.is_shared()) flush_cpus(space_.pmap_.write_protect(first, pages), first, pages);
+        if (!e.is_shared()) space_.guard(e, first, pages);
     }
 
     // visit(found, own) for each page of a mapping in order, whether it is there or not, until it returns false. `own`:
@@ -348,8 +350,8 @@ class delivery {
         map_request what{.bytes = bytes, .own = own.share(), .offset = from.first << arch::page_shift};
         lwkt::token_hold hold(to.token_);
         const user_address at = TRY(to.map_locked(what, bytes));
-        k::u32 none = 0; // must flush: nothing is shown there. What cannot be shown now, a fault shows.
-        to.show_pages(*to.entry_at(at), at, pages_in(bytes), *from.tree, from.first, none);
+        // Nothing is shown there yet. What cannot be shown now, a fault shows.
+        to.show_pages(*to.entry_at(at), at, pages_in(bytes), *from.tree, from.first, nullptr);
         return at;
     }
 
@@ -381,8 +383,8 @@ class delivery {
                 given++;
                 return true;
             });
-            k::u32 none = 0; // must flush: nothing is shown there. What cannot be shown now, a fault shows.
-            (void)space_.pmap_.enter_pages(at, {some, given}, e.access & ~arch::user_write, none);
+            // Nothing is shown there. What cannot be shown now, a fault shows.
+            (void)space_.pmap_.enter_pages(at, {some, given}, e.access & ~arch::user_write, nullptr);
             at += given << arch::page_shift;
         }
         return at;

@@ -148,7 +148,7 @@ k::status object::graft_locked(k::u64 first, k::u64 count, const page_tree& from
 k::status space::replace_pages(entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first) noexcept {
     if (!e.what) e.what = TRY(object::anonymous(e.index_of(e.end)));
     k::u32 cpus = 0;
-    const k::u64 shown = show_pages(e, at, count, from, first, cpus);
+    const k::u64 shown = show_pages(e, at, count, from, first, &cpus);
     flush_cpus(cpus, at, shown);
     if (shown < count) hide(at + (shown << arch::page_shift), count - shown);
     const k::status shared = e.what->tree_.graft(e.index_of(at), count, from, first);
@@ -157,22 +157,19 @@ k::status space::replace_pages(entry& e, user_address at, k::u64 count, const pa
 }
 
 k::u64 space::show_pages(const entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first,
-                         k::u32& cpus) noexcept {
+                         k::u32* cpus) noexcept {
     const k::u8 access = e.access & ~arch::user_write;
-    page* some[page_tree::fanout];
     k::u64 done = 0;
     for (count = std::min(count, most_shown); done < count;) {
-        const user_address here = at + (done << arch::page_shift);
-        if (const auto slots = from.full_leaf_from(first + done, count - done); !slots.empty()) {
-            if (!pmap_.enter_slots(here, slots, access, cpus)) break;
-            done += slots.size();
-            continue;
-        }
-        const unsigned n = from.pages_from(first + done, count - done, some);
-        if (!n || !pmap_.enter_pages(here, {some, n}, access, cpus)) break;
-        done += n;
+        const auto slots = from.slots_from(first + done, count - done);
+        if (slots.empty() || !pmap_.enter_slots(at + (done << arch::page_shift), slots, access, cpus)) break;
+        done += slots.size();
     }
     return done;
+}
+
+void space::guard(entry& e, user_address at, k::u64 count) noexcept {
+    if (e.what && !e.what->tree_.guard(e.index_of(at), count)) flush_cpus(pmap_.write_protect(at, count), at, count);
 }
 
 // Does somebody fill one of these pages of private memory? Who fills is charged.
@@ -207,7 +204,7 @@ k::u64 object::take_from(space& from, k::u64 at, k::u64 first, k::u64 count) noe
         theirs.count(index, count) != count || from.is_filled(theirs, index, count))
         return 0;
     if (!e->habit.is_worth(count)) return 0;
-    flush_cpus(from.pmap_.write_protect(at, count), at, count);
+    from.guard(*e, at, count);
     return graft_locked(first, count, theirs, index) ? count : 0;
 }
 

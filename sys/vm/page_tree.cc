@@ -31,19 +31,23 @@ page_tree::node* page_tree::make_node() noexcept {
     return n;
 }
 
+// Calls drop(child) for what is there.
+template <class Drop> void page_tree::drop_children(node* n, Drop drop) noexcept {
+    unsigned left = n->used;
+    for (void** next = n->slots.data(); left; next++) {
+        if (!*next) continue;
+        left--;
+        drop(*next);
+    }
+}
+
 // Recursion is as deep as the tree is high: at most nine small frames.
 void page_tree::drop_node(node* n, unsigned level) noexcept {
     if (n->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    unsigned left = n->used;
-    for (void** next = n->slots.data(); left; next++) {
-        void* const slot = *next;
-        if (!slot) continue;
-        left--;
-        if (level == 0)
-            drop_page(slot);
-        else
-            drop_node(static_cast<node*>(slot), level - 1);
-    }
+    if (level == 0)
+        drop_children(n, drop_page);
+    else
+        drop_children(n, [level](void* child) { drop_node(static_cast<node*>(child), level - 1); });
     mem::destroy(n);
     nodes.fetch_sub(1, std::memory_order_relaxed);
 }
@@ -103,8 +107,11 @@ found_page page_tree::find(k::u64 index) const noexcept {
         if (!n) return {};
         sole = sole && has_one_holder(n);
     }
-    auto* p = static_cast<page*>(n->slots[slot_of(index, 0)]);
-    return {p, p && sole && page_sole(p)};
+    const unsigned slot = slot_of(index, 0);
+    auto* p = static_cast<page*>(n->slots[slot]);
+    sole = sole && p && page_sole(p);
+    if (sole) unguard(n, slot);
+    return {p, sole};
 }
 
 // Puts levels on top until the index fits and there is a node of that level.
@@ -146,7 +153,27 @@ k::status page_tree::grow_to(k::u64 index, unsigned level) noexcept {
 }
 
 k::result<page_tree::node*> page_tree::own_leaf(k::u64 index) noexcept {
-    return own_node(index, 0);
+    node* leaf = TRY(own_node(index, 0));
+    leaf->guarded.store(0, std::memory_order_relaxed);
+    return leaf;
+}
+
+// Of much, the page table takes writing away without looking at every leaf.
+bool page_tree::guard(k::u64 first, k::u64 count) noexcept {
+    constexpr k::u64 most = 16 * fanout;
+    if (count > most) return false;
+    bool all = true;
+    for (k::u64 part; count; first += part, count -= part) {
+        const unsigned slot = slot_of(first, 0);
+        part = std::min<k::u64>(count, fanout - slot);
+        const node* leaf = branch(first, 0);
+        if (!leaf) continue;
+        const k::u64 these = ~k::u64{0} >> (fanout - part) << slot;
+        const k::u64 before = leaf->guarded.load(std::memory_order_relaxed);
+        all &= (before & these) == these;
+        leaf->guarded.store(before | these, std::memory_order_relaxed);
+    }
+    return all;
 }
 
 k::status page_tree::insert(k::u64 index, page_ref& held) noexcept {
@@ -219,24 +246,16 @@ k::u64 page_tree::count(k::u64 first, k::u64 count) const noexcept {
     return count_below(root_, height_ - 1, 0, first, last);
 }
 
-unsigned page_tree::pages_from(k::u64 first, k::u64 count, std::span<page*, fanout> into) const noexcept {
+std::span<void* const> page_tree::slots_from(k::u64 first, k::u64 count) const noexcept {
     const node* leaf = branch(first, 0);
-    if (!leaf) return 0;
-    void* const* const from = &leaf->slots[slot_of(first, 0)];
-    const auto most = static_cast<unsigned>(std::min<k::u64>(count, fanout - slot_of(first, 0)));
-#pragma GCC unroll 8
-    for (unsigned i = 0; i < most; i++) {
-        if (!from[i]) return i;
-        into[i] = static_cast<page*>(from[i]);
-    }
-    return most;
-}
-
-std::span<void* const> page_tree::full_leaf_from(k::u64 first, k::u64 count) const noexcept {
-    const node* leaf = branch(first, 0);
-    if (!leaf || leaf->used != fanout) return {};
+    if (!leaf) return {};
     const unsigned slot = slot_of(first, 0);
-    return {&leaf->slots[slot], std::min<k::u64>(count, fanout - slot)};
+    void* const* const from = &leaf->slots[slot];
+    const auto most = static_cast<unsigned>(std::min<k::u64>(count, fanout - slot));
+    unsigned there = leaf->used == fanout ? most : 0;
+    while (there < most && from[there])
+        there++;
+    return {from, there};
 }
 
 k::result<page_tree> page_tree::part_of(const page_tree& from, k::u64 first, k::u64 count, k::u64& found,
@@ -253,15 +272,23 @@ k::result<page_tree> page_tree::part_of(const page_tree& from, k::u64 first, k::
     part.height_ = 1;
     void* const* theirs = &leaf->slots[slot];
     void** ours = &part.root_->slots[slot];
-    for (k::u64 i = 0; i < count; i++) {
-        auto* const p = static_cast<page*>(theirs[i]);
+    k::u32 used = 0;
+    k::u64 held = 0; // all counts, one over the other
+    bool good = true;
+    for (void** const end = ours + count; ours != end; ours++) {
+        auto* const p = static_cast<page*>(*theirs++);
         if (!p) continue;
-        if (!p->holds.try_add(hold::reference)) return k::error::again;
-        filled |= p->holds.count(hold::sink_pin) != 0;
-        ours[i] = p;
-        part.root_->used++;
+        if (!p->holds.try_add(hold::reference, held)) {
+            good = false;
+            break;
+        }
+        *ours = p;
+        used++;
     }
-    found = part.root_->used;
+    part.root_->used = used;
+    if (!good) return k::error::again;
+    filled = hold_counts::are_in(held, hold::sink_pin);
+    found = used;
     return part;
 }
 
@@ -339,12 +366,6 @@ k::status page_tree::graft(k::u64 first, k::u64 count, const page_tree& from, k:
         count -= part;
     }
     return {};
-}
-
-void page_tree::clear() noexcept {
-    if (root_) drop_node(root_, height_ - 1);
-    root_ = nullptr;
-    height_ = 0;
 }
 
 } // namespace vm

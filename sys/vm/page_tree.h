@@ -98,13 +98,9 @@ class page_tree {
         return walk(root_, height_ - 1, 0, first, end, root_sole(), visit);
     }
 
-    // The pages from `first` on, at most `count`, as far as one leaf goes and up to the first that is missing. Returns
-    // how many: to walk over pages of which all are there, this costs least.
-    unsigned pages_from(k::u64 first, k::u64 count, std::span<page*, fanout> into) const noexcept;
-
-    // The same without copying them: those from `first` on, at most `count`, as they stand in their leaf, if that lacks
-    // none; else nothing. Good until the tree changes.
-    std::span<void* const> full_leaf_from(k::u64 first, k::u64 count) const noexcept;
+    // The pages from `first` on, at most `count`, as far as one leaf goes and up to the first that is missing, as they
+    // stand in the leaf, until the tree changes. To walk over pages of which all are there, this costs least.
+    std::span<void* const> slots_from(k::u64 first, k::u64 count) const noexcept;
 
     // A tree of its own of the pages in [first, first + count), which lie in one leaf, at the same places in a leaf.
     // `found`: how many there are; `filled`: somebody fills one of them. ENOMEM, EAGAIN as insert().
@@ -117,8 +113,16 @@ class page_tree {
     // are shared where both lie alike, single pages elsewhere. The errors of insert(); what was not reached yet stays.
     k::status graft(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept;
 
+    // The owner takes the right to write away from every mapping of pages in [first, first + count), unless this says
+    // that none has it since the last time: find() has called none of them sole, and none has been put there.
+    bool guard(k::u64 first, k::u64 count) noexcept;
+
     bool empty() const noexcept { return !root_; }
-    void clear() noexcept;
+    void clear() noexcept {
+        if (!root_) return;
+        drop_node(std::exchange(root_, nullptr), height_ - 1);
+        height_ = 0;
+    }
 
     // Nodes that are alive in all trees.
     static k::u64 nodes_alive() noexcept;
@@ -128,11 +132,15 @@ class page_tree {
     struct node {
         std::atomic<k::u32> holders;
         k::u32 used; // slots that are not empty
+        // Of a leaf: pages that nobody may write to where they are shown. The only thing that changes while there are
+        // several holders, each of whom may find it so.
+        mutable std::atomic<k::u64> guarded;
         std::array<void*, fanout> slots;
     };
 
     static node* make_node() noexcept;
     static void drop_node(node* n, unsigned level) noexcept;
+    template <class Drop> static void drop_children(node* n, Drop drop) noexcept;
     static k::result<node*> copy_node(const node* n, unsigned level) noexcept;
     static k::status make_own(void*& slot, unsigned level) noexcept;
     static k::status erase_below(void*& slot, unsigned level, k::u64 base, k::u64 first, k::u64 last) noexcept;
@@ -141,6 +149,11 @@ class page_tree {
     k::status graft_nodes(k::u64 first, k::u64 nodes, unsigned level, const page_tree& from,
                           k::u64 from_first) noexcept;
     k::status graft_pages(k::u64 first, k::u64 count, const page_tree& from, k::u64 from_first) noexcept;
+    // A page is sole, and may be shown to who writes.
+    static void unguard(const node* leaf, unsigned slot) noexcept {
+        const k::u64 bit = k::u64{1} << slot, before = leaf->guarded.load(std::memory_order_relaxed);
+        if (before & bit) leaf->guarded.store(before & ~bit, std::memory_order_relaxed);
+    }
     static bool has_one_holder(const node* n) noexcept { return n->holders.load(std::memory_order_acquire) == 1; }
     bool root_sole() const noexcept { return has_one_holder(root_); }
     k::status grow_to(k::u64 index, unsigned level) noexcept;
@@ -152,7 +165,7 @@ class page_tree {
     }
     // Law 3's part about the page itself. A sink pin is the owner's own and does not stand in the way.
     static bool page_sole(const page* p) noexcept {
-        return p->holds.count(hold::reference) == 1 && p->holds.count(hold::source_pin) == 0;
+        return p->holds.one_and_none(hold::reference, hold::source_pin);
     }
 
     template <class Visit>
@@ -167,8 +180,10 @@ class page_tree {
                 auto* p = static_cast<page*>(n->slots[slot]);
                 if constexpr (std::is_invocable_v<Visit&, k::u64, page*>) {
                     if (!visit(at, p)) return false;
-                } else if (!visit(at, found_page{p, sole && page_sole(p)})) {
-                    return false;
+                } else {
+                    const found_page found{p, sole && page_sole(p)};
+                    if (found.sole) unguard(n, slot);
+                    if (!visit(at, found)) return false;
                 }
             } else {
                 auto* child = static_cast<node*>(n->slots[slot]);

@@ -111,26 +111,27 @@ bool pmap::enter(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept {
 }
 
 template <class PageAt>
-bool pmap::enter_each(arch::vaddr va, std::size_t count, PageAt at, k::u8 access, k::u32& cpus) noexcept {
+bool pmap::enter_each(arch::vaddr va, std::size_t count, PageAt at, k::u8 access, k::u32* cpus) noexcept {
     constexpr std::size_t some = 256; // under the lock
+    const frames frame_of;
     for (std::size_t done = 0; done < count; done += some) {
         bool stale = false;
         lwkt::spin_guard guard(lock_);
         const bool all = map_.enter_run(
             va + (done << arch::page_shift), std::min(some, count - done),
-            [at, done](std::size_t i) { return physical(at(done + i)); }, access, stale);
-        if (stale) cpus = map_.active();
+            [=](std::size_t i) { return frame_of(at(done + i)); }, access, cpus ? &stale : nullptr);
+        if (stale) *cpus = map_.active();
         if (!all) return false;
     }
     return true;
 }
 
-bool pmap::enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access, k::u32& cpus) noexcept {
+bool pmap::enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access, k::u32* cpus) noexcept {
     return enter_each(
         va, pages.size(), [pages](std::size_t i) { return pages.data()[i]; }, access, cpus);
 }
 
-bool pmap::enter_slots(arch::vaddr va, std::span<void* const> slots, k::u8 access, k::u32& cpus) noexcept {
+bool pmap::enter_slots(arch::vaddr va, std::span<void* const> slots, k::u8 access, k::u32* cpus) noexcept {
     return enter_each(
         va, slots.size(), [slots](std::size_t i) { return static_cast<const page*>(slots.data()[i]); }, access, cpus);
 }

@@ -36,10 +36,10 @@ class pmap {
     // `access` is what law 3 allows now. False: no memory for a table.
     [[nodiscard]] bool enter(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept;
     // Several pages from `va` on. False: memory for tables ran out on the way. `cpus` gets those that must flush, if
-    // other pages stood there.
-    [[nodiscard]] bool enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access, k::u32& cpus) noexcept;
+    // other pages stood there; null: none did, or the same ones with no more rights.
+    [[nodiscard]] bool enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access, k::u32* cpus) noexcept;
     // The same with pages as they stand in a page tree.
-    [[nodiscard]] bool enter_slots(arch::vaddr va, std::span<void* const> slots, k::u8 access, k::u32& cpus) noexcept;
+    [[nodiscard]] bool enter_slots(arch::vaddr va, std::span<void* const> slots, k::u8 access, k::u32* cpus) noexcept;
     [[nodiscard]] bool enter_large(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept;
     // The following return the CPUs that must flush: 0 if nothing changed.
     [[nodiscard]] k::u32 remove(arch::vaddr va, std::size_t pages) noexcept;
@@ -51,7 +51,7 @@ class pmap {
 
   private:
     template <class PageAt>
-    bool enter_each(arch::vaddr va, std::size_t count, PageAt at, k::u8 access, k::u32& cpus) noexcept;
+    bool enter_each(arch::vaddr va, std::size_t count, PageAt at, k::u8 access, k::u32* cpus) noexcept;
 
     lwkt::spinlock lock_;
     arch::user_map map_ GUARDED_BY(lock_);

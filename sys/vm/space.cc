@@ -64,19 +64,13 @@ k::result<space::range> space::checked(user_address base, k::u64 bytes) noexcept
 
 // Finding.
 
-entry* space::first_from(user_address at) noexcept {
-    if (last_found_ && at >= last_found_->base && at < last_found_->end) return last_found_;
+entry* space::look_up(user_address at) noexcept {
     auto it = entries_.upper_bound(at); // the first that begins above
     if (it != entries_.begin()) {
         auto before = std::prev(it);
         if (before->end > at) return last_found_ = &*before;
     }
     return it == entries_.end() ? nullptr : &*it;
-}
-
-entry* space::entry_at(user_address at) noexcept {
-    entry* e = first_from(at);
-    return e && e->base <= at ? e : nullptr;
 }
 
 entry* space::next_of(entry& e) noexcept {
@@ -98,20 +92,22 @@ bool space::is_free(range r) noexcept {
     return !e || reach_of(*e) >= r.end;
 }
 
-// At the hint if there is room, else the highest place below mmap_top_ that is large enough.
-k::result<user_address> space::find_room(k::u64 bytes, user_address hint) noexcept {
+// At the hint if there is room, else the highest place below mmap_top_ that is large enough, `behind` a multiple of
+// `grain`.
+k::result<user_address> space::find_room(k::u64 bytes, user_address hint, user_address grain,
+                                         user_address behind) noexcept {
     hint = k::align_down<user_address>(hint, arch::page_size);
     if (hint >= lowest_address && hint < arch::user_end && bytes <= arch::user_end - hint &&
         is_free({hint, hint + bytes}))
         return hint;
     // Large regions begin where large pages can.
-    const user_address alignment = bytes >= arch::large_page_size ? arch::large_page_size : arch::page_size;
+    const user_address alignment = bytes >= arch::large_page_size ? arch::large_page_size : grain;
     user_address top = mmap_top_;
     for (auto it = entries_.lower_bound(top);;) {
         const bool last = it == entries_.begin();
         const user_address floor = last ? lowest_address : std::min(std::prev(it)->end, top);
-        if (floor < top && top - floor >= bytes) {
-            const user_address at = k::align_down<user_address>(top - bytes, alignment);
+        if (floor < top && top - floor >= bytes + behind) {
+            const user_address at = k::align_down<user_address>(top - bytes - behind, alignment) + behind;
             if (at >= floor) return at;
         }
         if (last) return k::error::nomem;
@@ -126,6 +122,7 @@ k::result<user_address> space::find_room(k::u64 bytes, user_address hint) noexce
 void space::add(entry& e) noexcept {
     e.in = this;
     entries_.insert(e);
+    last_found_ = &e;
     mapped_pages_ += e.pages();
     if (e.is_data()) data_pages_ += e.pages();
     if (object* o = e.shown()) o->add_mapping(e);
@@ -249,7 +246,10 @@ k::result<user_address> space::map_locked(map_request& what, k::u64 bytes) noexc
         TRY(unmap_locked(r));
         at = r.base;
     } else {
-        at = TRY(find_room(bytes, what.hint));
+        // Leaves of the tree and of the page table go together where that saves a look-up a leaf.
+        constexpr user_address leaf = page_tree::fanout * arch::page_size;
+        const user_address grain = what.own && bytes >= leaf ? leaf : arch::page_size;
+        at = TRY(find_room(bytes, what.hint, grain, what.offset % grain));
     }
     const range r{at, at + bytes};
     if (extend_previous(what, r)) return at;
@@ -302,9 +302,12 @@ k::status space::unmap(user_address base, k::u64 bytes) noexcept {
 k::status space::unmap_locked(range r) noexcept {
     entry* e = first_from(r.base);
     if (!e || e->base >= r.end) return {};
-    if (e->base != r.base || e->end != r.end) TRY(split_around(r));
+    if (e->base != r.base || e->end != r.end) {
+        TRY(split_around(r));
+        e = first_from(r.base);
+    }
     hide(r.base, r.pages());
-    for (e = first_from(r.base); e && e->base < r.end;) {
+    while (e && e->base < r.end) {
         TRY(erase_from(*e, {e->base, e->end}));
         remove(*std::exchange(e, next_of(*e)));
     }

@@ -175,12 +175,20 @@ class space final : public k::counted<space>, public xio::user_memory {
     static k::result<range> checked(user_address base, k::u64 bytes) noexcept;
 
     // All of the following hold the token.
-    entry* entry_at(user_address at) noexcept REQUIRES(token_);
-    entry* first_from(user_address at) noexcept REQUIRES(token_); // the first that ends above `at`
+    entry* entry_at(user_address at) noexcept REQUIRES(token_) {
+        entry* e = first_from(at);
+        return e && e->base <= at ? e : nullptr;
+    }
+    entry* first_from(user_address at) noexcept REQUIRES(token_) { // the first that ends above `at`
+        entry* e = last_found_;
+        return e && at - e->base < e->end - e->base ? e : look_up(at);
+    }
+    entry* look_up(user_address at) noexcept REQUIRES(token_);
     entry* next_of(entry& e) noexcept REQUIRES(token_);
     entry* grow_stack(user_address at) noexcept REQUIRES(token_);
     bool covered(range r) noexcept REQUIRES(token_);
-    k::result<user_address> find_room(k::u64 bytes, user_address hint) noexcept REQUIRES(token_);
+    k::result<user_address> find_room(k::u64 bytes, user_address hint, user_address grain = arch::page_size,
+                                      user_address behind = 0) noexcept REQUIRES(token_);
     bool is_free(range r) noexcept REQUIRES(token_);
     k::status split_at(user_address at) noexcept REQUIRES(token_);
     k::status split_around(range r) noexcept REQUIRES(token_);
@@ -208,9 +216,11 @@ class space final : public k::counted<space>, public xio::user_memory {
     void show_neighbours(const entry& e, const object& from, user_address at) noexcept REQUIRES(token_);
     k::status replace_pages(entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first) noexcept
         REQUIRES(token_);
-    // How many pages it has shown, from the first on.
+    // How many pages it has shown, from the first on. `cpus` as for pmap::enter_pages().
     k::u64 show_pages(const entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first,
-                      k::u32& cpus) noexcept REQUIRES(token_);
+                      k::u32* cpus) noexcept REQUIRES(token_);
+    // Takes writing away from a private entry's pages, which now stand in another tree, too.
+    void guard(entry& e, user_address at, k::u64 count) noexcept REQUIRES(token_);
     void show_own_neighbours(const entry& e, user_address at) noexcept REQUIRES(token_);
     bool is_filled(const page_tree& tree, k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
     page* page_of_word_locked(user_address at, k::u8 access) noexcept REQUIRES(token_);

@@ -33,6 +33,11 @@ struct lender {
         in_space here(*s);
         return vm::bind_source(*s, xio::source::over_user(ranges), promise);
     }
+    // Not by pins.
+    k::result<xio::source> lend_as_a_whole() {
+        in_space here(*s);
+        return vm::bind_source(*s, xio::source::over_user(ranges), xio::stability::stable, 1, 1);
+    }
     k::result<xio::sink> lend_to_fill() {
         in_space here(*s);
         return vm::bind_sink(*s, xio::sink::over_user(ranges));

@@ -331,6 +331,42 @@ SELFTEST(loan, lending_again_what_is_protected_tells_no_cpu) {
     EXPECT_EQ(vm::read_shootdowns().flushes, before.flushes);
 }
 
+// Protection is not taken for granted where somebody has written since.
+SELFTEST(loan, what_was_written_in_place_is_protected_again) {
+    lender l;
+    for (k::u32 round = 0; round < 4; round++) {
+        const auto lend = [&] { return round % 2 ? l.lend() : l.lend_as_a_whole(); };
+        REQUIRE(lend()); // and has ended
+        const k::u64 before = copied_for(xio::reason::copy_on_write);
+        EXPECT(l.set(pages - 1, 10 + round)); // the last: none behind it becomes writable with it
+        EXPECT_EQ(copied_for(xio::reason::copy_on_write), before);
+        auto lent = lend();
+        REQUIRE(lent);
+        EXPECT(l.set(pages - 1, 20));
+        EXPECT_EQ(number_in(*lent, pages - 1), 10 + round);
+    }
+}
+
+SELFTEST(loan, each_loan_keeps_its_bytes_whatever_was_written_between) {
+    lender l;
+    for (k::u32 round = 1; round < 40; round++) {
+        const k::u32 page = round * 7 % pages, other = round * 5 % pages;
+        const k::u32 was = l.page(page);
+        auto lent = round % 4 ? l.lend() : l.lend_as_a_whole();
+        REQUIRE(lent);
+        EXPECT(l.set(page, 1000 + round));
+        EXPECT_EQ(number_in(*lent, page), was);
+        const k::u32 now = l.page(other);
+        auto second = round % 3 ? round % 5 ? l.lend() : l.lend_as_a_whole() : lent->slice(0, bytes);
+        REQUIRE(second);
+        if (round % 2) *lent = {};
+        EXPECT(l.set(other, 2000 + round));
+        EXPECT(l.set(page, 3000 + round));
+        if (round % 3) EXPECT_EQ(number_in(*second, other), now);
+        if (round % 3 && page != other) EXPECT_EQ(number_in(*second, page), 1000 + round);
+    }
+}
+
 SELFTEST(loan, over_its_limit_a_space_is_served_by_copies) {
     lender l;
     const k::u64 most = vm::thresholds().pages_a_space / pages;

@@ -78,6 +78,30 @@ SELFTEST(page_tree, a_change_copies_the_path_and_only_where_it_is_shared) {
     EXPECT(copy->find(5).p != tree.find(5).p);
 }
 
+SELFTEST(page_tree, what_is_guarded_is_so_until_a_page_is_sole_or_new) {
+    page_tree tree;
+    for (k::u64 i = 0; i < 130; i++)
+        REQUIRE(put(tree, i));
+    EXPECT(!tree.guard(10, 100)); // pages that came may be shown in any way
+    EXPECT(tree.guard(10, 100));
+    EXPECT(!tree.guard(9, 100)); // only what was asked for
+    EXPECT(tree.guard(9, 101));
+    {
+        auto copy = tree.snapshot();
+        REQUIRE(copy);
+        EXPECT(!tree.find(70).sole && tree.guard(9, 101)); // nobody may write to it
+    }
+    EXPECT(tree.find(70).sole);
+    EXPECT(tree.guard(9, 61)); // up to it
+    EXPECT(!tree.guard(9, 101) && tree.guard(9, 101));
+    tree.for_each(20, 1, [](k::u64, vm::found_page) { return true; });
+    EXPECT(!tree.guard(9, 101) && tree.guard(9, 101));
+    REQUIRE(put(tree, 100));
+    EXPECT(!tree.guard(9, 101) && tree.guard(9, 101));
+    EXPECT(tree.erase(100, 1));
+    EXPECT(!tree.guard(0, 5000)); // too much to look at
+}
+
 SELFTEST(page_tree, a_source_pin_stands_in_the_way_and_a_sink_pin_does_not) {
     page_tree tree;
     REQUIRE(put(tree, 3));
@@ -138,10 +162,10 @@ struct family {
 
     // From each index on: to the end of a leaf, or to the first hole, or as many as are asked for.
     void check_runs(unsigned m) const {
-        vm::page* got[page_tree::fanout];
         for (k::u64 i = 0; i < span; i++) {
             const k::u64 count = (i * 7) % 80;
-            const unsigned there = trees[m].pages_from(i, count, got);
+            const auto got = trees[m].slots_from(i, count);
+            const k::u64 there = got.size();
             for (unsigned n = 0; n < there; n++)
                 EXPECT(got[n] == model[m][i + n]);
             const bool leaf_ends = (i + there) % page_tree::fanout == 0 && there;
