@@ -123,6 +123,7 @@ class piece_queue {
         k::u32 padding = 0; // of a packet's page
 
         k::u64 bytes() const { return end - begin; }
+        std::byte* data() const { return static_cast<std::byte*>(page.data()); }
         bool has_room() const { return page && end < arch::page_size && !with && !packet; }
     };
     // Pieces taken out under the lock and freed after it: declared before the guard.
@@ -177,6 +178,7 @@ class piece_queue {
     k::result<permit> begin_write(k::u64 need, bool to_lend, ktime::ns until) noexcept;
     enum class end : k::u8 { reading, writing };
     k::status wait_for_another(end at) noexcept;
+    static k::error too_late(const k::status& woken) noexcept;
     void end_write(const delivery& what) noexcept;
     k::status copy_packets(const xio::source& from, k::u64 offset, k::u64 bytes, delivery& into) noexcept;
     k::status copy_in(piece* last, const xio::source& from, k::u64 offset, k::u64 bytes, delivery& into) noexcept;
