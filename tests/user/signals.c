@@ -535,7 +535,6 @@ static void registers_survive_interruption(void) {
         for (int at = 0; at < 20; at++)
             product *= 1.5;
         CHECK(product > 3325.2 && product < 3325.3);
-        CHECK(now_ns() < deadline + 20000000000LL);
     }
     CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
 }
@@ -580,7 +579,6 @@ static void registers_survive_every_way_through_a_call(void) {
     for (uint64_t mark = 1; now_ns() < deadline || seen < 100; mark += 16) {
         const long number = calls[mark / 16 % (mark / 16 % 97 ? 3 : 5)]; // pause now and then
         CHECK_EQ(registers_wrong_after(number, mark), 0);
-        CHECK(now_ns() < deadline + 20000000000LL);
     }
     CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
     CHECK(kill(neighbour, SIGKILL) == 0);
