@@ -237,16 +237,12 @@ static void a_blocked_write_can_be_interrupted(void) {
     char* buffer = anonymous(endless);
     const struct sigaction action = {.sa_handler = count};
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-    pid_t parent = getpid();
     fill(buffer, endless, 2);
-    IN_CHILD(child) {
-        sleep_ms(30);
-        kill(parent, SIGUSR1);
-    }
+    const pid_t nag = begin_nagging(SIGUSR1);
     const ssize_t written = write(ends.in, buffer, endless);
     CHECK(written > 0 ? written < endless : errno == EINTR); // what has gone in counts
-    CHECK_EQ(seen, 1);
-    CHECK_EQ(EXIT_STATUS(child), 0);
+    CHECK(seen >= 1);
+    end_nagging(nag);
     CHECK(close(ends.in) == 0);
     if (written > 0) expect(ends.out, written, mib, 2);
     CHECK_EQ(read(ends.out, buffer, 1), 0);
@@ -562,6 +558,27 @@ static void lent_pages_are_bounded(void) {
 
 enum { too_long_ms = 700 };
 
+// What was copied because a loan has lasted too long, as the ledger has it; -1: this kernel keeps no books.
+static long long copied_of_ended_loans(void) {
+    static char text[4096];
+    const int fd = open("/proc/xio", O_RDONLY);
+    if (fd < 0) return -1;
+    const ssize_t bytes = read(fd, text, sizeof text - 1);
+    CHECK(bytes > 0 && close(fd) == 0);
+    text[bytes] = 0;
+    const char* line = strstr(text, "loan ended");
+    CHECK(line);
+    return strtoll(line + strcspn(line, "0123456789"), NULL, 10);
+}
+
+// Until so much that was lent has become a copy: a while, and longer on a busy machine. What was not lent at all ends the
+// waiting in five seconds more.
+static void wait_for_ends_of_loans(long long before, long long bytes) {
+    sleep_ms(too_long_ms);
+    for (int turn = 0; turn < 100 && before >= 0 && copied_of_ended_loans() < before + bytes; turn++)
+        sleep_ms(50);
+}
+
 // A pipe with room for a mebibyte, lent or copied.
 static struct two make_wide_pipe(void) {
     struct two ends = make_pipe();
@@ -588,14 +605,16 @@ static void what_nobody_reads_for_long_is_the_writers_again(void) {
     struct two ends = make_wide_pipe();
     char* buffer = anonymous(mib);
     fill(buffer, mib, 1);
+    long long before = copied_of_ended_loans();
     CHECK_EQ(write(ends.in, buffer, mib), mib);
-    sleep_ms(too_long_ms);
+    wait_for_ends_of_loans(before, mib);
     expect_rewriting_takes_no_pages(buffer);
     expect(ends.out, mib, 100000, 1);
     fill(buffer, mib, 2); // and so it is when half of it was read
+    before = copied_of_ended_loans();
     CHECK_EQ(write(ends.in, buffer, mib), mib);
     expect(ends.out, mib / 2, 100000, 2);
-    sleep_ms(too_long_ms);
+    wait_for_ends_of_loans(before, mib / 2);
     expect_rewriting_takes_no_pages(buffer);
     char* rest = anonymous(mib);
     for (size_t have = 0; have < mib / 2;) {
@@ -621,8 +640,9 @@ static void a_stopped_reader_holds_nobodys_memory(void) {
     CHECK_EQ(waitpid(child, &status, WUNTRACED), child);
     CHECK(WIFSTOPPED(status));
     fill(buffer, mib, 3); // also its own again after the fork
+    const long long before = copied_of_ended_loans();
     CHECK_EQ(write(ends.in, buffer, mib), mib);
-    sleep_ms(too_long_ms);
+    wait_for_ends_of_loans(before, mib);
     expect_rewriting_takes_no_pages(buffer);
     CHECK(kill(child, SIGCONT) == 0);
     CHECK_EQ(EXIT_STATUS(child), 0);
@@ -631,6 +651,7 @@ static void a_stopped_reader_holds_nobodys_memory(void) {
 static void what_a_writer_left_behind_can_be_read_long_after(void) {
     struct two ends = make_wide_pipe();
     char byte;
+    const long long ended_before = copied_of_ended_loans();
     IN_CHILD(child) {
         char* buffer = anonymous(mib);
         fill(buffer, mib, 4);
@@ -639,7 +660,7 @@ static void what_a_writer_left_behind_can_be_read_long_after(void) {
     close(ends.in);
     CHECK_EQ(EXIT_STATUS(child), 0);
     const long before = free_pages();
-    sleep_ms(too_long_ms);
+    wait_for_ends_of_loans(ended_before, mib);
     CHECK(free_pages() > before - 64); // one mebibyte waits there, not two
     expect(ends.out, mib, 65536, 4);
     CHECK_EQ(read(ends.out, &byte, 1), 0);

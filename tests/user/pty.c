@@ -201,7 +201,7 @@ static void a_master_without_slaves_reads_the_rest_and_then_an_error(void) {
     char byte;
     CHECK_ERROR(read(master, &byte, 1), EIO);
     struct pollfd p = {.fd = master, .events = POLLIN};
-    CHECK_EQ(poll(&p, 1, 1000), 1);
+    CHECK_EQ(poll(&p, 1, 20000), 1);
     CHECK(p.revents & POLLHUP);
     const int again = open_slave(master);
     make_raw(again);
@@ -231,7 +231,7 @@ static void a_slave_whose_master_went_fails(void) {
     struct termios t;
     CHECK_ERROR(tcgetattr(slave, &t), EIO);
     struct pollfd p = {.fd = slave, .events = POLLIN};
-    CHECK_EQ(poll(&p, 1, 1000), 1);
+    CHECK_EQ(poll(&p, 1, 20000), 1);
     CHECK(p.revents & POLLHUP);
 }
 
@@ -346,11 +346,11 @@ static void both_ends_can_be_polled(void) {
     CHECK(epoll_ctl(set, EPOLL_CTL_ADD, slave, &event) == 0);
     CHECK_EQ(epoll_wait(set, &event, 1, 0), 0);
     send_text(slave, "m");
-    CHECK_EQ(epoll_wait(set, &event, 1, 1000), 1);
+    CHECK_EQ(epoll_wait(set, &event, 1, 20000), 1);
     CHECK_EQ(event.data.fd, master);
     expect(master, "m");
     send_text(master, "s");
-    CHECK_EQ(epoll_wait(set, &event, 1, 1000), 1);
+    CHECK_EQ(epoll_wait(set, &event, 1, 20000), 1);
     CHECK_EQ(event.data.fd, slave);
     expect(slave, "s");
     CHECK(fcntl(master, F_SETFL, O_NONBLOCK) == 0);
@@ -405,13 +405,13 @@ static void a_full_slave_is_not_writable(void) {
         CHECK(got > 0);
         total -= (int)got;
     }
-    CHECK_EQ(poll(&p, 1, 1000), 1);
+    CHECK_EQ(poll(&p, 1, 20000), 1);
 }
 
 static int event_of(int master) {
     unsigned char got[100];
     struct pollfd p = {master, POLLPRI, 0};
-    CHECK(poll(&p, 1, 5000) == 1 && (p.revents & POLLPRI));
+    CHECK(poll(&p, 1, 20000) == 1 && (p.revents & POLLPRI));
     CHECK_EQ(read(master, got, sizeof got), 1);
     return got[0];
 }

@@ -647,7 +647,7 @@ static void epoll_tells_of_edges(void) {
     CHECK_EQ(epoll_wait(queue, &got, 1, 0), 0);
     for (int turn = 0; turn < 2; turn++) { // each arrival is told of once
         CHECK_EQ(write(s.b, "x", 1), 1);
-        CHECK_EQ(epoll_wait(queue, &got, 1, 1000), 1);
+        CHECK_EQ(epoll_wait(queue, &got, 1, 20000), 1);
         CHECK_EQ(got.events, EPOLLIN | EPOLLOUT);
         CHECK_EQ(epoll_wait(queue, &got, 1, 0), 0);
     }
@@ -656,7 +656,7 @@ static void epoll_tells_of_edges(void) {
         sleep_ms(20);
     }
     close(s.b);
-    CHECK_EQ(epoll_wait(queue, &got, 1, 10000), 1); // when the child has gone, too
+    CHECK_EQ(epoll_wait(queue, &got, 1, 20000), 1); // when the child has gone, too
     CHECK_EQ(got.events, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
     CHECK_EQ(EXIT_STATUS(child), 0);
     CHECK(close(s.a) == 0); // it may have more to tell
@@ -670,7 +670,7 @@ static void epoll_tells_of_edges(void) {
     CHECK_EQ(epoll_wait(queue, &got, 1, 0), 0);
     while (read(s.b, buffer, sizeof buffer) > 0)
         ;
-    CHECK_EQ(epoll_wait(queue, &got, 1, 1000), 1);
+    CHECK_EQ(epoll_wait(queue, &got, 1, 20000), 1);
 }
 
 // --- Many at once

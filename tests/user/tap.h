@@ -110,6 +110,23 @@ __attribute__((unused)) static void sleep_ms(long ms) {
     if (pid == 0)                                                                                                      \
         for (;; _exit(0))
 
+// A child that sends a signal to its parent again and again, in case that the first one comes before the parent waits.
+__attribute__((unused)) static pid_t begin_nagging(int number) {
+    const pid_t parent = getpid();
+    IN_CHILD(nag) {
+        while (getppid() == parent) {
+            sleep_ms(20);
+            kill(parent, number);
+        }
+    }
+    return nag;
+}
+__attribute__((unused)) static void end_nagging(pid_t nag) {
+    CHECK(kill(nag, SIGKILL) == 0);
+    while (waitpid(nag, NULL, 0) != nag)
+        CHECK_EQ(errno, EINTR);
+}
+
 // So much memory as is wished for, or less on a machine that has little; whole pages.
 __attribute__((unused)) static size_t memory_for(size_t wished) {
     struct sysinfo info;

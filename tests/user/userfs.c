@@ -355,21 +355,22 @@ static void stop_server(void) {
 
 static void a_silent_server_is_given_up(void) {
     begin();
-    mount_with("timeout=300ms");
+    mount_with("timeout=3"); // a server may be late on a busy machine
     put("known", "text", 4);
     stop_server();
+    volatile long long* gone_on = shared(page);
     IN_CHILD(another) {
         sleep_ms(50);
-        const long long begun = now_ns();
         CHECK(chdir("/tmp") == 0); // what does not concern the server goes on
         put("elsewhere", "x", 1);
         CHECK(unlink("elsewhere") == 0);
-        CHECK(now_ns() - begun < 200000000);
+        *gone_on = now_ns();
     }
     const long long begun = now_ns();
     CHECK_ERROR(open("other", O_RDONLY), ETIMEDOUT);
     const long long took = now_ns() - begun;
-    CHECK(took > 250000000 && took < 5000000000);
+    CHECK(took > 2900000000 && took < 30000000000);
+    CHECK(*gone_on && *gone_on - begun < 2500000000);
     CHECK_ERROR(open("other", O_RDONLY), ENOTCONN);
     CHECK_EQ(EXIT_STATUS(another), 0);
     CHECK(kill(server, SIGCONT) == 0 && kill(server, SIGKILL) == 0);
@@ -397,7 +398,7 @@ static void who_is_killed_waits_no_longer(void) {
         if (!WIFSIGNALED(status)) note("%d ended with %d", i, status);
         CHECK(WIFSIGNALED(status));
     }
-    CHECK(now_ns() - begun < 10000000000);
+    CHECK(now_ns() - begun < 30000000000); // half of its time
     CHECK(kill(server, SIGCONT) == 0);
     put("after", "text", 4); // the others go on
     struct stat is;
@@ -422,7 +423,7 @@ static void a_forced_unmount_ends_what_waits(void) {
     CHECK(umount2(base, MNT_FORCE) == 0);
     CHECK_EQ(EXIT_STATUS(waiting), 0);
     CHECK_EQ(EXIT_STATUS(behind), 0);
-    CHECK(now_ns() - begun < 5000000000);
+    CHECK(now_ns() - begun < 30000000000); // half of its time
     CHECK(close(fd) == 0 && chdir("/") == 0 && rmdir(base) == 0);
     CHECK(kill(server, SIGKILL) == 0);
     CHECK_EQ(KILLED_BY(server), SIGKILL);
@@ -616,7 +617,7 @@ static void a_silent_server_holds_up_no_unmount(void) {
     CHECK(umount(base) == 0);
     for (int i = 0; i < 5; i++)
         CHECK(mount("none", base, "tmpfs", 0, NULL) == 0 && umount(base) == 0);
-    CHECK(now_ns() - begun < 5000000000);
+    CHECK(now_ns() - begun < 30000000000); // half of its time
     CHECK(kill(server, SIGCONT) == 0);
     CHECK_EQ(EXIT_STATUS(server), 0); // it hears of it all the same
     CHECK(rmdir(base) == 0);

@@ -414,7 +414,7 @@ def power_goes_while_cutting(it, image, written):
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder, socket.socket(socket.AF_UNIX) as monitor:
         how = machine.options(smp=2, disks=(machine.disk(str(image), stops=True),), monitor=str(Path(folder) / "monitor"))
         with machine.boot(how, "", {"initrd": userland.initrd(), "exec": cut_script.encode()}) as running:
-            if at := running.wait_for("READY", 60):
+            if at := running.wait_for("READY", scenarios.command_timeout):
                 monitor.connect(how.monitor)
                 for number in range(written + 1):
                     monitor.sendall(f'qemu-io disk0 "break pwritev cut{number}"\n'.encode())

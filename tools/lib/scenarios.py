@@ -377,8 +377,8 @@ def pulled_out(it, driver, torn=False):
         modules = {"initrd": userland.initrd(), "exec": with_names(pull_script, driver).encode()}
         with machine.boot(how, "tear_out" if torn else "", modules) as running:
             asked = running.wait_for("oPULL", command_timeout)
-            pull_first_disk(running, how, asked, 60)
-            running.wait(30)
+            pull_first_disk(running, how, asked, command_timeout)
+            running.wait(command_timeout)
             it.log().write_bytes(running.bytes())
             serial, text, ended = running.bytes(), running.text(), running.status
     output = frames.split(serial)[1].decode(errors="replace")
@@ -434,11 +434,11 @@ def held_back(it, driver):
                 ask(monitor, "break pwritev first")
                 with open(images[1], "r+b") as file:
                     file.write(b"held")
-                written = running.wait_for("WRITTEN", 60) and running.wait_for("Suspended request .first", 1)
+                written = running.wait_for("WRITTEN", command_timeout) and running.wait_for("Suspended request .first", 60)
                 meanwhile = block()
                 output = frames.split(running.bytes())[1].decode(errors="replace")
                 ask(monitor, "resume first")
-            running.wait(60)
+            running.wait(command_timeout)
             it.log().write_bytes(running.bytes())
             lines = frames.split(running.bytes())[1].decode(errors="replace").splitlines()
             ended, text = running.status, running.text()
@@ -582,17 +582,17 @@ def monitor_typing(it):
             it.log().write_bytes(running.bytes())
             return [failed("monitor.prompt", "no prompt", *last_lines(running.text()))]
         running.send("hexx\x7f\x7flp\r")
-        helped = running.wait_for(r"poweroff[\s\S]*\n" + prompt, 30, at)
+        helped = running.wait_for(r"poweroff[\s\S]*\n" + prompt, command_timeout, at)
         at = helped or at
         running.send("no-such-command\r")
-        unknown = running.wait_for(r"no-such-command[^\n]*\n[\s\S]*no-such-command[\s\S]*\n" + prompt, 30, at)
+        unknown = running.wait_for(r"no-such-command[^\n]*\n[\s\S]*no-such-command[\s\S]*\n" + prompt, command_timeout, at)
         at = unknown or at
         running.send("\r\r   \r" + "y" * 3000 + "\r")
-        survived = running.wait_for(prompt + r"[\s\S]*" + prompt + r"[\s\S]*" + prompt + r"[\s\S]*" + prompt, 30, at)
+        survived = running.wait_for(prompt + r"[\s\S]*" + prompt + r"[\s\S]*" + prompt + r"[\s\S]*" + prompt, command_timeout, at)
         # Far more than any buffer holds, while a command keeps the monitor from reading.
         busy = "selftest page*\r"
         running.send(busy + "echo typed ahead\r" * 500 + "poweroff\r")
-        status = running.wait(60)
+        status = running.wait(command_timeout)
         kept = running.text().count("\ntyped ahead")
         it.log().write_bytes(running.bytes())
         tail = last_lines(running.text())
@@ -612,17 +612,18 @@ def shell_typing(it):
     """A person at BusyBox's shell: commands, ^C, ^Z and back, an end of input."""
     steps = [  # what is typed, what must come, the test's name
         ("echo one $((40+2))\r", r"\none 42\r?\n", "answers"),
-        ("sleep 100\r", None, None),
+        # A key that is meant for a program waits until it says that it is there.
+        ("(echo runs; exec sleep 100)\r", r"\nruns\r?\n", "a_program_runs"),
         ("\x03", shell_prompt, "ctrl_c_ends_a_program"),
         ("echo status $?\r", r"\nstatus 130\r?\n", "ctrl_c_is_a_signal"),
-        ("sleep 100\r", None, None),
+        ("(echo again; exec sleep 100)\r", r"\nagain\r?\n", "another_runs"),
         ("\x1a", r"Stopped", "ctrl_z_stops_a_program"),
-        ("jobs\r", r"Stopped +sleep 100", "jobs_are_listed"),
+        ("jobs\r", r"Stopped +\(echo again; ?exec sleep 100\)", "jobs_are_listed"),
         ("bg; kill %1; wait; echo gone\r", r"\ngone\r?\n", "jobs_can_be_ended"),
-        ("cat\r", None, None),
+        ("(echo reads; exec cat)\r", r"\nreads\r?\n", "a_program_waits_for_input"),
         ("to and fro\r", r"to and fro\r?\nto and fro\r?\n", "a_program_reads_what_is_typed"),
         ("\x04", shell_prompt, "ctrl_d_is_the_end_of_input"),
-        ("cat\r", None, None),
+        ("(echo reads too; exec cat)\r", r"\nreads too\r?\n", "another_waits_for_input"),
         ("typed ahead\r\x04", r"typed ahead\r?\ntyped ahead\r?\n[\s\S]*" + shell_prompt, "an_end_of_input_waits_its_turn"),
         ("echo a mistkae\x7f\x7f\x7fake\r", r"\na mistake\r?\n", "backspace_mends_a_line"),
         ("bash --norc -i\r", r"bash-5", "bash_starts"),
@@ -634,22 +635,19 @@ def shell_typing(it):
     with machine.boot(machine.options(smp=2), "", {"initrd": userland.initrd()}) as running:
         results = type_steps(running, "shell", steps)
         running.send("exit\r")
-        status = running.wait(30)
+        status = running.wait(command_timeout)
         it.log().write_bytes(running.bytes())
         results.append(check("shell.its_end_switches_off", status == machine.status_passed, f"QEMU: {status}"))
     return results
 
 
 def type_steps(running, name, steps):
-    """Types at a shell. A step is (what is typed, what must come then or None, the name of that test)."""
+    """Types at a shell. A step is (what is typed, what must come then, the name of that test)."""
     at = running.wait_for(shell_prompt, command_timeout)
     results = [check(f"{name}.prompts", at is not None, *last_lines(running.text()))]
     for keys, expected, step in steps if at is not None else []:
         running.send(keys)
-        if not expected:
-            time.sleep(0.5)  # until the program runs and reads
-            continue
-        found = running.wait_for(expected, 30, at)
+        found = running.wait_for(expected, command_timeout, at)
         results.append(check(f"{name}.{step}", found is not None, *last_lines(running.text())))
         at = found or at
         time.sleep(0.2)

@@ -153,7 +153,7 @@ SELFTEST(ahci, a_log_that_lies_is_not_believed) {
 
 SELFTEST(ahci, a_device_that_lies_is_reset_and_asked_again) {
     for (lie how : {lie::strange_tag, lie::link_error, lie::error}) {
-        rig r(8, trials::short_timeout);
+        rig r(8, trials::long_timeout);
         data d;
         REQUIRE(r && d.make(3));
         EXPECT(block::write(*r.on, 0, d.from).status);
@@ -170,7 +170,7 @@ SELFTEST(ahci, a_device_that_lies_is_reset_and_asked_again) {
 // What went alone is good only if the device says so, and has moved all of it.
 SELFTEST(ahci, what_it_does_not_confirm_is_eio) {
     for (lie how : {lie::no_fis, lie::too_short}) {
-        rig r(1, trials::short_timeout);
+        rig r(1, trials::long_timeout);
         data d;
         REQUIRE(r && d.make(4));
         r.device->next_lie = how;
@@ -180,7 +180,7 @@ SELFTEST(ahci, what_it_does_not_confirm_is_eio) {
 }
 
 SELFTEST(ahci, bytes_at_odd_places_bounce_and_arrive) {
-    rig r(32, trials::short_timeout);
+    rig r(32, trials::long_timeout);
     support::page_set<2> pages;
     REQUIRE(r && pages.allocate());
     const std::span<std::byte> out(pages.data(0) + 33, 3 * 512), in(pages.data(1) + 1, 3 * 512);
@@ -197,7 +197,7 @@ SELFTEST(ahci, bytes_at_odd_places_bounce_and_arrive) {
 
 SELFTEST(ahci, a_durable_write_says_so_and_a_discard_is_taken) {
     for (unsigned depth : {1u, 32u}) {
-        rig r(depth, trials::short_timeout);
+        rig r(depth, trials::long_timeout);
         data d;
         REQUIRE(r && d.make(7));
         EXPECT(block::write(*r.on, 0, d.from, true).status);
@@ -210,7 +210,7 @@ SELFTEST(ahci, a_durable_write_says_so_and_a_discard_is_taken) {
 }
 
 SELFTEST(ahci, a_disk_that_is_pulled_out_of_its_bay_ends_in_eio) {
-    rig r(32, 30 * ktime::second);
+    rig r(32, trials::long_timeout);
     data d;
     REQUIRE(r && d.make(9));
     EXPECT(block::write(*r.on, 0, d.from).status);
@@ -230,7 +230,7 @@ SELFTEST(ahci, a_device_that_makes_no_sense_is_refused) {
         auto made = mem::make_box<model_ahci>(trials::disk_sectors, 32u);
         if (!made) return false;
         change(*made);
-        return !disk_on(std::move(made), trials::short_timeout);
+        return !disk_on(std::move(made), trials::long_timeout);
     };
     EXPECT(!refused([](model_ahci&) {}));
     EXPECT(refused([](model_ahci& m) { m.is_there = false; }));

@@ -71,7 +71,7 @@ SELFTEST(nvme, pages_of_a_device_that_does_not_stop_stay_in_quarantine) {
 }
 
 SELFTEST(nvme, an_error_of_the_device_is_eio) {
-    rig r(4, trials::short_timeout);
+    rig r(4, trials::long_timeout);
     data d;
     REQUIRE(r && d.make(2));
     r.device->next_lie = lie::error;
@@ -83,7 +83,7 @@ SELFTEST(nvme, an_error_of_the_device_is_eio) {
 
 SELFTEST(nvme, a_device_that_lies_is_reset_and_asked_again) {
     for (lie how : {lie::wrong_id, lie::wrong_queue, lie::twice}) {
-        rig r(4, trials::short_timeout);
+        rig r(4, trials::long_timeout);
         data d;
         REQUIRE(r && d.make(3));
         EXPECT(block::write(*r.on, 0, d.from).status);
@@ -102,7 +102,7 @@ namespace {
 // Page lists: pieces must join at pages, descriptors of words at those. What does not lie so goes through a bounce
 // page, and arrives.
 void bytes_that_lie_anyhow_arrive(unsigned offer) {
-    rig r(2, trials::short_timeout, offer);
+    rig r(2, trials::long_timeout, offer);
     const k::u64 bounced_before = trials::bounced_bytes();
     support::page_set<8> pages;
     support::buffer bytes(4 * trials::page), seen(4 * trials::page);
@@ -166,7 +166,7 @@ SELFTEST(nvme, bytes_that_lie_anyhow_arrive) {
 // What lies together is told of at once; pieces of pages go as they lie.
 SELFTEST(nvme, descriptors_are_few_and_nothing_bounces) {
     for (unsigned offer : {1u, 2u}) {
-        rig r(1, trials::short_timeout, offer);
+        rig r(1, trials::long_timeout, offer);
         vm::page_ref block = support::allocate_block(3);
         support::page_set<6> pages;
         REQUIRE(r && block && pages.allocate());
@@ -196,7 +196,7 @@ SELFTEST(nvme, descriptors_are_few_and_nothing_bounces) {
 // No request is longer than the controller takes, however few descriptors tell of it: the model looks.
 SELFTEST(nvme, what_is_longer_than_it_takes_goes_in_parts) {
     for (unsigned offer : offers) {
-        rig r(1, trials::short_timeout, offer);
+        rig r(1, trials::long_timeout, offer);
         vm::page_ref block = support::allocate_block(5);
         REQUIRE(r && block);
         for (k::u64 offset : {0u, 512u}) {
@@ -213,7 +213,7 @@ SELFTEST(nvme, what_is_longer_than_it_takes_goes_in_parts) {
 
 // What it says of descriptors that nobody knows of is as if it offered none.
 SELFTEST(nvme, an_offer_that_makes_no_sense_is_not_taken) {
-    rig r(1, trials::short_timeout, 3);
+    rig r(1, trials::long_timeout, 3);
     data d;
     REQUIRE(r && d.make(11));
     EXPECT(block::write(*r.on, 0, d.from).status);
@@ -222,7 +222,7 @@ SELFTEST(nvme, an_offer_that_makes_no_sense_is_not_taken) {
 }
 
 SELFTEST(nvme, a_durable_write_says_so) {
-    rig r(1, trials::short_timeout);
+    rig r(1, trials::long_timeout);
     data d;
     REQUIRE(r && d.make(7));
     EXPECT(block::write(*r.on, 0, d.from, true).status);
@@ -237,7 +237,7 @@ SELFTEST(nvme, a_device_that_makes_no_sense_is_refused) {
         auto made = mem::make_box<model_nvme>(trials::disk_sectors);
         if (!made) return false;
         change(*made);
-        return !disk_on(std::move(made), trials::short_timeout);
+        return !disk_on(std::move(made), trials::long_timeout);
     };
     EXPECT(refused([](model_nvme& m) { m.capabilities = 127; }));                                // no usual commands
     EXPECT(refused([](model_nvme& m) { m.capabilities = k::u64{1} << 37 | 7; }));                // short queues

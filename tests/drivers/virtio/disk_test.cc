@@ -56,7 +56,7 @@ SELFTEST(virtio, pages_of_a_device_that_does_not_stop_stay_in_quarantine) {
 }
 
 SELFTEST(virtio, an_error_of_the_device_is_eio) {
-    rig r(4, trials::short_timeout);
+    rig r(4, trials::long_timeout);
     data d;
     REQUIRE(r && d.make(2));
     r.device->next_lie = lie::error;
@@ -70,7 +70,7 @@ SELFTEST(virtio, an_error_of_the_device_is_eio) {
 
 SELFTEST(virtio, a_device_that_lies_is_reset_and_asked_again) {
     for (lie how : {lie::wrong_place, lie::place_twice, lie::too_long, lie::index_far_ahead}) {
-        rig r(4, trials::short_timeout);
+        rig r(4, trials::long_timeout);
         data d;
         REQUIRE(r && d.make(3));
         EXPECT(block::write(*r.on, 0, d.from).status);
@@ -93,14 +93,14 @@ SELFTEST(virtio, a_device_that_makes_no_sense_is_refused) {
         auto made = mem::make_box<model_virtio>(trials::disk_sectors);
         REQUIRE(made);
         made->put(n.offset, n.value, n.width);
-        auto disk = virtio_blk::disk::create(mem::box<virtio::transport>(made.release()), trials::short_timeout);
+        auto disk = virtio_blk::disk::create(mem::box<virtio::transport>(made.release()), trials::long_timeout);
         EXPECT(!disk);
     }
     for (k::u64 missing : {virtio::feature_version_1, virtio::feature_indirect, virtio::feature_event_index}) {
         auto made = mem::make_box<model_virtio>(trials::disk_sectors);
         REQUIRE(made);
         made->features &= ~missing;
-        auto disk = virtio_blk::disk::create(mem::box<virtio::transport>(made.release()), trials::short_timeout);
+        auto disk = virtio_blk::disk::create(mem::box<virtio::transport>(made.release()), trials::long_timeout);
         EXPECT(!disk && disk.error() == k::error::opnotsupp);
     }
 }

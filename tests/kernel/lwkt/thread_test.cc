@@ -3,6 +3,7 @@
 
 #include "kernel/lib/random.h"
 #include "kernel/lwkt/token.h"
+#include "kernel/lwkt/wait_queue.h"
 #include "kernel/selftest/leak_check.h"
 #include "tests/kernel/lwkt/crew.h"
 
@@ -148,22 +149,22 @@ SELFTEST(lwkt, hand_over_to_a_cpu_that_is_not_there_is_refused) {
 SELFTEST(lwkt, only_a_ready_thread_can_be_handed_over_by_its_owner) {
     std::atomic<lwkt::thread*> sleeper = nullptr;
     std::atomic<bool> stop = false;
+    lwkt::wait_queue queue;
     auto body = [&](unsigned) {
-        sleeper.store(&lwkt::self());
-        lwkt::sleep_for(20 * millisecond);
-        stop.store(true);
+        sleeper.store(&lwkt::self()); // nobody else gets the CPU before it sleeps
+        queue.wait([&] { return stop.load(); });
     };
     crew c;
     REQUIRE(c.start(0, body));
     lwkt_test::yield_until([&] { return sleeper.load() != nullptr; });
     const unsigned target = arch::cpu::count() - 1;
     {
-        lwkt::critical section; // it stays asleep: nothing wakes it here
-        if (!stop.load()) {
-            const k::status moved = lwkt::hand_over(*sleeper.load(), target);
-            EXPECT(!moved && moved.error() == k::error::busy);
-        }
+        lwkt::critical section;
+        const k::status moved = lwkt::hand_over(*sleeper.load(), target);
+        EXPECT(!moved && moved.error() == k::error::busy);
     }
+    stop.store(true);
+    queue.wake_all();
     const k::status running = lwkt::hand_over(lwkt::self(), target);
     EXPECT(!running && running.error() == k::error::busy);
 }
