@@ -154,7 +154,7 @@ class loan_builder {
     // Pins come first and protection second, with the tokens held all the time: nobody else can look at the pages in
     // between, and the bytes are promised to stay only once this has returned.
     k::result<user_address> pin_locked(entry& e, object* backing, user_address first, user_address end, k::u64 offset,
-                                       k::u64 left) noexcept {
+                                       k::u64 left) noexcept REQUIRES(space_.token_) {
         page* some[page_tree::fanout];
         std::size_t count = 0;
         user_address reached = first;
@@ -210,7 +210,7 @@ class loan_builder {
     // Whoever fills the page changes it: no promise can be given.
     bool cannot_stay(const page* p) const noexcept { return is_stable() && p->holds.count(hold::sink_pin); }
 
-    void protect(entry& e, object* backing, user_address first, k::u64 pages) noexcept {
+    void protect(entry& e, object* backing, user_address first, k::u64 pages) noexcept REQUIRES(space_.token_) {
         if (backing)
             backing->write_protect_everywhere(e.is_shared() ? e.index_of(first) : e.under_index_of(first), pages);
         if (!e.is_shared()) space_.guard(e, first, pages);
