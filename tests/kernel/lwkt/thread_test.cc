@@ -147,19 +147,17 @@ SELFTEST(lwkt, hand_over_to_a_cpu_that_is_not_there_is_refused) {
 
 SELFTEST(lwkt, only_a_ready_thread_can_be_handed_over_by_its_owner) {
     std::atomic<lwkt::thread*> sleeper = nullptr;
-    std::atomic<bool> stop = false;
     auto body = [&](unsigned) {
         sleeper.store(&lwkt::self());
         lwkt::sleep_for(20 * millisecond);
-        stop.store(true);
     };
     crew c;
     REQUIRE(c.start(0, body));
     lwkt_test::yield_until([&] { return sleeper.load() != nullptr; });
     const unsigned target = arch::cpu::count() - 1;
     {
-        lwkt::critical section; // it stays asleep: nothing wakes it here
-        if (!stop.load()) {
+        lwkt::critical section; // it stays asleep, if it still is: nothing wakes it here
+        if (sleeper.load()->state == lwkt::thread_state::blocked) {
             const k::status moved = lwkt::hand_over(*sleeper.load(), target);
             EXPECT(!moved && moved.error() == k::error::busy);
         }
