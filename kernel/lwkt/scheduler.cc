@@ -68,6 +68,7 @@ void switch_to(scheduler& s, thread& to) noexcept {
     s.counters.switches++;
     to.switches++;
     to.preempted = false;
+    to.passed = 0;
     if (to.user) share_with_ready(to, s);
     trace::note(trace::event::switched, reinterpret_cast<k::u64>(&to), reinterpret_cast<k::u64>(&from), to.name);
     arch::context::switch_to(from.context, to.context,
@@ -202,7 +203,7 @@ void wake_next(thread& t) noexcept {
     kassert(t.state == thread_state::blocked);
     t.state = thread_state::ready;
     if (t.user) t.level = enter_turn(*t.user);
-    s.push_front(t);
+    s.push(t, s.passes_equals(t));
     const thread& running = self();
     if (t.level >= interrupt_priority && t.level > running.level)
         arch::cpu::local().pending.fetch_or(arch::event_resched, std::memory_order_relaxed);
@@ -231,10 +232,13 @@ void block_for(thread& next) noexcept {
     }
     kassert(next.state == thread_state::blocked);
     if (next.user) next.level = enter_turn(*next.user);
-    if (s.top() > next.level) [[unlikely]] {
-        next.state = thread_state::ready;
-        s.push_front(next);
-        return block();
+    if (s.top() >= next.level) [[unlikely]] { // others wait who are better, or as good
+        const bool first = s.passes_equals(next);
+        if (!first || s.top() > next.level) {
+            next.state = thread_state::ready;
+            s.push(next, first);
+            return block();
+        }
     }
     t.state = thread_state::blocked;
     if (t.user) t.user->sleeps.store(t.user->sleeps.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);

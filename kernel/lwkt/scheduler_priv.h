@@ -13,6 +13,9 @@ enum class departure : k::u8 { none, dead, handed_over };
 
 void end_turn(ktime::callout& c) noexcept;
 
+// So often a thread that waits for the CPU is passed by equals who are given it.
+constexpr k::u8 most_passed = 16;
+
 // Owned by its CPU, in a critical section.
 struct scheduler {
     run_list ready[highest_priority + 1]; // oldest first
@@ -46,6 +49,16 @@ struct scheduler {
         ready_levels |= 1u << t.level;
         count(1);
     }
+    // Does a thread that is given the CPU pass its equals that wait? With a new slice it does not, or two that call
+    // each other would never give others a turn; else mostly, but not for ever.
+    bool passes_equals(const thread& t) {
+        if (!(ready_levels >> t.level & 1)) return true; // there are none
+        thread& waits = ready[t.level].front();
+        if ((t.user && t.level == user_priority) || waits.passed == most_passed) return false;
+        waits.passed++;
+        return true;
+    }
+    void push(thread& t, bool first) { first ? push_front(t) : push_back(t); }
     void remove(thread& t) {
         run_list& list = ready[t.level];
         list.erase(list.iterator_to(t));

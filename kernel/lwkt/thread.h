@@ -62,6 +62,7 @@ struct thread {
     priority level;
     k::u32 critical_depth; // while not running
     bool preempted;        // ready in the middle of something: it may rely on being on this CPU
+    k::u8 passed;          // while ready: how often an equal was given the CPU before it
     list_hook run_link;    // in the run queue or a cache of dead threads
     list_hook all_link;    // in the owner's list of all its threads
     arch::context context;
@@ -107,7 +108,8 @@ void wake(thread& t) noexcept;
 // The same by the owning CPU itself, also from an IPI function.
 void wake_local(thread& t) noexcept;
 // The same as wake() by a thread that will sleep at once: `t`, if it belongs to this CPU, runs next among its equals,
-// and the caller is not asked to make room for it.
+// and the caller is not asked to make room for it. Those equals have their turn all the same: `t` stands behind them
+// when its slice is used up, and whenever they were passed too often.
 void wake_next(thread& t) noexcept;
 // block() that gives the CPU to `next`, which nobody else will wake, as wake_next() and then block() would.
 void block_for(thread& next) noexcept;

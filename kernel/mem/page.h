@@ -68,9 +68,10 @@ class hold_counts {
     bool none() const noexcept { return word_.load(std::memory_order_acquire) == 0; }
     // One hold of this kind and nothing else.
     bool only(hold kind) const noexcept { return word_.load(std::memory_order_acquire) == unit(kind); }
-    // One hold of the first kind and none of the second, whatever there is of others.
-    bool one_and_none(hold one, hold none) const noexcept {
-        return (word_.load(std::memory_order_acquire) & (mask(one) | mask(none))) == unit(one);
+    // One reference and no source pin, both at one moment: what is a pin now may be a reference the next.
+    bool is_sole() const noexcept {
+        return (word_.load(std::memory_order_acquire) & (mask(hold::reference) | mask(hold::source_pin))) ==
+               unit(hold::reference);
     }
     void start(hold kind) noexcept { word_.store(unit(kind), std::memory_order_relaxed); }
 

@@ -87,7 +87,9 @@ k::result<message_id> client::put(message_ref m, const waiting& how) noexcept {
 k::status client::post(message_ref m) noexcept {
     m->posted_ = true;
     lwkt::successor server;
-    return service_->submit(*m, nullptr, {.deadline = at_once}, server);
+    k::status put = service_->submit(*m, nullptr, {.deadline = at_once}, server);
+    if (!put) m->posted_ = false;
+    return put;
 }
 
 // --- Replies
@@ -154,15 +156,18 @@ void client::put_back(message_ref m) noexcept {
 
 void client::done(message& m) noexcept {
     message_ref held;
-    bool wakes;
+    service::vacancy room;
+    bool was_last;
     {
         lwkt::spin_guard guard(service_->lock_);
         if (outstanding_.find(m.client_id_) == &m) held = outstanding_.take(m.client_id_);
         m.stage_.store(stage::idle, std::memory_order_relaxed);
         service_->tell_receipt(m);
-        wakes = service_->senders_waiting_;
+        room = service_->vacancy_locked();
+        was_last = service_->closed_ && !outstanding_.count();
     }
-    if (wakes) service_->room_.wake_all();
+    if (was_last) arrivals_.wake_all(); // nothing will come: get() fails from now on
+    service_->tell_of_room(room);
     changed(change::room);
 }
 
@@ -208,17 +213,17 @@ void client::drop_locked(message& m, message_ref& gone) noexcept NO_THREAD_SAFET
 
 k::status client::dispose(message_id which) noexcept {
     message_ref gone;
-    bool wakes_servers, wakes_senders;
+    service::aftermath then;
     {
         lwkt::spin_guard guard(service_->lock_);
         message* m = outstanding_.find(which);
         if (!m || m->at_stage() == stage::fetching) return k::error::inval;
         drop_locked(*m, gone);
-        wakes_servers = service_->servers_ && service_->first_notice_;
-        wakes_senders = service_->senders_waiting_;
+        then.arrived = service_->first_notice_;
+        then.room = service_->vacancy_locked();
     }
-    if (wakes_servers) service_->arrivals_.wake_one();
-    if (wakes_senders) service_->room_.wake_all();
+    service_->settle(then);
+    arrivals_.wake_all(); // whoever waits for just that reply waits in vain
     changed(change::room);
     return {};
 }
@@ -233,7 +238,6 @@ k::result<abort_outcome> client::abort_now(message_id which, bool hard, message_
         switch (m->at_stage()) {
         case stage::queued:
             outcome = abort_outcome::removed;
-            then.wakes_senders = service_->senders_waiting_;
             if (hard) {
                 drop_locked(*m, gone);
             } else {
@@ -254,12 +258,16 @@ k::result<abort_outcome> client::abort_now(message_id which, bool hard, message_
                 flag_locked(*m);
                 outcome = abort_outcome::flagged;
             }
-            then.wakes_servers = service_->servers_ && service_->first_notice_;
+            then.arrived = service_->first_notice_;
             break;
         default: outcome = abort_outcome::replied;
         }
+        then.room = service_->vacancy_locked();
     }
     service_->settle(then);
+    if (!gone) return outcome;
+    arrivals_.wake_all(); // as in dispose()
+    changed(change::room);
     return outcome;
 }
 
@@ -274,7 +282,7 @@ k::result<abort_outcome> client::abort(message_id which, bool hard, const waitin
 }
 
 void client::close() noexcept {
-    bool wakes_servers = false;
+    service::aftermath then;
     for (k::u32 from = 0;;) {
         message_ref gone;
         lwkt::spin_guard guard(service_->lock_);
@@ -283,13 +291,13 @@ void client::close() noexcept {
         if (!m) {
             if (std::exchange(is_listed_, false)) service_->clients_.erase(service_->clients_.iterator_to(*this));
             if (std::exchange(is_hungry_, false)) service_->hungry_.erase(service_->hungry_.iterator_to(*this));
-            wakes_servers = service_->servers_ && service_->first_notice_;
+            then.arrived = service_->first_notice_;
+            then.room = {.senders = true, .hungry = service_->vacancy_locked().hungry};
             break;
         }
         drop_locked(*m, gone);
     }
-    if (wakes_servers) service_->arrivals_.wake_one();
-    service_->room_.wake_all();
+    service_->settle(then);
     arrivals_.wake_all();
 }
 

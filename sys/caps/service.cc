@@ -85,21 +85,38 @@ bool service::try_get_locked(stage as, arrival& out, k::status& failed) noexcept
 }
 
 bool service::try_get(stage as, arrival& out, k::status& failed) noexcept {
-    bool room, hungry;
+    vacancy room;
+    bool more;
     {
         lwkt::spin_guard guard(lock_);
         if (!try_get_locked(as, out, failed)) return false;
-        room = senders_waiting_;
-        hungry = !hungry_.empty() && queue_.size() <= most_queued_ / 2;
+        room = vacancy_locked();
+        // Not everything that comes wakes somebody, so whoever takes something wakes one for what is left.
+        more = servers_ && failed && pending_.load(std::memory_order_relaxed);
     }
-    if (room) [[unlikely]]
-        room_.wake_all();
-    if (hungry) [[unlikely]]
-        tell_of_room();
+    if (more) [[unlikely]]
+        arrivals_.wake_one();
+    tell_of_room(room);
     return true;
 }
 
-void service::tell_of_room() noexcept {
+service::vacancy service::vacancy_locked() const noexcept {
+    return {senders_waiting_ != 0, !hungry_.empty() && queue_.size() <= most_queued_ / 2};
+}
+
+void service::tell_of_room(vacancy to) noexcept {
+    if (to.senders) [[unlikely]]
+        room_.wake_all();
+    if (to.hungry) [[unlikely]]
+        tell_hungry();
+}
+
+void service::tell_of_arrival() noexcept {
+    arrivals_.wake_one();
+    changed(change::request);
+}
+
+void service::tell_hungry() noexcept {
     for (;;) {
         k::ref<client> one;
         {
@@ -140,10 +157,12 @@ k::result<arrival> service::get_as(stage as, const waiting& how, lwkt::successor
     arrival out;
     k::status failed;
     for (;;) {
-        if (pending_.load() && try_get(as, out, failed)) {
+        if (pending_.load()) {
             next.wake_now(); // the caller has other things to do first
-            if (!failed) return failed.error();
-            return out;
+            if (try_get(as, out, failed)) {
+                if (!failed) return failed.error();
+                return out;
+            }
         }
         if (how.deadline == at_once) {
             next.wake_now();
@@ -171,6 +190,7 @@ void service::return_locked(message_ref m, k::status result, aftermath& then, bo
     m->result_ = std::move(result);
     m->answered_ = answered;
     if (m->unwanted_ || m->posted_) {
+        m->posted_ = false;
         m->stage_.store(stage::idle, std::memory_order_relaxed);
         tell_receipt(*m);
         then.answered = std::move(m); // to be let go of without the lock
@@ -185,10 +205,9 @@ void service::return_locked(message_ref m, k::status result, aftermath& then, bo
 }
 
 inline void service::settle_now(aftermath& what, lwkt::successor* next) noexcept {
-    if (what.wakes_servers) [[unlikely]]
-        arrivals_.wake_one();
-    if (what.wakes_senders) [[unlikely]]
-        room_.wake_all();
+    if (what.arrived) [[unlikely]]
+        tell_of_arrival();
+    tell_of_room(what.room);
     if (what.informed) {
         what.informed->arrivals_.wake_all();
         what.informed->changed(change::reply);
@@ -204,13 +223,15 @@ void service::put_back(arrival a) noexcept {
         message& m = *a.what;
         if (taken_.find(a.id) != &m) return; // it has come back meanwhile
         message_ref held = taken_.take(a.id);
-        if (m.unwanted_ || closed_) {
+        if (closed_) {
             return_locked(std::move(held), k::error::connreset, then);
+        } else if (m.unwanted_ || m.abort_requested()) { // nobody has it any more
+            return_locked(std::move(held), k::error::canceled, then);
         } else {
             m.stage_.store(stage::queued, std::memory_order_relaxed);
             queue_.push_front(*held.release());
             pend(1);
-            then.wakes_servers = servers_ != nullptr;
+            then.arrived = true;
         }
     }
     settle(then);
@@ -305,8 +326,9 @@ bool service::return_next(aftermath& then, k::u32& from) noexcept {
         return_locked(pop(), k::error::connreset, then);
         return true;
     }
-    // What is being replied to right now goes its own way.
-    message* m = taken_.next(from, [](const message& m) { return m.at_stage() == stage::taken; });
+    // What is being replied to right now goes its own way: cancel_reply() changes the stage without the lock and looks
+    // at closed_ then, we do it the other way round, and one of both sees what the other one did.
+    message* m = taken_.next(from, [](const message& m) { return m.stage_.load() == stage::taken; });
     if (!m) return false;
     return_locked(taken_.take(m->server_id_), k::error::connreset, then);
     return true;
@@ -420,7 +442,8 @@ k::status service::submit(message& m, client* owner, const waiting& how, lwkt::s
 // is as if it had not been put; else it is the server's, and the reply goes nowhere.
 k::status service::abandon(message_ref& m, k::error why) noexcept {
     notice* n = mem::make<notice>(arrival_kind::aborted, message_id{0}); // without memory it is told when it replies
-    bool wakes = false, lost = false;
+    bool told = false, lost = false;
+    vacancy room;
     k::status outcome = why;
     {
         lwkt::spin_guard guard(lock_);
@@ -431,6 +454,7 @@ k::status service::abandon(message_ref& m, k::error why) noexcept {
         case stage::queued:
             unqueue(*m);
             m->stage_.store(stage::idle, std::memory_order_relaxed);
+            room = vacancy_locked();
             break;
         case stage::taken:
         case stage::replying:
@@ -439,14 +463,15 @@ k::status service::abandon(message_ref& m, k::error why) noexcept {
             if (n) {
                 n->id = m->server_id_;
                 tell(std::exchange(n, nullptr));
-                wakes = servers_ != nullptr;
+                told = true;
             }
             if (why == k::error::intr) outcome = k::error::canceled;
             break;
         }
     }
     mem::destroy(n);
-    if (wakes) arrivals_.wake_one();
+    if (told) tell_of_arrival();
+    tell_of_room(room);
     if (lost) m.reset();
     return outcome;
 }

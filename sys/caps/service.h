@@ -53,7 +53,8 @@ class service : public k::counted<service> {
     k::result<arrival> get_claimed(const waiting& how, lwkt::successor& next) noexcept {
         return get_as(stage::replying, how, next);
     }
-    // Puts a request that get() or get_claimed() gave back at the front, as if it had not been taken.
+    // Puts a request that get() or get_claimed() gave back at the front, as if it had not been taken; a client that
+    // wanted it back meanwhile has it then.
     void put_back(arrival what) noexcept;
     // Claims the right to reply to a request: from then on nobody else can, and the message's contents are the
     // caller's to write. Whatever the request carried and the server did not take over goes with clear(). EINVAL: there
@@ -118,13 +119,21 @@ class service : public k::counted<service> {
     void take_locked(message_ref m, stage as, arrival& out) noexcept REQUIRES(lock_);
     bool enlist(server& here) noexcept;
     bool dismiss(server& here) noexcept;
-    void tell_of_room() noexcept;
+    // Who hears that there is room, once the lock was let go.
+    struct vacancy {
+        bool senders = false, hungry = false;
+    };
+    vacancy vacancy_locked() const noexcept REQUIRES(lock_);
+    void tell_of_room(vacancy to) noexcept;
+    void tell_hungry() noexcept;
+    // Something came that was not handed to anybody.
+    void tell_of_arrival() noexcept;
     // What a change of the queue or of a message makes necessary, once the lock was let go.
     struct aftermath {
         message_ref answered; // a thread waits in call()
         k::ref<client> informed;
-        bool wakes_senders = false;
-        bool wakes_servers = false;
+        vacancy room;
+        bool arrived = false;
     };
     void settle(aftermath& what) noexcept;
     void settle_now(aftermath& what, lwkt::successor* next) noexcept;

@@ -164,7 +164,7 @@ class page_tree {
         return static_cast<unsigned>(index >> (fanout_shift * level)) % fanout;
     }
     // Law 3's part about the page itself. A sink pin is the owner's own and does not stand in the way.
-    static bool page_sole(const page* p) noexcept { return p->holds.one_and_none(hold::reference, hold::source_pin); }
+    static bool page_sole(const page* p) noexcept { return p->holds.is_sole(); }
 
     template <class Visit>
     static bool walk(const node* n, unsigned level, k::u64 base, k::u64 first, k::u64 last, bool sole, Visit& visit) {

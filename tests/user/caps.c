@@ -1051,6 +1051,21 @@ static void poll_and_epoll_tell_of_what_comes(void) {
     CHECK_EQ(poll(&ask, 1, -1), 1);
     CHECK(caps_get(service, &empty(&l)->m, 0) == 0);
     CHECK(says(&l, "late"));
+    // Also if what comes is no request.
+    IN_CHILD(fickle) {
+        const int c = connect_to("poll");
+        CHECK(caps_put(c, &saying(&l, "take me")->m, 0) == 0);
+        sleep_ms(100);
+        CHECK(caps_dispose(c, l.m.id) == 0);
+        pause();
+    }
+    CHECK(caps_get(service, &empty(&l)->m, 0) == 0);
+    const uint64_t taken = l.m.id;
+    const long long before = now_ns();
+    CHECK_EQ(poll(&ask, 1, 20000), 1);
+    CHECK(now_ns() - before < 10000000000);
+    CHECK(caps_get(service, &empty(&l)->m, 0) == 0 && l.m.kind == CAPS_ABORTED && l.m.id == taken);
+    end(fickle);
     end(sender);
 }
 

@@ -1,5 +1,6 @@
 // One CPU is shared fairly: who sleeps is served soon, who computes is never starved.
 #include "tests/user/tap.h"
+#include "user/caps.h"
 
 #include <sched.h>
 
@@ -84,6 +85,28 @@ static void two_that_wake_each_other_starve_nobody(void) {
     compute_beside(pass_a_byte);
 }
 
+// Each hands the CPU straight to the other.
+static void call_each_other(volatile int* stop) {
+    IN_CHILD(server) {
+        const int service = caps_service("beside", CAPS_WORLD);
+        struct caps_message m = {0};
+        for (;;)
+            CHECK(service >= 0 && caps_reply_wait(service, &m, &m, 0) == 0);
+    }
+    const int client = caps_connect("beside", CAPS_WAIT, 0);
+    while (!*stop) {
+        struct caps_message m = {0};
+        CHECK(caps_call(client, &m, &m, 0) == 0);
+    }
+    CHECK(kill(server, SIGKILL) == 0);
+    CHECK_EQ(KILLED_BY(server), SIGKILL);
+}
+
+static void two_that_call_each_other_starve_nobody(void) {
+    if (caps_room(0, 0) < 0 && errno == ENOSYS) tap_skip("this kernel has no services");
+    compute_beside(call_each_other);
+}
+
 static void make_children(volatile int* stop) {
     while (!*stop) {
         IN_CHILD(child) _exit(0);
@@ -109,4 +132,5 @@ static void a_chain_of_forks_starves_nobody(void) {
 }
 
 TAP_MAIN(T(a_sleeper_does_not_wait_for_all_who_compute), T(two_that_wake_each_other_starve_nobody),
-         T(children_of_one_starve_nobody), T(a_chain_of_forks_starves_nobody))
+         T(two_that_call_each_other_starve_nobody), T(children_of_one_starve_nobody),
+         T(a_chain_of_forks_starves_nobody))

@@ -54,6 +54,7 @@ SELFTEST(mem, holds_fit_a_model_and_the_last_drop_of_any_kind_is_told) {
             for (unsigned n = 0; n < 4; n++)
                 EXPECT_EQ(counts.count(kinds[n]), model[n]);
             EXPECT_EQ(counts.none(), total == 0);
+            EXPECT_EQ(counts.is_sole(), model[0] == 1 && !model[1]); // one reference, no source pin
         }
     }
 }

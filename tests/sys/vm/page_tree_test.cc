@@ -4,6 +4,7 @@
 #include "kernel/mem/slab.h"
 #include "kernel/selftest/selftest.h"
 #include "sys/vm/page_tree.h"
+#include "tests/kernel/lwkt/crew.h"
 
 #include <algorithm>
 
@@ -113,6 +114,110 @@ SELFTEST(page_tree, a_source_pin_stands_in_the_way_and_a_sink_pin_does_not) {
     vm::drop(p, vm::hold::source_pin);
     EXPECT(tree.find(3).sole);
     vm::drop(p, vm::hold::sink_pin);
+}
+
+// Regression: reference and pin were looked at one after the other, and a page whose holder changed from a pin to a
+// reference in between seemed to be nobody else's.
+SELFTEST(page_tree, a_page_with_another_holder_is_never_sole_however_that_holds_it) {
+    page_tree tree;
+    REQUIRE(put(tree, 0));
+    vm::page& p = *tree.find(0).p;
+    REQUIRE(p.holds.try_add(vm::hold::source_pin));
+    std::atomic<bool> stop = false;
+    auto changes = [&](unsigned) {
+        while (!stop) {
+            EXPECT(p.holds.try_add(vm::hold::reference));
+            vm::drop(&p, vm::hold::source_pin);
+            EXPECT(p.holds.try_add(vm::hold::source_pin));
+            vm::drop(&p, vm::hold::reference);
+        }
+    };
+    lwkt_test::crew other;
+    if (arch::cpu::count() > 1) REQUIRE(other.start(1, changes));
+    bool sole = false;
+    for (unsigned i = 0; i < 10'000'000 && !sole; i++)
+        sole = tree.find(0).sole;
+    EXPECT(!sole);
+    stop = true;
+    other.join();
+    vm::drop(&p, vm::hold::source_pin);
+    EXPECT(tree.find(0).sole);
+}
+
+SELFTEST(page_tree, a_part_is_a_tree_of_its_own_with_the_same_pages_at_the_same_places) {
+    constexpr k::u64 base = 3 * page_tree::fanout; // a leaf with holes, in a tree of two levels
+    page_tree tree;
+    for (k::u64 i = 0; i < page_tree::fanout; i++)
+        if (i % 5) REQUIRE(put(tree, base + i));
+    for (k::u64 first = 0; first < page_tree::fanout; first += 7)
+        for (k::u64 count = 1; count <= page_tree::fanout - first; count += 9) {
+            k::u64 found = 0;
+            bool filled = true;
+            auto part = page_tree::part_of(tree, base + first, count, found, filled);
+            REQUIRE(part);
+            EXPECT(!filled);
+            EXPECT_EQ(found, tree.count(base + first, count));
+            EXPECT_EQ(part->count(0, page_tree::max_index), found);
+            for (k::u64 i = 0; i < page_tree::fanout; i++) {
+                const bool in = i >= first && i < first + count;
+                EXPECT(part->find(i).p == (in ? tree.find(base + i).p : nullptr));
+                EXPECT_EQ(tree.find(base + i).sole, i % 5 && !in);
+            }
+        }
+    for (k::u64 i = 0; i < page_tree::fanout; i++)
+        EXPECT_EQ(tree.find(base + i).sole, i % 5 != 0); // the parts are gone
+}
+
+SELFTEST(page_tree, a_part_keeps_its_pages_and_changes_of_either_side_are_its_own) {
+    page_tree tree;
+    for (k::u64 i = 0; i < 8; i++)
+        REQUIRE(put(tree, i));
+    k::u64 found;
+    bool filled;
+    auto part = page_tree::part_of(tree, 2, 4, found, filled);
+    REQUIRE(part && found == 4);
+    vm::page* const second = tree.find(2).p;
+    REQUIRE(put(tree, 2) && put(*part, 3) && tree.erase(4, 1));
+    EXPECT(part->find(2).p == second && part->find(2).sole && tree.find(2).sole);
+    EXPECT(part->find(3).p != tree.find(3).p && part->find(3).sole && tree.find(3).sole);
+    EXPECT(part->find(4).sole && !tree.find(4).p);
+    EXPECT(part->find(5).p == tree.find(5).p && !part->find(5).sole);
+    tree.clear();
+    EXPECT(part->find(5).sole);
+    EXPECT_EQ(page_tree::nodes_alive(), 1u);
+}
+
+SELFTEST(page_tree, a_part_tells_of_pages_that_somebody_fills_and_of_nothing) {
+    page_tree tree;
+    k::u64 found = 1;
+    bool filled = true;
+    auto part = page_tree::part_of(tree, 5, 3, found, filled);
+    EXPECT(part && part->empty() && !found && !filled);
+    for (k::u64 i = 0; i < 4; i++)
+        REQUIRE(put(tree, i));
+    vm::page* p = tree.find(1).p;
+    REQUIRE(p->holds.try_add(vm::hold::sink_pin));
+    part = page_tree::part_of(tree, 0, 2, found, filled);
+    EXPECT(part && found == 2 && filled);
+    part = page_tree::part_of(tree, 2, 2, found, filled);
+    EXPECT(part && found == 2 && !filled);
+    part = page_tree::part_of(tree, page_tree::fanout * 9, 2, found, filled); // beyond the root
+    EXPECT(part && part->empty() && !found && !filled);
+    vm::drop(p, vm::hold::sink_pin);
+    mem::fault_injection::fail_nth(1);
+    part = page_tree::part_of(tree, 0, 2, found, filled);
+    mem::fault_injection::fail_nth(0);
+    EXPECT(!part && part.error() == k::error::nomem);
+    EXPECT(tree.find(0).sole && tree.find(1).sole);
+    // A page that cannot have one more holder.
+    k::u32 more = 0;
+    while (p->holds.try_add(vm::hold::reference))
+        more++;
+    part = page_tree::part_of(tree, 0, 2, found, filled);
+    EXPECT(!part && part.error() == k::error::again);
+    for (; more; more--)
+        vm::drop(p, vm::hold::reference);
+    EXPECT(tree.find(0).sole && tree.find(1).sole);
 }
 
 namespace {
