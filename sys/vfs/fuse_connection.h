@@ -11,16 +11,8 @@
 // When the device is closed, or the file system gives up, all who wait hear ENOTCONN, and who asks later does, too.
 #pragma once
 
-#include "kernel/lib/ref.h"
-#include "kernel/lib/result.h"
 #include "kernel/lwkt/spinlock.h"
-#include "kernel/lwkt/wait_queue.h"
-#include "sys/vfs/fuse_protocol.h"
-#include "sys/xio/xio.h"
-
-#include <boost/intrusive/list.hpp>
-#include <boost/intrusive/set.hpp>
-#include <string_view>
+#include "sys/vfs/fuse_request.h"
 
 namespace vfs::fuse {
 
@@ -31,82 +23,6 @@ struct asker {
     // Does the running thread end, so that it waits no longer? Does a signal wait for it, of which the program is told?
     bool (*killed)() = nullptr, (*signalled)() = nullptr;
 };
-
-// How an answer's bytes are taken.
-enum class taking : k::u8 {
-    nothing, // there are none
-    exactly, // so many, into `room`
-    at_most, // as many as there are, into `room`
-    pages,   // the same, into fresh pages
-};
-
-// One that goes over the line. Made by who asks, and shared with who answers.
-class request : public k::counted<request> {
-  public:
-    struct form {
-        fuse::opcode opcode{};
-        k::u64 node = 0;
-        std::span<const std::byte> arguments = {};
-        std::string_view names[2] = {}; // each with a zero behind it
-        unsigned name_count = 0;
-        taking how = taking::nothing;
-        k::u64 most = 0; // bytes of the answer
-    };
-    // ENOMEM.
-    static k::result<k::ref<request>> make(const form& f) noexcept;
-    void last_holder_left() noexcept;
-
-    xio::source payload; // behind the head; set before it is asked
-    // When it is done: how many bytes came.
-    k::u64 answered() const noexcept { return answered_; }
-    const std::byte* room() const noexcept { return room_; }
-    template <class T> T value() const noexcept {
-        static_assert(sizeof(T) <= small);
-        T out;
-        __builtin_memcpy(&out, room_, sizeof(T));
-        return out;
-    }
-    // Whole pages, with zeroes behind the bytes that came.
-    xio::source& pages() noexcept { return pages_; }
-
-  private:
-    friend class connection;
-    friend k::ref<request>;
-    static constexpr std::size_t small = sizeof(create_answer);
-    enum class stage : k::u8 { made, waits, asked, done };
-
-    request() = default;
-    ~request();
-    k::status take(const xio::source& from) noexcept;
-    k::status take_pages(const xio::source& from) noexcept;
-
-    std::byte* head_ = nullptr; // the request_head and what follows
-    k::u32 head_bytes_ = 0;
-    k::u64 unique_ = 0;
-    k::u64 node_ = 0;
-    k::ref<request> next_; // what is said when this one is done
-    taking how_ = taking::nothing;
-    k::u64 most_ = 0;
-    bool is_init_ = false, is_extended_ = false, has_answer_ = true;
-    // Of who asked; the connection's lock guards these and what links it.
-    bool posted_ = false;    // nobody waits
-    bool counted_ = false;   // among those that are asked
-    bool abandoned_ = false; // who asked is gone
-    bool settled_ = false;   // it will be done at once, whoever has gone
-    k::i32 error_ = 0;
-    k::u64 answered_ = 0;
-    std::byte* room_ = small_room_;
-    alignas(8) std::byte small_room_[small];
-    xio::source pages_;
-    std::atomic<stage> stage_ = stage::made;
-    bool to_interrupt_ = false;
-    lwkt::wait_queue waiter_;
-
-    boost::intrusive::list_member_hook<> queued_, interrupting_;
-    boost::intrusive::set_member_hook<> by_number_, by_node_;
-};
-
-using request_ref = k::ref<request>;
 
 class connection : public k::counted<connection> {
   public:
@@ -139,7 +55,7 @@ class connection : public k::counted<connection> {
     k::u64 most_read() const noexcept { return most_read_; }
     k::u64 most_write() const noexcept { return most_write_; }
 
-    // --- The device's side. Thread context, with user memory.
+    // --- The device's side (fuse_device.cc). Thread context, with user memory.
     enum readiness : unsigned { has_requests = 1, is_over = 2, is_unused = 4 };
     unsigned ready() noexcept; // any context
     lwkt::wait_queue& readers() noexcept { return readers_; }
@@ -150,6 +66,10 @@ class connection : public k::counted<connection> {
     k::result<k::u64> write(const xio::source& from) noexcept;
 
   private:
+    // Numbers are even; with the lowest bit set they say which request an interrupt is about.
+    static constexpr k::u64 interrupt_bit = 1, unique_step = 2;
+    static constexpr k::u64 most_pages = 256; // in one read or write
+
     enum class phase : k::u8 { unused, starting, running, refused, over };
     using list = boost::intrusive::list<
         request, boost::intrusive::member_hook<request, boost::intrusive::list_member_hook<>, &request::queued_>>;
