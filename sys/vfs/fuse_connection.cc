@@ -11,6 +11,20 @@ namespace {
 constexpr unsigned most_posted = 4096;
 constexpr k::i32 was_ended = 1; // in the place of an answer's error, which is never above 0
 
+// Errors that mean what they say, of some requests.
+bool is_meant(opcode asked, k::error said) noexcept {
+    switch (asked) {
+    case opcode::set_extended:
+    case opcode::get_extended:
+    case opcode::list_extended:
+    case opcode::remove_extended:
+        return said == k::error::nodata || said == k::error::range || said == k::error::opnotsupp;
+    case opcode::allocate:
+    case opcode::seek: return said == k::error::opnotsupp;
+    default: return false;
+    }
+}
+
 } // namespace
 
 connection::~connection() {
@@ -25,7 +39,7 @@ k::status connection::begin(const asker& who, k::u64 most_read) noexcept {
                                .minor = minor_version,
                                .most_ahead = most_pages << arch::page_shift,
                                .flags = async_read | big_writes | no_open_needed | parallel_directories | page_count |
-                                        no_open_directory_needed};
+                                        no_open_directory_needed | fuse::lists_with_nodes | fuse::lists_as_is_useful};
     request_ref init = TRY(request::make({.opcode = opcode::init,
                                           .arguments = std::as_bytes(std::span(&wanted, 1)),
                                           .how = taking::at_most,
@@ -53,7 +67,9 @@ k::status connection::start() noexcept {
 bool connection::queue(request_ref r) noexcept {
     auto* head = reinterpret_cast<request_head*>(r->head_);
     head->bytes += static_cast<k::u32>(r->payload.size());
+    const k::u32 uid = head->uid, gid = head->gid;
     if (who_.identify) who_.identify(*head);
+    if (r->is_for_another_) head->uid = uid, head->gid = gid;
     {
         lwkt::spin_guard guard(lock_);
         if (now_in() == phase::over) return false;
@@ -118,8 +134,7 @@ k::status connection::ask(request& r) noexcept {
     if (!r.error_) return {};
     const auto said = static_cast<k::error>(-r.error_);
     if (said == k::error::xdev || (said == k::error::intr && told)) return said;
-    if (r.is_extended_ && (said == k::error::nodata || said == k::error::range || said == k::error::opnotsupp))
-        return said;
+    if (is_meant(r.opcode_, said)) return said;
     if (said == k::error::opnotsupp) return k::error::inval; // not of this file; ENOSYS: it never does it
     return userfs::believable(said);
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "kernel/lwkt/spinlock.h"
+#include "sys/vfs/file_system.h"
 #include "sys/vfs/fuse_request.h"
 
 namespace vfs::fuse {
@@ -22,6 +23,20 @@ struct asker {
     void (*identify)(request_head& to) = nullptr;
     // Does the running thread end, so that it waits no longer? Does a signal wait for it, of which the program is told?
     bool (*killed)() = nullptr, (*signalled)() = nullptr;
+};
+
+// Who hears what a program tells by itself (fuse::news). Waits for nothing that a program may have to do first: it is
+// in the midst of telling. ENOENT: nothing of that is known.
+class listener {
+  public:
+    // Its attributes are old and, from `offset` on if that is not below zero, so many bytes (not above zero: all).
+    virtual k::status bytes_are_old(k::u64 node, k::i64 offset, k::i64 bytes) noexcept = 0;
+    virtual k::status name_is_old(k::u64 directory, std::string_view name) noexcept = 0;
+    // It leads to that node no more. ENOTEMPTY, EBUSY: of a directory that is in use.
+    virtual k::status name_is_gone(k::u64 directory, std::string_view name, k::u64 node) noexcept = 0;
+
+  protected:
+    ~listener() = default;
 };
 
 class connection : public k::counted<connection> {
@@ -54,6 +69,12 @@ class connection : public k::counted<connection> {
     k::status start() noexcept;
     k::u64 most_read() const noexcept { return most_read_; }
     k::u64 most_write() const noexcept { return most_write_; }
+    bool knows_forget_many() const noexcept { return minor_ >= least_minor_for_many; }
+    bool lists_with_nodes() const noexcept { return flags_ & fuse::lists_with_nodes; }
+    bool lists_as_is_useful() const noexcept { return flags_ & fuse::lists_as_is_useful; }
+    // Who hears news: once, and until stop_listening(), which comes before `in` goes. Any context.
+    void listen(file_system& in, listener& to) noexcept;
+    void stop_listening() noexcept;
 
     // --- The device's side (fuse_device.cc). Thread context, with user memory.
     enum readiness : unsigned { has_requests = 1, is_over = 2, is_unused = 4 };
@@ -62,7 +83,8 @@ class connection : public k::counted<connection> {
     // Gives the next request. EAGAIN: there is none; ENODEV: it is over; EPERM: nothing was mounted; EINVAL: too little
     // room for any; EFAULT.
     k::result<k::u64> read(xio::sink& to) noexcept;
-    // Takes an answer. EINVAL: it makes no sense; ENOENT: nobody asked; EFAULT; EPERM; EOPNOTSUPP: news.
+    // Takes an answer, or news. EINVAL: it makes no sense; ENOENT: nobody asked, or nothing is known of that; EFAULT;
+    // EPERM; of news: ENOTCONN, ENAMETOOLONG, ENOMEM, EOPNOTSUPP: not of that kind; the errors of `listener`.
     k::result<k::u64> write(const xio::source& from) noexcept;
 
   private:
@@ -100,8 +122,10 @@ class connection : public k::counted<connection> {
     bool take_place() noexcept;
     k::status wait_for_place() noexcept;
     void undo(request& r) noexcept;
+    void forget_listed(request& r) noexcept;
     void say_internally(k::result<request_ref> r) noexcept;
     void interrupt(request& r) noexcept;
+    k::status hear(news what, const xio::source& from) noexcept;
     void note_interrupt_answer(request& r, k::i32 error) noexcept REQUIRES(lock_);
     void started(const request& r, bool good) noexcept;
     phase now_in() const noexcept { return phase_.load(std::memory_order_acquire); }
@@ -109,6 +133,7 @@ class connection : public k::counted<connection> {
     asker who_;
     std::atomic<phase> phase_ = phase::unused;
     k::u64 most_read_ = ~k::u64{0}, most_write_ = 4096; // as init's answer says
+    k::u32 minor_ = 0, flags_ = 0;                      // too
     lwkt::wait_queue readers_, starting_, askers_;
     std::atomic<unsigned> asked_count_ = 0;
     lwkt::spinlock lock_;
@@ -119,6 +144,8 @@ class connection : public k::counted<connection> {
     set asked_ GUARDED_BY(lock_);    // each held
     nodes about_ GUARDED_BY(lock_);  // of both, those that have answers
     interrupt_list interrupting_ GUARDED_BY(lock_);
+    file_system* listening_ GUARDED_BY(lock_) = nullptr; // whose listener that is
+    listener* listener_ GUARDED_BY(lock_) = nullptr;
 };
 
 using connection_ref = k::ref<connection>;

@@ -24,6 +24,8 @@ void connection::started(const request& r, bool good) noexcept {
         const k::u64 most = pages << arch::page_shift;
         most_read_ = k::align_down(std::min(most_read_, most), k::u64{arch::page_size});
         most_write_ = std::clamp<k::u64>(said.most_write, arch::page_size, most);
+        minor_ = said.minor;
+        flags_ = said.flags;
     }
     phase before = phase::starting;
     (void)phase_.compare_exchange_strong(before, good ? phase::running : phase::refused, std::memory_order_acq_rel);
@@ -92,7 +94,7 @@ k::result<k::u64> connection::read(xio::sink& to) noexcept {
             if (m.bytes != r->payload.size()) given = m.status ? k::error::io : m.status.error();
         }
         if (given) return bytes;
-        if (r->is_init_) started(*r, false);
+        if (r->opcode_ == opcode::init) started(*r, false);
         if (take_out(*r)) finish(*r, -static_cast<k::i32>(k::error::io));
         if (bytes <= to.size()) return given.error();
     }
@@ -120,7 +122,10 @@ k::result<k::u64> connection::write(const xio::source& from) noexcept {
     if (from.size() < sizeof(answer_head)) return k::error::inval;
     const auto head = TRY(from.read_value<answer_head>(0));
     if (head.bytes != from.size()) return k::error::inval;
-    if (!head.unique) return k::error::opnotsupp; // news
+    if (!head.unique) {
+        TRY(hear(static_cast<news>(head.error), from));
+        return from.size();
+    }
     if (head.error > 0 || head.error <= end_of_errors) return k::error::inval;
     request_ref r;
     {
@@ -140,7 +145,7 @@ k::result<k::u64> connection::write(const xio::source& from) noexcept {
         taken = from.size() == sizeof(answer_head) ? k::status() : k::status(k::error::io);
     else
         taken = r->take(from);
-    if (r->is_init_) started(*r, taken && !head.error);
+    if (r->opcode_ == opcode::init) started(*r, taken && !head.error);
     finish(*r, taken ? head.error : -static_cast<k::i32>(k::error::io));
     if (taken) return from.size();
     return taken.error() == k::error::io ? k::error::inval : taken.error();

@@ -25,8 +25,8 @@ k::result<request_ref> request::make(const form& f) noexcept {
                             .opcode = f.opcode,
                             .unique = 0,
                             .node = f.node,
-                            .uid = 0,
-                            .gid = 0,
+                            .uid = f.uid.value_or(0),
+                            .gid = f.gid.value_or(0),
                             .pid = 0,
                             .unused = 0};
     std::byte* to = made->head_;
@@ -43,8 +43,8 @@ k::result<request_ref> request::make(const form& f) noexcept {
     made->how_ = f.how;
     made->most_ = f.most;
     made->node_ = f.node;
-    made->is_init_ = f.opcode == opcode::init;
-    made->is_extended_ = f.opcode >= opcode::set_extended && f.opcode <= opcode::remove_extended;
+    made->opcode_ = f.opcode;
+    made->is_for_another_ = f.uid.has_value();
     made->has_answer_ = f.opcode != opcode::forget && f.opcode != opcode::forget_many;
     return made;
 }

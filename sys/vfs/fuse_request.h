@@ -32,6 +32,8 @@ class request : public k::counted<request> {
         unsigned name_count = 0;
         taking how = taking::nothing;
         k::u64 most = 0; // bytes of the answer
+        // In the place of the running thread's; both or neither.
+        std::optional<k::u32> uid = {}, gid = {};
     };
     // ENOMEM.
     static k::result<k::ref<request>> make(const form& f) noexcept;
@@ -68,7 +70,9 @@ class request : public k::counted<request> {
     k::ref<request> next_; // what is said when this one is done
     taking how_ = taking::nothing;
     k::u64 most_ = 0;
-    bool is_init_ = false, is_extended_ = false, has_answer_ = true;
+    fuse::opcode opcode_{};
+    bool is_for_another_ = false; // the head says whom
+    bool has_answer_ = true;
     // Of who asked; the connection's lock guards these and what links it.
     bool posted_ = false;    // nobody waits
     bool counted_ = false;   // among those that are asked

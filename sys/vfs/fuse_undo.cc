@@ -1,4 +1,5 @@
 // What a program has answered to somebody who is gone by then.
+#include "kernel/mem/slab.h"
 #include "sys/vfs/fuse_connection.h"
 
 #include <cstring>
@@ -43,8 +44,34 @@ void connection::undo(request& r) noexcept {
         if (made.entry.node) close(made.entry.node, made.opened, false, then ? *std::move(then) : request_ref());
         break;
     }
+    case opcode::read_directory_with: forget_listed(r); break;
     default: break;
     }
+}
+
+// Each entry of a list that has a node is an answer to a look-up.
+void connection::forget_listed(request& r) noexcept {
+    const k::u64 most = r.answered() / sizeof(directory_entry_with);
+    auto* const asked = static_cast<std::byte*>(mem::allocate(sizeof(forget_many_question) + most * sizeof(forgotten)));
+    if (!asked) return; // the program keeps them until the end
+    k::u32 count = 0;
+    for (k::u64 at = 0; at + sizeof(directory_entry_with) <= r.answered();) {
+        directory_entry_with e;
+        std::memcpy(&e, r.room() + at, sizeof(e));
+        const k::u64 bytes = sizeof(e) + k::align_up<k::u64>(e.there.name_bytes, 8);
+        if (bytes > r.answered() - at) break;
+        const std::string_view name(reinterpret_cast<const char*>(r.room()) + at + sizeof(e), e.there.name_bytes);
+        at += bytes;
+        if (!e.looked_up.node || name == "." || name == "..") continue;
+        const forgotten one{e.looked_up.node, 1};
+        std::memcpy(asked + sizeof(forget_many_question) + count++ * sizeof(one), &one, sizeof(one));
+    }
+    const forget_many_question how{count, 0};
+    std::memcpy(asked, &how, sizeof(how));
+    if (count)
+        say_internally(request::make(
+            {.opcode = opcode::forget_many, .arguments = {asked, sizeof(how) + count * sizeof(forgotten)}}));
+    mem::free(asked);
 }
 
 } // namespace vfs::fuse
