@@ -494,16 +494,23 @@ k::status allocate(file& f, int mode, k::u64 offset, k::u64 bytes) noexcept {
     enum : int { keep_size = 1, punch_hole = 2, zero_range = 16 };
     if (f.kind() != file_kind::stored || !f.origin().node->pages()) return k::error::nodev;
     vfs::vnode& n = *f.origin().node;
+    const bool in_program = n.fs.is_in_program();
     switch (mode) {
     case 0:
-    case keep_size: return vfs::reserve(n, offset, bytes, !(mode & keep_size));
-    case punch_hole | keep_size: return vfs::punch(n, offset, bytes);
+    case keep_size:
+        if (in_program) break;
+        return vfs::reserve(n, offset, bytes, !(mode & keep_size));
+    case punch_hole | keep_size:
+        if (in_program) break;
+        return vfs::punch(n, offset, bytes);
     case zero_range:
     case zero_range | keep_size:
+        if (in_program) break;
         TRY(vfs::punch(n, offset, bytes));
         return vfs::reserve(n, offset, bytes, !(mode & keep_size));
     default: return k::error::opnotsupp;
     }
+    return vfs::allocate_there(n, static_cast<k::u32>(mode), offset, bytes);
 }
 
 } // namespace files

@@ -167,7 +167,7 @@ k::result<k::u64> access_at(int directory, user_text path, int wanted, k::u64 fl
     const found what = TRY(find(as, directory, path, !(flags & at_no_follow), flags & at_empty_path));
     const bool may_fail_read_only = (wanted & vfs::may_write) && what.in && what.in->is_read_only();
     if (may_fail_read_only && !what.node->is(vfs::node_type::character)) return k::error::rofs;
-    TRY(vfs::check(*what.node, as.who(), static_cast<unsigned>(wanted)));
+    TRY(vfs::check_asking(*what.node, as.who(), static_cast<unsigned>(wanted)));
     return 0;
 }
 
@@ -281,7 +281,7 @@ k::result<k::u64> sys_getcwd(user_buffer to, k::u64 room) {
 
 k::result<k::u64> change_directory(const vfs::subject& who, const found& to) {
     if (!to.node->is(vfs::node_type::directory)) return k::error::notdir;
-    TRY(vfs::check(*to.node, who, vfs::may_execute));
+    TRY(vfs::check_asking(*to.node, who, vfs::may_execute));
     proc::process& p = proc::current_process();
     p.set_where(TRY(proc::places::create(p.where()->root.share(), {to.in.share(), to.node.share()})));
     return 0;
@@ -303,7 +303,7 @@ k::result<k::u64> sys_chroot(user_text path) {
     eyes as;
     const found to = TRY(find(as, at_working_directory, path, true));
     if (!to.node->is(vfs::node_type::directory)) return k::error::notdir;
-    TRY(vfs::check(*to.node, as.who(), vfs::may_execute));
+    TRY(vfs::check_asking(*to.node, as.who(), vfs::may_execute));
     proc::process& p = proc::current_process();
     if (!p.who.privileged()) return k::error::perm;
     p.set_where(TRY(proc::places::create({to.in.share(), to.node.share()}, p.where()->directory.share())));

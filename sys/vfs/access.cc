@@ -30,6 +30,12 @@ k::status check(const vnode& node, const subject& who, unsigned wishes) noexcept
     return {};
 }
 
+k::status check_asking(vnode& node, const subject& who, unsigned wishes) noexcept {
+    TRY(check(node, who, wishes));
+    if (!node.fs.is_in_program() || node.fs.rule(who) != access_rule::programs) return {};
+    return node.fs.may_there(node, who, wishes);
+}
+
 k::status check_removal(const vnode& in, const vnode& what, const subject& who) noexcept {
     TRY(check(in, who, may_write | may_execute));
     if ((in.mode.load(std::memory_order_relaxed) & sticky) && !who.owns(in) && !who.owns(what)) return k::error::perm;

@@ -225,7 +225,6 @@ k::status resize(vnode& of, k::u64 bytes) noexcept {
 }
 
 k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept {
-    if (of.fs.is_in_program()) return k::error::opnotsupp;
     k::u64 end;
     if (__builtin_add_overflow(offset, bytes, &end) || end > most_file_bytes) return k::error::fbig;
     lwkt::sleep_hold hold(of.writers);
@@ -246,7 +245,6 @@ k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept {
 }
 
 k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept {
-    if (of.fs.is_in_program()) return k::error::opnotsupp;
     lwkt::sleep_hold hold(of.writers);
     const k::u64 size = size_of(of);
     if (offset >= size) return {};
@@ -269,9 +267,20 @@ k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept {
     return {};
 }
 
+k::status allocate_there(vnode& of, k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
+    k::u64 end;
+    if (__builtin_add_overflow(offset, bytes, &end) || end > most_file_bytes) return k::error::fbig;
+    lwkt::sleep_hold hold(of.writers);
+    TRY(of.allocate_there(mode, offset, bytes));
+    of.touch_modified();
+    return {};
+}
+
 k::result<k::u64> next_data(vnode& of, k::u64 from) noexcept {
     const k::u64 end = size_of(of);
     if (from >= end) return k::error::nxio;
+    if (of.fs.is_in_program())
+        if (auto said = of.fs.find_there(of, from, true); said || said.error() != k::error::opnotsupp) return said;
     const k::u64 page = TRY(of.fs.next_kept(of, from >> arch::page_shift, true));
     if (page > end >> arch::page_shift || page << arch::page_shift >= end) return k::error::nxio;
     return std::max(page << arch::page_shift, from);
@@ -280,6 +289,8 @@ k::result<k::u64> next_data(vnode& of, k::u64 from) noexcept {
 k::result<k::u64> next_hole(vnode& of, k::u64 from) noexcept {
     const k::u64 end = size_of(of);
     if (from >= end) return k::error::nxio;
+    if (of.fs.is_in_program())
+        if (auto said = of.fs.find_there(of, from, false); said || said.error() != k::error::opnotsupp) return said;
     const k::u64 page = TRY(of.fs.next_kept(of, from >> arch::page_shift, false));
     return std::clamp(std::min(page, end) << arch::page_shift, from, end);
 }

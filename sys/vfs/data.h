@@ -35,11 +35,12 @@ k::result<k::u64> copy_range(vnode& from, k::u64 from_offset, vnode& to, k::u64 
 
 // EFBIG, ENOMEM.
 k::status resize(vnode& of, k::u64 bytes) noexcept;
-// fallocate(2): room for a range, if need be behind the end, which moves there if `grow`. ENOSPC, ENOMEM, EFBIG;
-// EOPNOTSUPP, and of punch(): its bytes are kept elsewhere.
+// fallocate(2): room for a range, if need be behind the end, which moves there if `grow`. ENOSPC, ENOMEM, EFBIG.
 k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept;
 // Zeroes a range; whole pages of it go. ENOMEM.
 k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept;
+// The same, and what else the mode of fallocate(2) says, of a file in a program. EOPNOTSUPP: it does not do that.
+k::status allocate_there(vnode& of, k::u32 mode, k::u64 offset, k::u64 bytes) noexcept;
 // lseek's SEEK_DATA and SEEK_HOLE. ENXIO: none before the end.
 k::result<k::u64> next_data(vnode& of, k::u64 from) noexcept;
 k::result<k::u64> next_hole(vnode& of, k::u64 from) noexcept;

@@ -87,9 +87,17 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
 
     // --- Of one in a program (userfs.h). All may sleep. Of the directories concerned the `asking` lock is held.
     bool is_in_program() const noexcept { return keeping_ == keeping::program; }
+    // What has a name there. ENOENT. `known`: what had it before (null: nothing, or that is not known), which may be
+    // the answer again. `until`: how long the answer may be believed, ENOENT too; all other errors are none.
+    virtual k::result<vnode_ref> look_up_there(directory& in, std::string_view text, vnode* known,
+                                               k::u64& until) noexcept {
+        bool cache = true;
+        return (void)known, (void)until, look_up(in, text, cache);
+    }
+    // `until`: how long its name may be believed.
     virtual k::result<vnode_ref> make_there(directory& in, std::string_view text, const node_attributes& a,
-                                            std::string_view link_text) noexcept {
-        return (void)in, (void)text, make_node(a, link_text);
+                                            std::string_view link_text, k::u64& until) noexcept {
+        return (void)in, (void)text, (void)until, make_node(a, link_text);
     }
     virtual k::status link_there(vnode& what, directory& in, std::string_view text) noexcept {
         return (void)what, (void)in, (void)text, k::status();
@@ -128,6 +136,16 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     virtual bool names_share_nodes() const noexcept { return true; }
     // Whom it lets in. Any context.
     virtual access_rule rule(const subject& who) const noexcept { return (void)who, access_rule::usual; }
+    // Where rule() leaves it to the program: may that be done with a node (access.h's wishes)? EACCES; whatever it
+    // says.
+    virtual k::status may_there(vnode& of, const subject& who, unsigned wishes) noexcept {
+        return (void)of, (void)who, (void)wishes, k::status();
+    }
+    // The first byte of a file from one on that is kept, or is not (fuse::seek_kind): where the program says that it
+    // is. ENXIO: none; EOPNOTSUPP: it does not say.
+    virtual k::result<k::u64> find_there(vnode& of, k::u64 from, bool kept) noexcept {
+        return (void)of, (void)from, (void)kept, k::error::opnotsupp;
+    }
     // Attributes that are to become others; no lock is held.
     struct new_attributes;
     virtual k::status change_there(vnode& of, const new_attributes& to) noexcept {

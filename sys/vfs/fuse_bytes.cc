@@ -1,4 +1,5 @@
 // The bytes of files in a program that speaks FUSE.
+#include "sys/vfs/data.h"
 #include "sys/vfs/fuse_server_priv.h"
 
 namespace vfs::userfs {
@@ -65,6 +66,31 @@ k::status fuse_server::write(question& q) noexcept {
         done += wrote;
     }
     return {};
+}
+
+k::result<k::u64> fuse_server::find_there(k::u64 node, k::u64 from, bool kept) noexcept {
+    if (!has(skill::seek)) return k::error::opnotsupp;
+    const handle_ref by = TRY(any_handle(node, false));
+    const fuse::seek_question how{of(*by).number(), from, kept ? fuse::to_data : fuse::to_hole, 0};
+    auto said = ask_for<fuse::seek_answer>({.opcode = opcode::seek, .node = node, .arguments = bytes_of(how)});
+    if (!said && said.error() == k::error::nosys) {
+        lacks(skill::seek);
+        return k::error::opnotsupp;
+    }
+    if (!said) return said.error();
+    if (said->offset < from || said->offset > most_file_bytes) return k::error::io;
+    return said->offset;
+}
+
+k::status fuse_server::allocate(k::u64 node, k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
+    if (!has(skill::allocate)) return k::error::opnotsupp;
+    const handle_ref by = TRY(any_handle(node, true));
+    const fuse::allocate_question how{of(*by).number(), offset, bytes, mode, 0};
+    auto said = ask({.opcode = opcode::allocate, .node = node, .arguments = bytes_of(how)});
+    if (said) return {};
+    if (said.error() != k::error::nosys) return said.error();
+    lacks(skill::allocate);
+    return k::error::opnotsupp;
 }
 
 } // namespace vfs::userfs

@@ -1,8 +1,6 @@
 #include "sys/vfs/fuse_connection.h"
 
-#include "kernel/mem/slab.h"
 #include "sys/vfs/userfs_server.h"
-#include "sys/vm/object.h"
 
 #include <cstring>
 
@@ -10,100 +8,24 @@ namespace vfs::fuse {
 
 namespace {
 
-// Numbers are even; with the lowest bit set they say which request an interrupt is about.
-constexpr k::u64 interrupt_bit = 1, unique_step = 2;
 constexpr unsigned most_posted = 4096;
 constexpr k::i32 was_ended = 1; // in the place of an answer's error, which is never above 0
-constexpr k::u64 least_read_room = 8192;
-constexpr k::u64 usual_pages = 32, most_pages = 256;
+
+// Errors that mean what they say, of some requests.
+bool is_meant(opcode asked, k::error said) noexcept {
+    switch (asked) {
+    case opcode::set_extended:
+    case opcode::get_extended:
+    case opcode::list_extended:
+    case opcode::remove_extended:
+        return said == k::error::nodata || said == k::error::range || said == k::error::opnotsupp;
+    case opcode::allocate:
+    case opcode::seek: return said == k::error::opnotsupp;
+    default: return false;
+    }
+}
 
 } // namespace
-
-k::result<request_ref> request::make(const form& f) noexcept {
-    auto* at = static_cast<request*>(mem::allocate(sizeof(request)));
-    if (!at) return k::error::nomem;
-    request_ref made(new (at) request);
-    std::size_t bytes = sizeof(request_head) + f.arguments.size();
-    for (unsigned i = 0; i < f.name_count; i++)
-        bytes += f.names[i].size() + 1;
-    made->head_ = static_cast<std::byte*>(mem::allocate(bytes));
-    if (!made->head_) return k::error::nomem;
-    if (f.how == taking::at_most && f.most > small) {
-        auto* room = static_cast<std::byte*>(mem::allocate(f.most));
-        if (!room) return k::error::nomem;
-        made->room_ = room;
-    }
-    const request_head head{.bytes = static_cast<k::u32>(bytes),
-                            .opcode = f.opcode,
-                            .unique = 0,
-                            .node = f.node,
-                            .uid = 0,
-                            .gid = 0,
-                            .pid = 0,
-                            .unused = 0};
-    std::byte* to = made->head_;
-    std::memcpy(to, &head, sizeof(head));
-    to += sizeof(head);
-    if (!f.arguments.empty()) std::memcpy(to, f.arguments.data(), f.arguments.size());
-    to += f.arguments.size();
-    for (unsigned i = 0; i < f.name_count; i++) {
-        std::memcpy(to, f.names[i].data(), f.names[i].size());
-        to += f.names[i].size();
-        *to++ = std::byte{0};
-    }
-    made->head_bytes_ = static_cast<k::u32>(bytes);
-    made->how_ = f.how;
-    made->most_ = f.most;
-    made->node_ = f.node;
-    made->is_init_ = f.opcode == opcode::init;
-    made->is_extended_ = f.opcode >= opcode::set_extended && f.opcode <= opcode::remove_extended;
-    made->has_answer_ = f.opcode != opcode::forget && f.opcode != opcode::forget_many;
-    return made;
-}
-
-request::~request() {
-    mem::free(head_);
-    if (room_ != small_room_) mem::free(room_);
-}
-
-void request::last_holder_left() noexcept {
-    this->~request();
-    mem::free(this);
-}
-
-// What follows the head of an answer. EIO: not so many can have been asked for; EFAULT, ENOMEM.
-k::status request::take(const xio::source& from) noexcept {
-    const k::u64 bytes = from.size() - sizeof(answer_head);
-    const bool fits = how_ == taking::nothing ? bytes == 0 : how_ == taking::exactly ? bytes == most_ : bytes <= most_;
-    if (!fits) return k::error::io;
-    answered_ = bytes;
-    if (how_ == taking::pages) return bytes ? take_pages(from) : k::status();
-    return bytes ? from.read(sizeof(answer_head), {room_, bytes}) : k::status();
-}
-
-k::status request::take_pages(const xio::source& from) noexcept {
-    const k::u64 count = k::align_up(answered_, k::u64{arch::page_size}) >> arch::page_shift;
-    xio::sink to;
-    {
-        auto** const fresh = static_cast<vm::page**>(mem::allocate(count * sizeof(vm::page*)));
-        if (!fresh) return k::error::nomem;
-        k::u64 n = 0;
-        while (n < count && (fresh[n] = vm::user_page(vm::fill::any).release()))
-            n++;
-        auto over = n == count ? xio::sink::over_pages({fresh, count}, 0, count << arch::page_shift)
-                               : k::result<xio::sink>(k::error::nomem);
-        for (k::u64 i = 0; i < n; i++)
-            (void)vm::page_ref(fresh[i]); // the sink's alone from here on
-        mem::free(fresh);
-        to = TRY(std::move(over));
-    }
-    const xio::source bytes = TRY(from.slice(sizeof(answer_head), answered_));
-    const xio::moved m = xio::copy_some(bytes, to, xio::reason::page_in);
-    if (m.bytes != answered_) return m.status ? k::error::io : m.status.error();
-    if (answered_ < to.size()) TRY(to.zero(answered_, to.size() - answered_));
-    pages_ = TRY(to.into_source());
-    return {};
-}
 
 connection::~connection() {
     lwkt::spin_guard guard(lock_);
@@ -117,7 +39,7 @@ k::status connection::begin(const asker& who, k::u64 most_read) noexcept {
                                .minor = minor_version,
                                .most_ahead = most_pages << arch::page_shift,
                                .flags = async_read | big_writes | no_open_needed | parallel_directories | page_count |
-                                        no_open_directory_needed};
+                                        no_open_directory_needed | fuse::lists_with_nodes | fuse::lists_as_is_useful};
     request_ref init = TRY(request::make({.opcode = opcode::init,
                                           .arguments = std::as_bytes(std::span(&wanted, 1)),
                                           .how = taking::at_most,
@@ -145,7 +67,9 @@ k::status connection::start() noexcept {
 bool connection::queue(request_ref r) noexcept {
     auto* head = reinterpret_cast<request_head*>(r->head_);
     head->bytes += static_cast<k::u32>(r->payload.size());
+    const k::u32 uid = head->uid, gid = head->gid;
     if (who_.identify) who_.identify(*head);
+    if (r->is_for_another_) head->uid = uid, head->gid = gid;
     {
         lwkt::spin_guard guard(lock_);
         if (now_in() == phase::over) return false;
@@ -210,8 +134,7 @@ k::status connection::ask(request& r) noexcept {
     if (!r.error_) return {};
     const auto said = static_cast<k::error>(-r.error_);
     if (said == k::error::xdev || (said == k::error::intr && told)) return said;
-    if (r.is_extended_ && (said == k::error::nodata || said == k::error::range || said == k::error::opnotsupp))
-        return said;
+    if (is_meant(r.opcode_, said)) return said;
     if (said == k::error::opnotsupp) return k::error::inval; // not of this file; ENOSYS: it never does it
     return userfs::believable(said);
 }
@@ -281,48 +204,6 @@ void connection::say_internally(k::result<request_ref> r) noexcept {
     (void)queue(*std::move(r));
 }
 
-// Nobody is there to use what was answered: the node, the handle are not kept.
-void connection::undo(request& r) noexcept {
-    request_head asked;
-    std::memcpy(&asked, r.head_, sizeof(asked));
-    const auto close = [&](k::u64 node, const open_answer& opened, bool is_directory, request_ref then) {
-        open_question as{}; // CREATE's question begins alike
-        std::memcpy(&as, r.head_ + sizeof(asked), sizeof(as));
-        const release_question how{opened.handle, as.flags, 0, 0};
-        auto said = request::make({.opcode = is_directory ? opcode::release_directory : opcode::release,
-                                   .node = node,
-                                   .arguments = std::as_bytes(std::span(&how, 1))});
-        if (said) (*said)->next_ = std::move(then);
-        say_internally(std::move(said));
-    };
-    const auto forgetting = [&](const entry_answer& e) {
-        const forget_question how{1};
-        return request::make(
-            {.opcode = opcode::forget, .node = e.node, .arguments = std::as_bytes(std::span(&how, 1))});
-    };
-    const auto forget = [&](const entry_answer& e) {
-        if (e.node) say_internally(forgetting(e));
-    };
-    switch (asked.opcode) {
-    case opcode::look_up:
-    case opcode::make_link:
-    case opcode::make_node:
-    case opcode::make_directory:
-    case opcode::link: forget(r.value<entry_answer>()); break;
-    case opcode::open:
-    case opcode::open_directory:
-        close(asked.node, r.value<open_answer>(), asked.opcode == opcode::open_directory, {});
-        break;
-    case opcode::create: {
-        const auto made = r.value<create_answer>();
-        auto then = forgetting(made.entry);
-        if (made.entry.node) close(made.entry.node, made.opened, false, then ? *std::move(then) : request_ref());
-        break;
-    }
-    default: break;
-    }
-}
-
 void connection::interrupt(request& r) noexcept {
     {
         lwkt::spin_guard guard(lock_);
@@ -366,142 +247,6 @@ void connection::end(request_ref last, bool politely) noexcept {
     readers_.wake_all();
     askers_.wake_all();
     changed();
-}
-
-// Init was answered.
-void connection::started(const request& r, bool good) noexcept {
-    init_answer said{};
-    std::memcpy(&said, r.room(), std::min<k::u64>(r.answered(), sizeof(said)));
-    good = good && r.answered() >= short_init_answer && said.major == major_version && said.minor >= least_minor;
-    if (good) {
-        k::u64 pages = usual_pages;
-        if (said.flags & page_count && r.answered() == sizeof(said))
-            pages = std::clamp<k::u64>(said.most_pages, 1, most_pages);
-        const k::u64 most = pages << arch::page_shift;
-        most_read_ = k::align_down(std::min(most_read_, most), k::u64{arch::page_size});
-        most_write_ = std::clamp<k::u64>(said.most_write, arch::page_size, most);
-    }
-    phase before = phase::starting;
-    (void)phase_.compare_exchange_strong(before, good ? phase::running : phase::refused, std::memory_order_acq_rel);
-    starting_.wake_all();
-}
-
-// --- The device's side
-
-unsigned connection::ready() noexcept {
-    lwkt::spin_guard guard(lock_);
-    if (now_in() == phase::unused) return is_unused;
-    if (!waiting_.empty() || !interrupting_.empty()) return has_requests;
-    return now_in() == phase::over ? unsigned{is_over} : 0;
-}
-
-// The one that waits longest, which is the caller's to hold; or, empty, the number of one to interrupt.
-request_ref connection::next(interrupt_question& interrupt, k::u64& number) noexcept {
-    lwkt::spin_guard guard(lock_);
-    if (!interrupting_.empty()) {
-        request& r = interrupting_.front();
-        interrupting_.pop_front();
-        interrupt.unique = r.unique_;
-        number = r.unique_ | interrupt_bit;
-        return {};
-    }
-    if (waiting_.empty()) return {};
-    request& r = waiting_.front();
-    waiting_.pop_front();
-    if (!r.has_answer_ || now_in() == phase::over) {
-        forget_locked(r);
-        return request_ref(&r);
-    }
-    r.stage_.store(request::stage::asked, std::memory_order_relaxed);
-    asked_.insert(r);
-    if (r.to_interrupt_) {
-        interrupting_.push_back(r);
-        number = r.unique_ | interrupt_bit; // for another one to take: who takes this one will be busy with it
-    }
-    return request_ref::to(r);
-}
-
-k::result<k::u64> connection::read(xio::sink& to) noexcept {
-    if (now_in() == phase::unused) return k::error::perm;
-    if (to.size() < std::max(least_read_room, sizeof(request_head) + sizeof(write_question) + most_write_))
-        return k::error::inval;
-    for (;;) {
-        interrupt_question about{};
-        k::u64 number = 0;
-        const request_ref r = next(about, number);
-        if (r && number) {
-            readers_.wake_one();
-            changed();
-        }
-        if (!r && !number) return now_in() == phase::over ? k::error::nodev : k::error::again;
-        if (!r) {
-            struct {
-                request_head head;
-                interrupt_question about;
-            } whole{{sizeof(whole), opcode::interrupt, number, 0, 0, 0, 0, 0}, about};
-            TRY(to.write_value(0, whole));
-            return sizeof(whole);
-        }
-        const k::u64 bytes = r->head_bytes_ + r->payload.size();
-        k::status given = bytes > to.size() ? k::error::io : to.write(0, {r->head_, r->head_bytes_});
-        if (given && !r->payload.empty()) {
-            xio::sink rest = TRY(to.slice(r->head_bytes_, r->payload.size()));
-            const xio::moved m = xio::copy_some(r->payload, rest, xio::reason::file_read);
-            if (m.bytes != r->payload.size()) given = m.status ? k::error::io : m.status.error();
-        }
-        if (given) return bytes;
-        if (r->is_init_) started(*r, false);
-        if (take_out(*r)) finish(*r, -static_cast<k::i32>(k::error::io));
-        if (bytes <= to.size()) return given.error();
-    }
-}
-
-// A request that is the device's becomes the caller's alone. False: another was quicker.
-bool connection::take_out(request& r) noexcept {
-    request_ref lists;
-    lwkt::spin_guard guard(lock_);
-    if (!r.by_number_.is_linked()) return false;
-    forget_locked(r);
-    (void)request_ref(&r); // the list's hold, which is not the last
-    return true;
-}
-
-void connection::note_interrupt_answer(request& r, k::i32 error) noexcept {
-    if (error == -static_cast<k::i32>(k::error::nosys)) interrupts_ = false;
-    // Once more: it came before what it interrupts.
-    if (error == -static_cast<k::i32>(k::error::again) && !r.interrupting_.is_linked()) interrupting_.push_back(r);
-}
-
-k::result<k::u64> connection::write(const xio::source& from) noexcept {
-    constexpr k::i32 end_of_errors = -512;
-    if (now_in() == phase::unused) return k::error::perm;
-    if (from.size() < sizeof(answer_head)) return k::error::inval;
-    const auto head = TRY(from.read_value<answer_head>(0));
-    if (head.bytes != from.size()) return k::error::inval;
-    if (!head.unique) return k::error::opnotsupp; // news
-    if (head.error > 0 || head.error <= end_of_errors) return k::error::inval;
-    request_ref r;
-    {
-        lwkt::spin_guard guard(lock_);
-        const auto found = asked_.find(head.unique & ~interrupt_bit);
-        if (found == asked_.end()) return k::error::noent;
-        if (head.unique & interrupt_bit) {
-            if (from.size() != sizeof(answer_head)) return k::error::inval;
-            note_interrupt_answer(*found, head.error);
-            return from.size();
-        }
-        r = request_ref(&*found); // the list's hold
-        forget_locked(*r);
-    }
-    k::status taken;
-    if (head.error)
-        taken = from.size() == sizeof(answer_head) ? k::status() : k::status(k::error::io);
-    else
-        taken = r->take(from);
-    if (r->is_init_) started(*r, taken && !head.error);
-    finish(*r, taken ? head.error : -static_cast<k::i32>(k::error::io));
-    if (taken) return from.size();
-    return taken.error() == k::error::io ? k::error::inval : taken.error();
 }
 
 } // namespace vfs::fuse

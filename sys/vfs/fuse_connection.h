@@ -11,16 +11,9 @@
 // When the device is closed, or the file system gives up, all who wait hear ENOTCONN, and who asks later does, too.
 #pragma once
 
-#include "kernel/lib/ref.h"
-#include "kernel/lib/result.h"
 #include "kernel/lwkt/spinlock.h"
-#include "kernel/lwkt/wait_queue.h"
-#include "sys/vfs/fuse_protocol.h"
-#include "sys/xio/xio.h"
-
-#include <boost/intrusive/list.hpp>
-#include <boost/intrusive/set.hpp>
-#include <string_view>
+#include "sys/vfs/file_system.h"
+#include "sys/vfs/fuse_request.h"
 
 namespace vfs::fuse {
 
@@ -32,81 +25,19 @@ struct asker {
     bool (*killed)() = nullptr, (*signalled)() = nullptr;
 };
 
-// How an answer's bytes are taken.
-enum class taking : k::u8 {
-    nothing, // there are none
-    exactly, // so many, into `room`
-    at_most, // as many as there are, into `room`
-    pages,   // the same, into fresh pages
-};
-
-// One that goes over the line. Made by who asks, and shared with who answers.
-class request : public k::counted<request> {
+// Who hears what a program tells by itself (fuse::news). Waits for nothing that a program may have to do first: it is
+// in the midst of telling. ENOENT: nothing of that is known.
+class listener {
   public:
-    struct form {
-        fuse::opcode opcode{};
-        k::u64 node = 0;
-        std::span<const std::byte> arguments = {};
-        std::string_view names[2] = {}; // each with a zero behind it
-        unsigned name_count = 0;
-        taking how = taking::nothing;
-        k::u64 most = 0; // bytes of the answer
-    };
-    // ENOMEM.
-    static k::result<k::ref<request>> make(const form& f) noexcept;
-    void last_holder_left() noexcept;
+    // Its attributes are old and, from `offset` on if that is not below zero, so many bytes (not above zero: all).
+    virtual k::status bytes_are_old(k::u64 node, k::i64 offset, k::i64 bytes) noexcept = 0;
+    virtual k::status name_is_old(k::u64 directory, std::string_view name) noexcept = 0;
+    // It leads to that node no more. ENOTEMPTY, EBUSY: of a directory that is in use.
+    virtual k::status name_is_gone(k::u64 directory, std::string_view name, k::u64 node) noexcept = 0;
 
-    xio::source payload; // behind the head; set before it is asked
-    // When it is done: how many bytes came.
-    k::u64 answered() const noexcept { return answered_; }
-    const std::byte* room() const noexcept { return room_; }
-    template <class T> T value() const noexcept {
-        static_assert(sizeof(T) <= small);
-        T out;
-        __builtin_memcpy(&out, room_, sizeof(T));
-        return out;
-    }
-    // Whole pages, with zeroes behind the bytes that came.
-    xio::source& pages() noexcept { return pages_; }
-
-  private:
-    friend class connection;
-    friend k::ref<request>;
-    static constexpr std::size_t small = sizeof(create_answer);
-    enum class stage : k::u8 { made, waits, asked, done };
-
-    request() = default;
-    ~request();
-    k::status take(const xio::source& from) noexcept;
-    k::status take_pages(const xio::source& from) noexcept;
-
-    std::byte* head_ = nullptr; // the request_head and what follows
-    k::u32 head_bytes_ = 0;
-    k::u64 unique_ = 0;
-    k::u64 node_ = 0;
-    k::ref<request> next_; // what is said when this one is done
-    taking how_ = taking::nothing;
-    k::u64 most_ = 0;
-    bool is_init_ = false, is_extended_ = false, has_answer_ = true;
-    // Of who asked; the connection's lock guards these and what links it.
-    bool posted_ = false;    // nobody waits
-    bool counted_ = false;   // among those that are asked
-    bool abandoned_ = false; // who asked is gone
-    bool settled_ = false;   // it will be done at once, whoever has gone
-    k::i32 error_ = 0;
-    k::u64 answered_ = 0;
-    std::byte* room_ = small_room_;
-    alignas(8) std::byte small_room_[small];
-    xio::source pages_;
-    std::atomic<stage> stage_ = stage::made;
-    bool to_interrupt_ = false;
-    lwkt::wait_queue waiter_;
-
-    boost::intrusive::list_member_hook<> queued_, interrupting_;
-    boost::intrusive::set_member_hook<> by_number_, by_node_;
+  protected:
+    ~listener() = default;
 };
-
-using request_ref = k::ref<request>;
 
 class connection : public k::counted<connection> {
   public:
@@ -138,18 +69,29 @@ class connection : public k::counted<connection> {
     k::status start() noexcept;
     k::u64 most_read() const noexcept { return most_read_; }
     k::u64 most_write() const noexcept { return most_write_; }
+    bool knows_forget_many() const noexcept { return minor_ >= least_minor_for_many; }
+    bool lists_with_nodes() const noexcept { return flags_ & fuse::lists_with_nodes; }
+    bool lists_as_is_useful() const noexcept { return flags_ & fuse::lists_as_is_useful; }
+    // Who hears news: once, and until stop_listening(), which comes before `in` goes. Any context.
+    void listen(file_system& in, listener& to) noexcept;
+    void stop_listening() noexcept;
 
-    // --- The device's side. Thread context, with user memory.
+    // --- The device's side (fuse_device.cc). Thread context, with user memory.
     enum readiness : unsigned { has_requests = 1, is_over = 2, is_unused = 4 };
     unsigned ready() noexcept; // any context
     lwkt::wait_queue& readers() noexcept { return readers_; }
     // Gives the next request. EAGAIN: there is none; ENODEV: it is over; EPERM: nothing was mounted; EINVAL: too little
     // room for any; EFAULT.
     k::result<k::u64> read(xio::sink& to) noexcept;
-    // Takes an answer. EINVAL: it makes no sense; ENOENT: nobody asked; EFAULT; EPERM; EOPNOTSUPP: news.
+    // Takes an answer, or news. EINVAL: it makes no sense; ENOENT: nobody asked, or nothing is known of that; EFAULT;
+    // EPERM; of news: ENOTCONN, ENAMETOOLONG, ENOMEM, EOPNOTSUPP: not of that kind; the errors of `listener`.
     k::result<k::u64> write(const xio::source& from) noexcept;
 
   private:
+    // Numbers are even; with the lowest bit set they say which request an interrupt is about.
+    static constexpr k::u64 interrupt_bit = 1, unique_step = 2;
+    static constexpr k::u64 most_pages = 256; // in one read or write
+
     enum class phase : k::u8 { unused, starting, running, refused, over };
     using list = boost::intrusive::list<
         request, boost::intrusive::member_hook<request, boost::intrusive::list_member_hook<>, &request::queued_>>;
@@ -180,8 +122,10 @@ class connection : public k::counted<connection> {
     bool take_place() noexcept;
     k::status wait_for_place() noexcept;
     void undo(request& r) noexcept;
+    void forget_listed(request& r) noexcept;
     void say_internally(k::result<request_ref> r) noexcept;
     void interrupt(request& r) noexcept;
+    k::status hear(news what, const xio::source& from) noexcept;
     void note_interrupt_answer(request& r, k::i32 error) noexcept REQUIRES(lock_);
     void started(const request& r, bool good) noexcept;
     phase now_in() const noexcept { return phase_.load(std::memory_order_acquire); }
@@ -189,6 +133,7 @@ class connection : public k::counted<connection> {
     asker who_;
     std::atomic<phase> phase_ = phase::unused;
     k::u64 most_read_ = ~k::u64{0}, most_write_ = 4096; // as init's answer says
+    k::u32 minor_ = 0, flags_ = 0;                      // too
     lwkt::wait_queue readers_, starting_, askers_;
     std::atomic<unsigned> asked_count_ = 0;
     lwkt::spinlock lock_;
@@ -199,6 +144,8 @@ class connection : public k::counted<connection> {
     set asked_ GUARDED_BY(lock_);    // each held
     nodes about_ GUARDED_BY(lock_);  // of both, those that have answers
     interrupt_list interrupting_ GUARDED_BY(lock_);
+    file_system* listening_ GUARDED_BY(lock_) = nullptr; // whose listener that is
+    listener* listener_ GUARDED_BY(lock_) = nullptr;
 };
 
 using connection_ref = k::ref<connection>;

@@ -3,10 +3,26 @@
 
 namespace vfs::userfs {
 
-bool fuse_server::forget(k::u64 node, k::u64 answers) noexcept {
-    const fuse::forget_question how{answers};
-    auto r = fuse::request::make({.opcode = opcode::forget, .node = node, .arguments = bytes_of(how)});
-    return r && line_->post(*std::move(r));
+// Those that go together are told together.
+bool fuse_server::say_forgotten(std::span<const forgotten> which) noexcept {
+    static_assert(sizeof(forgotten) == sizeof(fuse::forgotten));
+    constexpr std::size_t most = 16;
+    if (which.size() > 1 && which.size() <= most && line_->knows_forget_many()) {
+        struct {
+            fuse::forget_many_question head;
+            forgotten which[most];
+        } how{.head = {static_cast<k::u32>(which.size()), 0}, .which = {}};
+        std::ranges::copy(which, how.which);
+        auto r = fuse::request::make(
+            {.opcode = opcode::forget_many, .arguments = bytes_of(how).first(sizeof(how.head) + which.size_bytes())});
+        return r && line_->post(*std::move(r));
+    }
+    for (const forgotten& one : which) {
+        const fuse::forget_question how{one.answers};
+        auto r = fuse::request::make({.opcode = opcode::forget, .node = one.node, .arguments = bytes_of(how)});
+        if (!r || !line_->post(*std::move(r))) return false;
+    }
+    return true;
 }
 
 // The new name may have a number of its own: whoever looks it up will know.
@@ -17,7 +33,7 @@ k::status fuse_server::link(question& q) noexcept {
                                      .arguments = bytes_of(how),
                                      .names = {q.texts[0]},
                                      .name_count = 1}));
-    (void)forget(made.of.node, 1);
+    (void)say_forgotten({{{made.of.node, 1}}});
     return {};
 }
 
@@ -50,43 +66,6 @@ k::result<std::size_t> fuse_server::ask_text(question& q, std::span<std::byte> t
         TRY(ask({.opcode = opcode::read_link, .node = q.head.node, .how = taking::at_most, .most = to.size()}));
     std::memcpy(to.data(), r->room(), r->answered());
     return static_cast<std::size_t>(r->answered());
-}
-
-// Entries have the same shape here and there.
-k::result<std::size_t> fuse_server::list(question& q, std::span<std::byte> to) noexcept {
-    static_assert(sizeof(entry) == sizeof(fuse::directory_entry));
-    handle_ref own;
-    if (!q.with) {
-        own = TRY(open_there(q.head.node, 0, true));
-        q.with = own.get();
-    }
-    const fuse::read_question how{.handle = of(*q.with).number(),
-                                  .offset = q.head.offset,
-                                  .bytes = static_cast<k::u32>(to.size()),
-                                  .read_flags = 0,
-                                  .lock_owner = 0,
-                                  .flags = of(*q.with).flags(),
-                                  .unused = 0};
-    const request_ref r = TRY(ask({.opcode = opcode::read_directory,
-                                   .node = q.head.node,
-                                   .arguments = bytes_of(how),
-                                   .how = taking::at_most,
-                                   .most = to.size()}));
-    std::memcpy(to.data(), r->room(), r->answered());
-    std::size_t at = 0;
-    while (at + sizeof(entry) <= r->answered()) {
-        fuse::directory_entry there;
-        std::memcpy(&there, to.data() + at, sizeof(there));
-        if (there.name_bytes > longest_name || there.type > 15) return k::error::io;
-        if (at + sizeof(there) + k::align_up(there.name_bytes, k::u32{8}) > r->answered()) break;
-        const entry here{
-            .next = there.next, .node = there.inode, .mode = there.type << 12, .text_bytes = there.name_bytes};
-        std::memcpy(to.data() + at, &here, sizeof(here));
-        at += k::align_up(sizeof(here) + here.text_bytes, std::size_t{8});
-    }
-    // Old versions of libfuse cut their list where the room ends; the rest of an entry comes with the next answer.
-    if (!at && r->answered()) return k::error::io;
-    return at;
 }
 
 } // namespace vfs::userfs

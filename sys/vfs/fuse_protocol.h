@@ -44,7 +44,10 @@ enum class opcode : k::u32 {
     interrupt = 36,
     destroy = 38,
     forget_many = 42,
+    allocate = 43,
+    read_directory_with = 44, // what each entry leads to is looked up, too
     rename_with = 45,
+    seek = 46,
 };
 
 struct request_head {
@@ -60,7 +63,7 @@ static_assert(sizeof(request_head) == 40);
 struct answer_head {
     k::u32 bytes;
     k::i32 error;  // 0, or a negative error number
-    k::u64 unique; // 0: no answer, but news, and `error` says which
+    k::u64 unique; // 0: no answer, but news, and `error` says which (fuse::news)
 };
 static_assert(sizeof(answer_head) == 16);
 
@@ -69,7 +72,9 @@ static_assert(sizeof(answer_head) == 16);
 enum init_flag : k::u32 {
     async_read = 1 << 0,
     big_writes = 1 << 5,
-    no_open_needed = 1 << 17, // a server may answer open with ENOSYS
+    lists_with_nodes = 1 << 13,   // read_directory_with is wanted,
+    lists_as_is_useful = 1 << 14, // but not always
+    no_open_needed = 1 << 17,     // a server may answer open with ENOSYS
     parallel_directories = 1 << 18,
     page_count = 1 << 22, // init_answer::most_pages means something
     no_open_directory_needed = 1 << 24,
@@ -238,6 +243,24 @@ struct sync_question {
 struct access_question {
     k::u32 wishes, unused;
 };
+enum allocate_mode : k::u32 { // fallocate(2)'s
+    keeps_size = 1,
+    punches = 2,
+    zeroes = 16,
+};
+struct allocate_question {
+    k::u64 handle, offset, bytes;
+    k::u32 mode, unused;
+};
+static_assert(sizeof(allocate_question) == 32);
+enum seek_kind : k::u32 { to_data = 3, to_hole = 4 };
+struct seek_question {
+    k::u64 handle, offset;
+    k::u32 kind, unused;
+};
+struct seek_answer {
+    k::u64 offset;
+};
 
 struct directory_entry { // its name follows, padded to 8 bytes
     k::u64 inode;
@@ -246,6 +269,12 @@ struct directory_entry { // its name follows, padded to 8 bytes
     k::u32 type;
 };
 static_assert(sizeof(directory_entry) == 24);
+
+struct directory_entry_with { // its name follows in the same way
+    entry_answer looked_up;   // of no node: it was not
+    directory_entry there;
+};
+static_assert(sizeof(directory_entry_with) == 152);
 
 struct state_answer {
     k::u64 blocks, free_blocks, blocks_for_all, nodes, free_nodes;
@@ -257,5 +286,30 @@ static_assert(sizeof(state_answer) == 80);
 struct interrupt_question {
     k::u64 unique;
 };
+
+// --- What a program tells by itself
+
+enum class news : k::u32 {
+    poll = 1,
+    bytes_are_old = 2,
+    name_is_old = 3,
+    store = 4,
+    retrieve = 5,
+    name_is_gone = 6,
+};
+
+struct bytes_news {
+    k::u64 node;
+    k::i64 offset, bytes; // offset < 0: only the attributes; bytes <= 0: to the end
+};
+struct name_news { // the name follows, with a zero
+    k::u64 directory;
+    k::u32 name_bytes, unused;
+};
+struct gone_news {
+    k::u64 directory, node;
+    k::u32 name_bytes, unused;
+};
+constexpr k::u32 least_minor_for_many = 16; // that know forget_many
 
 } // namespace vfs::fuse

@@ -25,10 +25,21 @@ k::result<node_told> fuse_server::ask_node(question& q) noexcept {
                                 .device = 0},
                          .until_ns = 0};
     }
-    case operation::look_up:
-        return ask_entry({.opcode = opcode::look_up, .node = q.head.node, .names = {q.texts[0]}, .name_count = 1});
+    case operation::look_up: return look_up(q);
     default: return make(q);
     }
+}
+
+// That there is none may be believed if the answer says how long, and not if it is an error.
+k::result<node_told> fuse_server::look_up(question& q) noexcept {
+    if (line_->lists_as_is_useful())
+        if (const handle_ref list = find(q.head.node, &handle::is_directory))
+            of(*list).is_looked_in.store(true, std::memory_order_relaxed);
+    auto e = ask_for<fuse::entry_answer>(
+        {.opcode = opcode::look_up, .node = q.head.node, .names = {q.texts[0]}, .name_count = 1});
+    if (e) return told_of(*e);
+    if (e.error() != k::error::noent) return e.error();
+    return node_told{.name_until_ns = 0};
 }
 
 k::result<node_told> fuse_server::make(question& q) noexcept {
@@ -79,6 +90,17 @@ k::result<node_told> fuse_server::make_file(question& q) noexcept {
         fresh_of_ = me;
     }
     return told_of(made.entry);
+}
+
+k::status fuse_server::may_there(k::u64 node, const subject& who, unsigned wishes) noexcept {
+    if (!has(skill::access)) return {};
+    const fuse::access_question how{wishes, 0};
+    auto said =
+        ask({.opcode = opcode::access, .node = node, .arguments = bytes_of(how), .uid = who.uid, .gid = who.gid});
+    if (said) return {};
+    if (said.error() != k::error::nosys) return said.error();
+    lacks(skill::access);
+    return {};
 }
 
 k::result<node_told> fuse_server::ask_again(vnode& node) noexcept {
@@ -145,19 +167,31 @@ k::result<userfs::state> fuse_server::ask_state(question& q) noexcept {
     return userfs::state{unit, said.blocks, said.free_blocks, said.nodes, said.free_nodes};
 }
 
-bool fuse_server::say(question& q) noexcept {
-    if (q.head.operation != operation::forget) return true;
-    handle_ref unopened; // its RELEASE goes before the FORGET
+bool fuse_server::say(question&) noexcept {
+    return true; // there is nothing else
+}
+
+// Its RELEASE goes before the FORGET.
+void fuse_server::let_go_of_fresh(k::u64 node) noexcept {
+    handle_ref unopened; // goes behind the lock
     {
         lwkt::spin_guard guard(lock_);
-        if (fresh_ && of(*fresh_).node() == q.head.node) std::swap(unopened, fresh_);
+        if (fresh_ && of(*fresh_).node() == node) std::swap(unopened, fresh_);
     }
-    unopened = {};
-    if (line_->is_asked_about(q.head.node)) return false;
-    return line_->has_ended() || forget(q.head.node, q.head.bytes);
+}
+
+std::size_t fuse_server::forget(std::span<const forgotten> which) noexcept {
+    std::size_t ready = 0;
+    for (; ready < which.size(); ready++) {
+        let_go_of_fresh(which[ready].node);
+        if (line_->is_asked_about(which[ready].node)) break;
+    }
+    if (line_->has_ended()) return which.size();
+    return !ready || say_forgotten(which.first(ready)) ? ready : 0;
 }
 
 void fuse_server::say_last(question&) noexcept {
+    line_->stop_listening();
     request_ref last;
     if (options_.says_last)
         if (auto made = fuse::request::make({.opcode = opcode::destroy})) last = *std::move(made);

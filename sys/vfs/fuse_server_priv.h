@@ -1,5 +1,5 @@
-// What the parts of fuse_server share: open files (fuse_handles.cc), names (fuse_names.cc), bytes (fuse_bytes.cc),
-// extended attributes (fuse_extended.cc), and, in fuse_server.cc, nodes and the rest.
+// What the parts of fuse_server share: open files (fuse_handles.cc), names (fuse_names.cc), lists (fuse_lists.cc),
+// bytes (fuse_bytes.cc), extended attributes (fuse_extended.cc), and, in fuse_server.cc, nodes and the rest.
 #pragma once
 
 #include "kernel/mem/slab.h"
@@ -51,7 +51,8 @@ inline k::u32 device_to(k::u64 d) noexcept {
     return static_cast<k::u32>((d >> 8 & 0xfff) << 8 | (d & 0xff));
 }
 
-inline node_told told_of(k::u64 node, const fuse::attributes& a, k::u64 until_ns) noexcept {
+inline node_told told_of(k::u64 node, const fuse::attributes& a, k::u64 until_ns,
+                         k::u64 name_until_ns = ~k::u64{0}) noexcept {
     return {.of = {.node = node,
                    .mode = a.mode,
                    .links = a.links,
@@ -63,11 +64,12 @@ inline node_told told_of(k::u64 node, const fuse::attributes& a, k::u64 until_ns
                    .changed_ns = nanoseconds(a.changed_s, a.changed_ns),
                    .device = device_from(a.device)},
             .shown = a.inode,
-            .until_ns = until_ns};
+            .until_ns = until_ns,
+            .name_until_ns = name_until_ns};
 }
 
 inline node_told told_of(const fuse::entry_answer& e) noexcept {
-    return told_of(e.node, e.said, until(e.valid_s, e.valid_ns));
+    return told_of(e.node, e.said, until(e.valid_s, e.valid_ns), until(e.name_valid_s, e.name_valid_ns));
 }
 
 // --- Open files
@@ -90,6 +92,8 @@ class handle final : public file_system::opened {
     k::u32 flags() const noexcept { return flags_; }
     bool keeps_cache() const noexcept { return said_.flags & fuse::keeps_cache; }
     bool is_directory() const noexcept { return is_directory_; }
+    // Of a directory: what has its names is looked up while it is read.
+    std::atomic<bool> is_looked_in = false;
     bool reads() const noexcept { return !is_directory_ && (flags_ & access_mode) != write_only; }
     bool writes() const noexcept { return !is_directory_ && flags_ & access_mode; }
 
@@ -121,7 +125,11 @@ enum class skill : k::u8 {
     rename_with,
     set_extended,
     get_extended,
-    list_extended
+    list_extended,
+    allocate,
+    seek,
+    access,
+    list_with_nodes
 };
 
 class fuse_server final : public server {
@@ -143,12 +151,18 @@ class fuse_server final : public server {
     k::result<userfs::state> ask_state(question& q) noexcept override;
     k::result<std::size_t> ask_text(question& q, std::span<std::byte> to) noexcept override;
     bool may_go_on(k::u64, k::u64) const noexcept override { return true; } // places are the program's business
+    bool may_hear(file_system::opened* with, k::u64 place) const noexcept override;
     k::result<xio::source> read(k::u64 node, k::u64 offset, k::u64 bytes) noexcept override;
     bool say(question& q) noexcept override;
+    std::size_t forget(std::span<const forgotten> which) noexcept override;
+    void listen(file_system& in, fuse::listener& to) noexcept override { line_->listen(in, to); }
     void say_last(question& q) noexcept override;
     void give_up() noexcept override { line_->end({}, false); }
     k::result<file_system::opened_ref> open(vnode& node, k::u32 flags) noexcept override;
     k::result<node_told> ask_again(vnode& node) noexcept override;
+    k::status may_there(k::u64 node, const subject& who, unsigned wishes) noexcept override;
+    k::result<k::u64> find_there(k::u64 node, k::u64 from, bool kept) noexcept override;
+    k::status allocate(k::u64 node, k::u32 mode, k::u64 offset, k::u64 bytes) noexcept override;
     bool names_share_nodes() const noexcept override { return false; }
     bool syncs_directories() const noexcept override { return true; }
     k::result<k::u64> get_extended(k::u64 node, std::string_view name, std::span<std::byte> to) noexcept override;
@@ -193,6 +207,7 @@ class fuse_server final : public server {
         return TRY(ask(f))->template value<T>();
     }
     k::result<node_told> ask_entry(const fuse::request::form& f) noexcept;
+    k::result<node_told> look_up(question& q) noexcept;
     k::result<node_told> make(question& q) noexcept;
     k::result<node_told> make_file(question& q) noexcept;
     k::status change(question& q) noexcept;
@@ -203,7 +218,10 @@ class fuse_server final : public server {
     k::status sync_by(handle_ref by, skill needed, opcode how) noexcept;
     k::result<k::u64> ask_extended(fuse::request::form f, skill needed, std::span<std::byte> to) noexcept;
     k::result<std::size_t> list(question& q, std::span<std::byte> to) noexcept;
-    bool forget(k::u64 node, k::u64 answers) noexcept;
+    bool say_forgotten(std::span<const forgotten> which) noexcept;
+    k::result<request_ref> ask_list(const question& q, opcode how, k::u64 room) noexcept;
+    k::result<std::size_t> list_with_nodes(question& q, std::span<std::byte> to) noexcept;
+    void let_go_of_fresh(k::u64 node) noexcept;
 
     k::result<handle_ref> open_there(k::u64 node, k::u32 flags, bool is_directory) noexcept;
     k::result<handle_ref> note_open(k::u64 node, k::u32 flags, bool is_directory,

@@ -55,6 +55,14 @@ class name final : public k::counted<name>, lwkt::retirable {
     directory& in() const noexcept { return *in_; }
     bool removed() const noexcept { return removed_.load(std::memory_order_acquire); }
 
+    // Of a file system in a program: until when (ktime::now()) it may be believed. Of one that is old the program is
+    // asked again (program_names.h).
+    std::atomic<k::u64> valid_until = ~k::u64{0};
+    bool is_old() const noexcept {
+        const k::u64 until = valid_until.load(std::memory_order_relaxed);
+        return ~until && until <= ktime::now();
+    }
+
     name(directory& in, const name_text& text, vnode_ref node) noexcept; // for create()
 
   private:

@@ -3,113 +3,13 @@
 #include "kernel/mem/slab.h"
 #include "sys/vfs/extended.h"
 #include "sys/vfs/fuse_server.h"
-#include "sys/vfs/userfs_nodes.h"
+#include "sys/vfs/program_names.h"
+#include "sys/vfs/userfs_instance.h"
 
 #include <cstring>
 #include <optional>
 
 namespace vfs {
-
-namespace {
-
-using userfs::node_told, userfs::operation, userfs::question;
-
-// A program's names begin behind "." and "..", whose places are 1 and 2.
-constexpr k::u64 before_names = 2;
-constexpr k::u64 last_place = (~k::u64{0} >> 1) - before_names; // what a reader is told
-constexpr std::size_t longest_type = 32;
-
-class userfs_instance final : public file_system {
-  public:
-    userfs_instance(userfs::server_ref from, std::string_view type, k::u64 most) noexcept
-        : file_system(keeping::program), server_(std::move(from)), nodes_(*this, server_.share(), most),
-          type_length_(type.copy(type_, sizeof(type_))) {}
-
-    k::status begin() noexcept {
-        question q{.head = {.operation = operation::mount}};
-        set_root(TRY(nodes_.node_for(TRY(server_->ask_node(q)), true, {})));
-        return {};
-    }
-
-    std::string_view type() const noexcept override { return {type_, type_length_}; }
-    k::u32 magic() const noexcept override { return 0x6573'5546; } // Linux's of FUSE, whose ends are the same
-    file_system_state state() noexcept override;
-    k::result<vnode_ref> make_node(const node_attributes&, std::string_view) noexcept override {
-        return k::error::opnotsupp; // without a name
-    }
-    k::result<vnode_ref> look_up(directory& in, std::string_view text, bool& cache) noexcept override;
-    k::status list(directory& in, k::u64 place, lister& to) noexcept override;
-    void node_gone(vnode& n) noexcept override { nodes_.gone(n); }
-
-    k::status sync(vnode* node) noexcept override {
-        const bool is_directory = node && node->is(node_type::directory);
-        if (!node || !(node->is(node_type::regular) || (is_directory && server_->syncs_directories()))) return {};
-        return tell({.head = {.operation = operation::sync, .node = node->number_there}});
-    }
-    k::result<k::u64> get_extended(vnode& of, std::string_view name, std::span<std::byte> to) noexcept override {
-        return server_->get_extended(of.number_there, name, to);
-    }
-    k::status set_extended(vnode& of, std::string_view name, std::optional<std::span<const std::byte>> value,
-                           unsigned flags) noexcept override {
-        return server_->set_extended(of.number_there, name, value, flags);
-    }
-    k::status list_extended(vnode& of, extended_names& to) noexcept override;
-    k::status resized(vnode& node, k::u64 bytes) noexcept override {
-        node.pages()->extend_paged(k::align_up<k::u64>(bytes, arch::page_size) >>
-                                   arch::page_shift); // the new ones, too
-        return {};
-    }
-    k::result<vnode_ref> make_there(directory& in, std::string_view text, const node_attributes& a,
-                                    std::string_view link_text) noexcept override;
-    k::status link_there(vnode& what, directory& in, std::string_view text) noexcept override {
-        return tell({.head = {.operation = operation::link, .node = in.number_there, .other = what.number_there},
-                     .texts = {text}});
-    }
-    k::status remove_there(directory& in, std::string_view text, vnode& what) noexcept override {
-        return tell({.head = {.operation = operation::remove,
-                              .node = in.number_there,
-                              .other = what.number_there,
-                              .what = what.is(node_type::directory)},
-                     .texts = {text}});
-    }
-    k::status rename_there(directory& from, std::string_view from_text, directory& to, std::string_view to_text,
-                           unsigned flags) noexcept override {
-        return tell({.head = {.operation = operation::rename,
-                              .node = from.number_there,
-                              .other = to.number_there,
-                              .what = flags},
-                     .texts = {from_text, to_text}});
-    }
-    k::status change_there(vnode& of, const new_attributes& to) noexcept override;
-    k::status ask_again(vnode& of) noexcept override;
-    k::result<opened_ref> open(vnode& what, k::u32 flags) noexcept override;
-    bool names_share_nodes() const noexcept override { return server_->names_share_nodes(); }
-    access_rule rule(const subject& who) const noexcept override { return server_->rule(who); }
-    bool give_up() noexcept override {
-        server_->give_up();
-        return true;
-    }
-    void ending() noexcept override {
-        question q{.head = {.operation = operation::unmount}}; // what is known is forgotten with that
-        server_->say_last(q);
-    }
-
-  private:
-    k::status tell(question q) noexcept {
-        nodes_.tell_gone();
-        return server_->tell(q);
-    }
-    struct progress {
-        k::u64 place;
-        bool full = false, some = false; // the reader has no room; it got something
-    };
-    k::status put_entries(std::span<const std::byte> from, progress& at, lister& to) noexcept;
-
-    const userfs::server_ref server_;
-    userfs::node_table nodes_;
-    char type_[longest_type];
-    const std::size_t type_length_;
-};
 
 file_system_state userfs_instance::state() noexcept {
     question q{.head = {.operation = operation::state, .node = root().number_there}};
@@ -119,16 +19,33 @@ file_system_state userfs_instance::state() noexcept {
     return {block_bytes, said->blocks, said->free_blocks, said->nodes, said->free_nodes};
 }
 
-k::result<vnode_ref> userfs_instance::look_up(directory& in, std::string_view text, bool& cache) noexcept {
-    cache = true;
+// A directory that stands somewhere else is moved only if that is not sure any more.
+k::result<vnode_ref> userfs_instance::look_up_there(directory& in, std::string_view text, vnode* known,
+                                                    k::u64& until) noexcept {
     nodes_.tell_gone();
     nodes_.trim();
+    const k::u64 news = news_.load(std::memory_order_acquire);
     question q{.head = {.operation = operation::look_up, .node = in.number_there}, .texts = {text}};
-    return nodes_.node_for(TRY(server_->ask_node(q)), false, {});
+    auto said = server_->ask_node(q);
+    until = said ? said->name_until_ns : ~k::u64{0};
+    if (news != news_.load(std::memory_order_acquire)) until = 0;
+    if (!said) return said.error();
+    if (!said->of.node) return k::error::noent;
+    if (!until) said->until_ns = 0;
+    if (const vnode_ref there = nodes_.find(said->of.node); there && there.get() != known) {
+        bool has_moved = false;
+        if (there->is(node_type::directory)) {
+            lwkt::critical section;
+            const name* own = there->as_directory().own_name();
+            has_moved = own && own->is_old() && !is_within(in, there->as_directory());
+        }
+        if (has_moved) TRY(lose_directory(there->as_directory()));
+    }
+    return nodes_.node_for(*said, false, {}, known);
 }
 
 k::result<vnode_ref> userfs_instance::make_there(directory& in, std::string_view text, const node_attributes& a,
-                                                 std::string_view link_text) noexcept {
+                                                 std::string_view link_text, k::u64& until) noexcept {
     if (link_text.size() > userfs::most_link_text) return k::error::nametoolong;
     nodes_.tell_gone();
     question q{.head = {.operation = operation::make,
@@ -139,9 +56,11 @@ k::result<vnode_ref> userfs_instance::make_there(directory& in, std::string_view
                         .gid = a.gid},
                .texts = {text, link_text}};
     if (nodes_.is_full()) return k::error::nfile;
+    const k::u64 news = news_.load(std::memory_order_acquire);
     auto said = server_->ask_node(q);
     // It said before that there is none. As EEXIST it would have the caller look again, for ever.
     if (!said) return said.error() == k::error::exist ? k::error::io : said.error();
+    until = news == news_.load(std::memory_order_acquire) ? said->name_until_ns : 0;
     auto made = nodes_.node_for(*said, false, link_text);
     if (made && (*made)->type == a.type) return made;
     (void)tell({.head = {.operation = operation::remove,
@@ -174,55 +93,6 @@ k::status userfs_instance::change_there(vnode& of, const new_attributes& to) noe
     return tell(std::move(q));
 }
 
-// Is it one that a directory may have?
-bool is_good_entry(std::string_view text) noexcept {
-    for (char c : text)
-        if (c == '/' || c == 0) return false;
-    return !text.empty() && text.size() <= longest_name;
-}
-
-// EIO: it is no list, or one that does not go on.
-k::status userfs_instance::put_entries(std::span<const std::byte> from, progress& at, lister& to) noexcept {
-    while (!from.empty()) {
-        userfs::entry e;
-        if (from.size() < sizeof(e)) return k::error::io;
-        std::memcpy(&e, from.data(), sizeof(e));
-        if (e.text_bytes > longest_name || sizeof(e) + e.text_bytes > from.size()) return k::error::io;
-        const std::string_view text(reinterpret_cast<const char*>(from.data()) + sizeof(e), e.text_bytes);
-        if (!is_good_entry(text) || !server_->may_go_on(at.place, e.next)) return k::error::io;
-        const bool is_dots = text == "." || text == "..";
-        const auto type = static_cast<node_type>(e.mode & 0170000);
-        if (!is_dots && !to.put(std::min(e.next, last_place) + before_names, text, type, e.node)) {
-            at.full = true;
-            return {};
-        }
-        at.place = e.next;
-        at.some = at.some || !is_dots;
-        from = from.subspan(std::min(k::align_up(sizeof(e) + e.text_bytes, std::size_t{8}), from.size()));
-    }
-    return {};
-}
-
-// An answer may have nothing in it that is shown, and not be the last.
-k::status userfs_instance::list(directory& in, k::u64 place, lister& to) noexcept {
-    auto* room = static_cast<std::byte*>(mem::allocate(userfs::most_listed));
-    if (!room) return k::error::nomem;
-    progress at{place > before_names ? place - before_names : 0};
-    k::status outcome;
-    while (outcome && !at.full && !at.some) {
-        question q{.head = {.operation = operation::list,
-                            .node = in.number_there,
-                            .offset = at.place,
-                            .bytes = userfs::most_listed},
-                   .with = to.with()};
-        auto bytes = server_->ask_text(q, {room, userfs::most_listed});
-        if (bytes && !*bytes) break;
-        outcome = bytes ? put_entries({room, *bytes}, at, to) : k::status(bytes.error());
-    }
-    mem::free(room);
-    return outcome;
-}
-
 k::status userfs_instance::list_extended(vnode& of, extended_names& to) noexcept {
     auto* room = static_cast<std::byte*>(mem::allocate(longest_extended_list));
     if (!room) return k::error::nomem;
@@ -244,7 +114,10 @@ k::status userfs_instance::ask_again(vnode& of) noexcept {
     if (!of.is_told_old()) return {};
     std::optional<lwkt::sleep_hold> hold; // what is being written is not told of
     if (of.is(node_type::regular)) hold.emplace(of.writers);
-    return nodes_.note_again(of, TRY(server_->ask_again(of)));
+    const k::u64 news = news_.load(std::memory_order_acquire);
+    node_told told = TRY(server_->ask_again(of));
+    if (news != news_.load(std::memory_order_acquire)) told.until_ns = 0;
+    return nodes_.note_again(of, told);
 }
 
 k::result<file_system::opened_ref> userfs_instance::open(vnode& what, k::u32 flags) noexcept {
@@ -254,6 +127,8 @@ k::result<file_system::opened_ref> userfs_instance::open(vnode& what, k::u32 fla
     if (opened && what.is(node_type::regular)) TRY(ask_again(what));
     return opened;
 }
+
+namespace {
 
 k::result<file_system_ref> finish(k::result<userfs::server_ref> server, std::string_view type, k::u64 most) noexcept {
     if (!server) return server.error();

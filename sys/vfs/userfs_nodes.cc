@@ -65,14 +65,27 @@ node_table::~node_table() {
     }
 }
 
+// A directory that was lost while somebody uses it: its number may come again.
+bool is_lost(vnode& n) noexcept {
+    return n.is(node_type::directory) && n.as_directory().is_dead();
+}
+
+vnode_ref node_table::find(k::u64 number) noexcept {
+    lwkt::spin_guard guard(lock_);
+    const auto found = known_.find(number);
+    return found == known_.end() ? vnode_ref() : vnode_ref::to_living(*found->node);
+}
+
 // A node that is known. `there` without one: it is just going away.
-k::result<vnode_ref> node_table::find(const attributes& said, bool& there) noexcept {
+k::result<vnode_ref> node_table::find(const attributes& said, const vnode* known, bool& there) noexcept {
     lwkt::spin_guard guard(lock_);
     const auto found = known_.find(said.node);
     there = found != known_.end();
     if (!there) return vnode_ref();
     vnode& n = *found->node;
-    if (n.type != static_cast<node_type>(said.mode & type_bits) || n.is(node_type::directory)) return k::error::io;
+    if (is_lost(n)) return vnode_ref();
+    if (n.type != static_cast<node_type>(said.mode & type_bits)) return k::error::io;
+    if (n.is(node_type::directory) && &n != known) return k::error::io;
     vnode_ref held = vnode_ref::to_living(n);
     if (held) {
         found->answers++;
@@ -135,13 +148,14 @@ k::result<vnode_ref> node_table::make(const node_told& told, std::string_view te
     return vnode_ref(made);
 }
 
-k::result<vnode_ref> node_table::node_for(const node_told& told, bool is_root, std::string_view text) noexcept {
+k::result<vnode_ref> node_table::node_for(const node_told& told, bool is_root, std::string_view text,
+                                          const vnode* before) noexcept {
     const attributes& said = told.of;
     if (!said.node || !is_type(said.mode) || said.size > most_file_bytes) return k::error::io;
     if (is_root && (said.mode & type_bits) != static_cast<k::u32>(node_type::directory)) return k::error::io;
     for (;;) {
         bool there = false;
-        if (vnode_ref known = TRY(find(said, there))) return known;
+        if (vnode_ref known = TRY(find(said, before, there))) return known;
         auto fresh = mem::make_box<record>();
         if (!fresh) return k::error::nomem;
         vnode_ref made = TRY(make(told, text));
@@ -153,8 +167,8 @@ k::result<vnode_ref> node_table::node_for(const node_told& told, bool is_root, s
         lwkt::spin_guard guard(lock_);
         const auto other = known_.find(said.node);
         if (other != known_.end()) {
-            if (other->node->holders()) continue; // another was quicker: its node
-            other->node = made.get();             // the other one is going, and finds that it is known no more
+            if (other->node->holders() && !is_lost(*other->node)) continue; // another was quicker: its node
+            other->node = made.get(); // the other one is going, and finds that it is known no more
             other->answers++;
             return made;
         }
@@ -178,9 +192,9 @@ k::status node_table::note_again(vnode& n, const node_told& told) noexcept {
     return {};
 }
 
-bool node_table::is_full() noexcept {
+bool node_table::has_room(k::u64 parts) noexcept {
     lwkt::spin_guard guard(lock_);
-    return count_ >= most_;
+    return count_ < most_ / parts;
 }
 
 void node_table::gone(const vnode& n) noexcept {
@@ -195,28 +209,43 @@ void node_table::gone(const vnode& n) noexcept {
     some_gone_.store(true, std::memory_order_relaxed);
 }
 
+void node_table::owe(k::u64 number) noexcept {
+    auto fresh = mem::make_box<record>();
+    if (!fresh) return; // the server keeps it until the end
+    fresh->number = number;
+    fresh->answers = 1;
+    lwkt::spin_guard guard(lock_);
+    fresh->next = gone_;
+    gone_ = fresh.release();
+    some_gone_.store(true, std::memory_order_relaxed);
+}
+
+// Some at a time: who asks for something else is not to wait long.
 void node_table::tell_gone() noexcept {
-    constexpr unsigned some = 16;
-    for (unsigned told = 0; told < some && some_gone_.load(std::memory_order_relaxed); told++) {
-        record* one;
-        {
-            lwkt::spin_guard guard(lock_);
-            one = gone_;
-            if (one) gone_ = one->next;
-            some_gone_.store(gone_ != nullptr, std::memory_order_relaxed);
+    constexpr std::size_t some = 16;
+    if (!some_gone_.load(std::memory_order_relaxed)) return;
+    record* taken[some];
+    forgotten which[some];
+    std::size_t count = 0;
+    {
+        lwkt::spin_guard guard(lock_);
+        for (; count < some && gone_; count++) {
+            taken[count] = gone_;
+            gone_ = gone_->next;
+            which[count] = {taken[count]->number, taken[count]->answers};
         }
-        if (!one) return;
-        question q{.head = {.operation = operation::forget, .node = one->number, .bytes = one->answers}};
-        if (server_->say(q)) {
-            mem::destroy(one);
-            continue;
-        }
-        lwkt::spin_guard guard(lock_); // later
-        one->next = gone_;
-        gone_ = one;
-        some_gone_.store(true, std::memory_order_relaxed);
-        return;
+        some_gone_.store(gone_ != nullptr, std::memory_order_relaxed);
     }
+    const std::size_t said = server_->forget({which, count});
+    for (std::size_t i = 0; i < said; i++)
+        mem::destroy(taken[i]);
+    if (said == count) return;
+    lwkt::spin_guard guard(lock_); // later
+    for (std::size_t i = count; i-- > said;) {
+        taken[i]->next = gone_;
+        gone_ = taken[i];
+    }
+    some_gone_.store(true, std::memory_order_relaxed);
 }
 
 // The first file at or behind a number, which becomes the next one's.

@@ -45,6 +45,7 @@ class file_node final : public vnode {
     void bring_in(k::u64 offset, k::u64 bytes) noexcept override;
     k::status store_there(k::u64 offset, k::u64 bytes) noexcept override;
     k::status resize_there(k::u64 bytes) noexcept override;
+    k::status allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept override;
     // Its program says that it has so many bytes: what was known of others is forgotten. The writers' lock is held.
     k::status became(k::u64 bytes) noexcept;
     void forget_pages() noexcept;
@@ -67,13 +68,21 @@ class node_table {
     // The node of these attributes, known already or made. Each success is one answer for the server to forget. EIO:
     // they make no sense, or another type than before, or a directory in a second place; ENFILE: too many are known.
     // `text`: of a link that is made; else the server is asked for it.
-    k::result<vnode_ref> node_for(const node_told& told, bool is_root, std::string_view text) noexcept;
+    // `known`: a directory that has the name already.
+    k::result<vnode_ref> node_for(const node_told& told, bool is_root, std::string_view text,
+                                  const vnode* known = nullptr) noexcept;
+    // The node of a number that is known and lives; empty: none.
+    vnode_ref find(k::u64 number) noexcept;
     // The same of a node that was asked about again; of a file its writers' lock is held. EIO; ENOMEM.
     k::status note_again(vnode& n, const node_told& told) noexcept;
     // Will node_for() refuse whatever is not known yet?
-    bool is_full() noexcept;
+    bool is_full() noexcept { return !has_room(1); }
+    // Are there fewer than one in `parts` of as many as may be known?
+    bool has_room(k::u64 parts) noexcept;
     // A node's last holder has left. Any context.
     void gone(const vnode& n) noexcept;
+    // An answer told of a number whose node was not wanted.
+    void owe(k::u64 number) noexcept;
     // Tells the server of those, as far as it listens.
     void tell_gone() noexcept;
     // Lets go of pages while memory is short. Waits for no file's lock.
@@ -95,7 +104,7 @@ class node_table {
     using set = boost::intrusive::set<record, boost::intrusive::member_hook<record, hook, &record::by_number>,
                                       boost::intrusive::key_of_value<number_of>>;
 
-    k::result<vnode_ref> find(const attributes& said, bool& there) noexcept;
+    k::result<vnode_ref> find(const attributes& said, const vnode* known, bool& there) noexcept;
     k::result<vnode_ref> make(const node_told& told, std::string_view text) noexcept;
     k::result<vnode_ref> make_link(const node_told& told, const node_attributes& a, std::string_view text) noexcept;
     vnode_ref next_file(k::u64& number) noexcept;

@@ -2,6 +2,7 @@
 // there. Everything is written at once, so that any page can be forgotten and asked for again.
 #include "kernel/mem/slab.h"
 #include "sys/vfs/data.h"
+#include "sys/vfs/fuse_protocol.h"
 #include "sys/vfs/userfs_nodes.h"
 #include "sys/xio/walk.h"
 
@@ -140,6 +141,21 @@ k::status file_node::resize_there(k::u64 bytes) noexcept {
     question q{.head = {.operation = operation::change, .node = number_there, .bytes = bytes, .what = change_size}};
     TRY(server_->tell(q));
     pager_.set_bytes(bytes);
+    return {};
+}
+
+k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
+    TRY(server_->allocate(number_there, mode, offset, bytes));
+    const k::u64 first = offset >> arch::page_shift, before = size.load(std::memory_order_acquire);
+    const k::u64 end = mode & fuse::keeps_size ? before : std::max(before, offset + bytes);
+    if (mode & (fuse::punches | fuse::zeroes)) pages()->forget(first, pages_for(offset + bytes) - first);
+    if (~told_until_ns.load(std::memory_order_relaxed)) told_until_ns.store(0, std::memory_order_relaxed);
+    if (end == before) return {};
+    TRY(pages()->resize(pages_for(end)));
+    pager_.set_bytes(end);
+    size.store(end, std::memory_order_release);
+    pages()->extend_paged(pages_for(end));
+    pages()->forget(before >> arch::page_shift, 1); // what is behind the old end is zeroes there
     return {};
 }
 

@@ -55,7 +55,8 @@ class service_server final : public server {
         return {};
     }
     k::result<node_told> ask_node(question& q) noexcept override {
-        return node_told{.of = TRY(ask_value<attributes>(q))};
+        const auto said = TRY(ask_value<attributes>(q));
+        return said.node ? k::result<node_told>(node_told{.of = said}) : k::error::io;
     }
     k::result<userfs::state> ask_state(question& q) noexcept override { return ask_value<userfs::state>(q); }
     k::result<std::size_t> ask_text(question& q, std::span<std::byte> to) noexcept override;

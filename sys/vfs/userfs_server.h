@@ -13,7 +13,22 @@
 #include "sys/vfs/userfs.h"
 #include "sys/vfs/userfs_protocol.h"
 
+namespace vfs::fuse {
+class listener;
+}
+
 namespace vfs::userfs {
+
+struct node_told;
+
+// Who hears, while a list is asked for, what its names lead to: each is the answer to a look-up, with all that follows.
+class list_hearer {
+  public:
+    virtual void heard(std::string_view name, const node_told& of) noexcept = 0;
+
+  protected:
+    ~list_hearer() = default;
+};
 
 // What is asked, beside the request itself.
 struct question {
@@ -21,13 +36,20 @@ struct question {
     std::string_view texts[2] = {};
     xio::source bytes = {};              // of a write
     file_system::opened* with = nullptr; // of a list
+    list_hearer* hearer = nullptr;       // of a list, where may_hear()
 };
 
 // What was told of a node. What only FUSE tells has values that say nothing here.
 struct node_told {
     attributes of{};
-    k::u64 shown = 0;             // what stat shows as its number, if that is not of.node
-    k::u64 until_ns = ~k::u64{0}; // as ktime::now(): what was told holds until then
+    k::u64 shown = 0;                  // what stat shows as its number, if that is not of.node
+    k::u64 until_ns = ~k::u64{0};      // as ktime::now(): what was told holds until then,
+    k::u64 name_until_ns = ~k::u64{0}; // and the name; also of no node, whose number is 0
+};
+
+// A node that the kernel has forgotten, and how many answers told of it.
+struct forgotten {
+    k::u64 node, answers;
 };
 
 class server : public k::counted<server> {
@@ -36,7 +58,8 @@ class server : public k::counted<server> {
     virtual void last_holder_left() noexcept = 0;
 
     virtual k::status tell(question& q) noexcept = 0;
-    virtual k::result<node_told> ask_node(question& q) noexcept = 0; // of mount, look_up, make
+    // Of mount, look_up, make; of look_up it may be none.
+    virtual k::result<node_told> ask_node(question& q) noexcept = 0;
     virtual k::result<userfs::state> ask_state(question& q) noexcept = 0;
     // The text of a link, or the entries of a list, into `to`: what is looked at does not change. EIO: it is longer.
     virtual k::result<std::size_t> ask_text(question& q, std::span<std::byte> to) noexcept = 0;
@@ -45,12 +68,26 @@ class server : public k::counted<server> {
         constexpr k::u64 most = ~k::u64{0} >> 2;
         return to > from && to <= most;
     }
+    // Is a list from a place on useful with what its names lead to?
+    virtual bool may_hear(file_system::opened* with, k::u64 place) const noexcept {
+        return (void)with, (void)place, false;
+    }
     // Bytes of a node, from a page's start on: at most as many as asked for, fewer at the end; zeroes may follow them
     // to the end of a page.
     virtual k::result<xio::source> read(k::u64 node, k::u64 offset, k::u64 bytes) noexcept = 0;
 
     // Says something whose answer does not matter. False: it could not be put. Does not block.
     virtual bool say(question& q) noexcept = 0;
+    // Says that some nodes are forgotten; how many of them, from the first on: the others later. Does not block.
+    virtual std::size_t forget(std::span<const forgotten> which) noexcept {
+        std::size_t said = 0;
+        for (; said < which.size(); said++) {
+            question q{
+                .head = {.operation = operation::forget, .node = which[said].node, .bytes = which[said].answers}};
+            if (!say(q)) break;
+        }
+        return said;
+    }
     // Says something without waiting for an answer; nothing is asked any more after that. Does not block.
     virtual void say_last(question& q) noexcept = 0;
     // Nothing is asked any more; who waits hears ENOTCONN. Once or more often.
@@ -61,6 +98,18 @@ class server : public k::counted<server> {
         return (void)node, (void)flags, file_system::opened_ref();
     }
     virtual k::result<node_told> ask_again(vnode& node) noexcept { return (void)node, k::error::nosys; }
+    // As file_system's and vnode's calls of these names; EOPNOTSUPP: never.
+    virtual k::status may_there(k::u64 node, const subject& who, unsigned wishes) noexcept {
+        return (void)node, (void)who, (void)wishes, k::status();
+    }
+    virtual k::result<k::u64> find_there(k::u64 node, k::u64 from, bool kept) noexcept {
+        return (void)node, (void)from, (void)kept, k::error::opnotsupp;
+    }
+    virtual k::status allocate(k::u64 node, k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
+        return (void)node, (void)mode, (void)offset, (void)bytes, k::status(k::error::opnotsupp);
+    }
+    // Who hears what the program tells by itself, if it does. Until say_last().
+    virtual void listen(file_system& in, fuse::listener& to) noexcept { (void)in, (void)to; }
     // Extended attributes, as file_system's calls of these names; a service has none. The list: names, each with a
     // zero behind it.
     virtual k::result<k::u64> get_extended(k::u64 node, std::string_view name, std::span<std::byte> to) noexcept {

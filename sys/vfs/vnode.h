@@ -118,7 +118,7 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     // A file whose bytes are made when it is read (procfs): it has no pages, and its size says nothing.
     virtual bool is_made_on_reading() const noexcept { return false; }
 
-    // --- A regular file in a program (userfs.h): they do nothing for others. All may sleep; the last two hold the
+    // --- A regular file in a program (userfs.h): they do nothing for others. All may sleep; all but the first hold the
     // writers' lock.
     // Much will be read: pages that are missing may come together. The writers' lock is not held.
     virtual void bring_in(k::u64 offset, k::u64 bytes) noexcept { (void)offset, (void)bytes; }
@@ -128,6 +128,10 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     }
     // Has it made longer or shorter there, before it is here.
     virtual k::status resize_there(k::u64 bytes) noexcept { return (void)bytes, k::status(); }
+    // fallocate(2), with its mode; then what is here of it is as it is there. EOPNOTSUPP.
+    virtual k::status allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
+        return (void)mode, (void)offset, (void)bytes, k::status(k::error::opnotsupp);
+    }
 
     // "Something was read / the bytes changed / the attributes changed now." Like Linux's relatime, reading is noted
     // when the file has changed since, or once a day.

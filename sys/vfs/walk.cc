@@ -1,6 +1,7 @@
 #include "sys/vfs/walk.h"
 
 #include "kernel/lib/format.h"
+#include "sys/vfs/program_names.h"
 #include "sys/vfs/vop.h"
 
 #include <cstring>
@@ -183,8 +184,10 @@ k::status walker::find_here(const component& c) noexcept {
     if (c.name.text.size() > longest_name) return k::error::nametoolong;
     name_ = at_->find(c.name);
     node_ = name_ ? name_->node() : nullptr;
-    if (name_ || at_->is_complete()) [[likely]]
+    if (name_ ? !name_->is_old() : at_->is_complete()) [[likely]]
         return {};
+    node_ = nullptr; // an old one may go
+    name_ = nullptr;
     TRY(keep_all());
     leave();
     auto answer = look_up(*in_, *at_, c.name.text);
@@ -372,7 +375,7 @@ k::result<name_ref> uncached_name(directory& at, const name_text& text, vnode& n
 k::result<found> look_in_table(mount& in, directory& at, const name_text& wanted) noexcept {
     lwkt::critical section;
     name* n = at.find(wanted);
-    if (!n && !at.is_complete() && !at.is_dead()) return found{};
+    if (n ? n->is_old() : !at.is_complete() && !at.is_dead()) return found{};
     if (!n || !n->node()) return k::error::noent;
     found out{mount_use(in), vnode_ref::to_living(*n->node()), name_ref::to_living(*n)};
     if (!out.node || !out.called) return k::error::stale;
@@ -404,7 +407,7 @@ k::result<found> look_up_once(mount& in, directory& at, std::string_view text) n
     std::optional<lwkt::sleep_hold> changing;
     if (in.fs().is_on_disk()) changing.emplace(in.fs().changing);
     if (found known = TRY(look_in_table(in, at, wanted))) return known; // another has asked meanwhile
-    return ask_for(in, at, text);
+    return in.fs().is_in_program() ? ask_program(in, at, wanted) : ask_for(in, at, text);
 }
 
 } // namespace

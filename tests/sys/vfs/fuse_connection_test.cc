@@ -1,4 +1,5 @@
 // The line to a FUSE program: what a program may answer, and what is refused without harm to who asked.
+#include "sys/vfs/fuse_server.h"
 #include "tests/support/threads.h"
 #include "tests/sys/vfs/fuse_line.h"
 
@@ -83,6 +84,54 @@ SELFTEST(fuse, answers_that_are_none_leave_the_question_open) {
                         EXPECT(p.answer(unique, no_entry));
                     }),
               k::error::noent));
+}
+
+SELFTEST(fuse, news_of_wrong_shapes_is_refused) {
+    program p;
+    REQUIRE(p && p.start());
+    const auto tell = [&](news what, std::span<const std::byte> bytes) {
+        return p.answer(0, static_cast<k::i32>(what), bytes);
+    };
+    static std::byte room[400] = {};
+    const auto name_of = [&](k::u64 head_bytes, k::u32 claimed, std::string_view name) {
+        std::memset(room, 0, sizeof(room));
+        std::memcpy(room + head_bytes - 8, &claimed, sizeof(claimed));
+        std::memcpy(room + head_bytes, name.data(), name.size());
+        return std::span<const std::byte>(room, head_bytes + name.size() + 1);
+    };
+    for (const k::u64 bytes : {k::u64{0}, sizeof(bytes_news) - 1, sizeof(bytes_news) + 1})
+        EXPECT(is(tell(news::bytes_are_old, some(bytes)), k::error::inval));
+    for (const news what : {news::name_is_old, news::name_is_gone}) {
+        const k::u64 head = what == news::name_is_old ? sizeof(name_news) : sizeof(gone_news);
+        EXPECT(is(tell(what, some(head - 1)), k::error::inval));
+        EXPECT(is(tell(what, name_of(head, 0, "")), k::error::inval));
+        EXPECT(is(tell(what, name_of(head, 4, "hello")), k::error::inval));
+        EXPECT(is(tell(what, name_of(head, 6, "hello")), k::error::inval));
+        EXPECT(is(tell(what, name_of(head, 5, "he/lo")), k::error::inval));
+        EXPECT(is(tell(what, name_of(head, 5, {"he\0lo", 5})), k::error::inval));
+        EXPECT(is(tell(what, name_of(head, ~k::u32{0}, "hello")), k::error::inval));
+        EXPECT(is(tell(what, name_of(head, 5, "hello")), k::error::notconn)); // nobody listens
+    }
+    for (const news what : {news::poll, news::store, news::retrieve})
+        EXPECT(is(tell(what, some(40)), k::error::opnotsupp));
+    for (const k::i32 what : {0, -1, 7, 100})
+        EXPECT(is(p.answer(0, what, some(24)), k::error::inval));
+}
+
+SELFTEST(fuse, news_is_heard_while_the_file_system_is_there) {
+    program p;
+    REQUIRE(p);
+    const bytes_news of_root{.node = root_node, .offset = 0, .bytes = 0}, of_nobody{.node = 2, .offset = 0, .bytes = 0};
+    const auto tell = [&](const bytes_news& what) {
+        return p.answer(0, static_cast<k::i32>(news::bytes_are_old), std::as_bytes(std::span(&what, 1)));
+    };
+    {
+        auto fs = vfs::make_fuse(p.share(), {.type = "fuse", .root_mode = 0040755});
+        REQUIRE(fs && p.answer_init());
+        EXPECT(tell(of_root));
+        EXPECT(is(tell(of_nobody), k::error::noent));
+    }
+    EXPECT(is(tell(of_root), k::error::notconn));
 }
 
 SELFTEST(fuse, a_second_answer_is_to_nobody) {

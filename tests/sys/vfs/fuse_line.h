@@ -30,6 +30,7 @@ class program {
     explicit operator bool() const { return line_ && room_; }
     connection& operator*() { return *line_; }
     connection* operator->() { return line_.get(); }
+    connection_ref share() const { return line_.share(); }
 
     // The next request: its head. EAGAIN: there is none.
     k::result<request_head> take() {
@@ -62,8 +63,8 @@ class program {
         return answer(unique, error, bytes, sizeof(answer_head) + bytes.size());
     }
     // Begins, and answers init as is usual.
-    bool start() {
-        if (!line_->begin({}, ~k::u64{0})) return false;
+    bool start() { return line_->begin({}, ~k::u64{0}) && answer_init(); }
+    bool answer_init() {
         auto init = take();
         if (!init || init->opcode != opcode::init) return false;
         init_answer said{};

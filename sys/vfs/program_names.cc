@@ -1,0 +1,104 @@
+#include "sys/vfs/program_names.h"
+
+#include "sys/vfs/vop.h"
+
+namespace vfs {
+
+namespace {
+
+// The first name with a node in a directory; empty: there is none.
+k::result<name_ref> first_name(directory& in) noexcept {
+    vop_list::entry one[1];
+    vop_list first(in, 0, one);
+    TRY(in.fs.call(first));
+    return first.count ? std::move(one[0].what) : name_ref();
+}
+
+// One without names below it goes out of the one that it is in. ENOTEMPTY: there are some by now.
+k::status lose_empty(directory& which) noexcept {
+    name_ref own;
+    {
+        lwkt::critical section;
+        if (name* n = which.own_name()) own = name_ref::to_living(*n);
+    }
+    if (!own || which.is_dead()) return {};
+    vnode_ref in = vnode_ref::to(own->in());
+    const name_text text(own->text());
+    vop_remove gone(in->as_directory(), text, which, true, TRY(name::create(in->as_directory(), text, {})));
+    const k::status done = which.fs.call(gone);
+    // By another directory of that name, or by none: this one has lost its place already.
+    if (!done && done.error() == k::error::noent) return {};
+    return done;
+}
+
+k::status forget_name(directory& in, const name_text& text) noexcept {
+    vop_forget gone(in, text);
+    return in.fs.call(gone);
+}
+
+k::status lose(directory& in, name& which) noexcept {
+    vnode* const node = which.node();
+    if (node && node->is(node_type::directory)) return lose_directory(node->as_directory());
+    return forget_name(in, name_text(which.text()));
+}
+
+} // namespace
+
+// Without recursion: what is deepest goes first.
+k::status lose_directory(directory& which) noexcept {
+    vnode_ref at = vnode_ref::to(which);
+    for (;;) {
+        directory& here = at->as_directory();
+        if (const name_ref n = TRY(first_name(here))) {
+            if (n->node()->is(node_type::directory))
+                at = vnode_ref::to(*n->node());
+            else
+                TRY(forget_name(here, name_text(n->text())));
+            continue;
+        }
+        vnode_ref above;
+        {
+            lwkt::critical section;
+            above = vnode_ref::to_living(here.parent());
+        }
+        if (const k::status lost = lose_empty(here); !lost) {
+            if (lost.error() != k::error::notempty) return lost;
+            continue;
+        }
+        if (&here == &which || !above) return {};
+        at = std::move(above);
+    }
+}
+
+k::result<found> ask_program(mount& in, directory& at, const name_text& wanted) noexcept {
+    name_ref before;
+    {
+        lwkt::critical section;
+        if (name* n = at.find(wanted)) before = name_ref::to_living(*n);
+    }
+    k::u64 until = ~k::u64{0};
+    auto node = in.fs().look_up_there(at, wanted.text, before ? before->node() : nullptr, until);
+    if (!node && node.error() != k::error::noent) return node.error();
+    if (before && before->node() == (node ? node->get() : nullptr)) {
+        before->valid_until.store(until, std::memory_order_relaxed);
+        if (!node) return k::error::noent;
+        return found{mount_use(in), *std::move(node), std::move(before)};
+    }
+    if (before) {
+        const k::status lost = lose(at, *before);
+        // What something is mounted on stays, so that it can be unmounted.
+        if (!lost && lost.error() == k::error::busy)
+            return found{mount_use(in), vnode_ref::to(*before->node()), std::move(before)};
+        TRY(lost);
+    }
+    found out{mount_use(in), node ? node->share() : vnode_ref(), name_ref()};
+    if (node || until > ktime::now()) {
+        vop_remember keep(at, TRY(name::create(at, wanted, out.node.share())));
+        keep.fresh->valid_until.store(until, std::memory_order_relaxed);
+        if (in.fs().call(keep)) out.called = std::move(keep.fresh);
+    }
+    if (!out.node) return k::error::noent;
+    return out;
+}
+
+} // namespace vfs

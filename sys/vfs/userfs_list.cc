@@ -1,0 +1,116 @@
+// Lists of the names in a directory of a program's. Where it says with a list what the names lead to, that is known
+// afterwards, as if it had been looked up.
+#include "kernel/mem/slab.h"
+#include "sys/vfs/userfs_instance.h"
+#include "sys/vfs/vop.h"
+
+#include <cstring>
+
+namespace vfs {
+
+namespace {
+
+// A program's names begin behind "." and "..", whose places are 1 and 2.
+constexpr k::u64 before_names = 2;
+constexpr k::u64 last_place = (~k::u64{0} >> 1) - before_names; // what a reader is told
+
+// Is it one that a directory may have?
+bool is_good_entry(std::string_view text) noexcept {
+    for (char c : text)
+        if (c == '/' || c == 0) return false;
+    return !text.empty() && text.size() <= longest_name;
+}
+
+} // namespace
+
+// EIO: it is no list, or one that does not go on.
+k::status userfs_instance::put_entries(std::span<const std::byte> from, progress& at, lister& to) noexcept {
+    while (!from.empty()) {
+        userfs::entry e;
+        if (from.size() < sizeof(e)) return k::error::io;
+        std::memcpy(&e, from.data(), sizeof(e));
+        if (e.text_bytes > longest_name || sizeof(e) + e.text_bytes > from.size()) return k::error::io;
+        const std::string_view text(reinterpret_cast<const char*>(from.data()) + sizeof(e), e.text_bytes);
+        if (!is_good_entry(text) || !server_->may_go_on(at.place, e.next)) return k::error::io;
+        const bool is_dots = text == "." || text == "..";
+        const auto type = static_cast<node_type>(e.mode & 0170000);
+        if (!is_dots && !to.put(std::min(e.next, last_place) + before_names, text, type, e.node)) {
+            at.full = true;
+            return {};
+        }
+        at.place = e.next;
+        at.some = at.some || !is_dots;
+        from = from.subspan(std::min(k::align_up(sizeof(e) + e.text_bytes, std::size_t{8}), from.size()));
+    }
+    return {};
+}
+
+// Names of the directory are held meanwhile, as for a look-up.
+class userfs_instance::hearer final : public userfs::list_hearer {
+  public:
+    hearer(userfs_instance& fs, directory& in) noexcept
+        : fs_(fs), in_(in), hold_(in), news_(fs.news_.load(std::memory_order_acquire)) {}
+    void heard(std::string_view name, const node_told& of) noexcept override {
+        node_told told = of;
+        if (news_ != fs_.news_.load(std::memory_order_acquire)) told.until_ns = told.name_until_ns = 0;
+        fs_.note_listed(in_, name, told);
+    }
+
+  private:
+    userfs_instance& fs_;
+    directory& in_;
+    const names_hold hold_;
+    const k::u64 news_;
+};
+
+// What is not kept is forgotten at once: a link, whose text would have to be asked for; what is known already; names
+// that nobody has asked for, when there is little room left for those that somebody will.
+void userfs_instance::note_listed(directory& in, std::string_view text, const node_told& told) noexcept {
+    const name_text wanted(text);
+    bool is_known = in.is_dead();
+    {
+        lwkt::critical section;
+        if (name* n = in.find(wanted)) {
+            is_known = true;
+            if (n->node() && n->node()->number_there == told.of.node)
+                n->valid_until.store(told.name_until_ns, std::memory_order_relaxed);
+        }
+    }
+    const bool is_link = static_cast<node_type>(told.of.mode & 0170000) == node_type::link;
+    const bool is_kept = !is_known && !is_link && is_good_entry(text) && nodes_.has_room(2) && !vm::memory_is_short();
+    auto node = is_kept ? nodes_.node_for(told, false, {}) : k::result<vnode_ref>(k::error::again);
+    if (!node) {
+        if (node.error() != k::error::nfile) nodes_.owe(told.of.node);
+        return;
+    }
+    auto called = name::create(in, wanted, *std::move(node));
+    if (!called) return;
+    (*called)->valid_until.store(told.name_until_ns, std::memory_order_relaxed);
+    vop_remember keep(in, *std::move(called));
+    (void)call(keep);
+}
+
+// An answer may have nothing in it that is shown, and not be the last.
+k::status userfs_instance::list(directory& in, k::u64 place, lister& to) noexcept {
+    auto* room = static_cast<std::byte*>(mem::allocate(userfs::most_listed));
+    if (!room) return k::error::nomem;
+    progress at{place > before_names ? place - before_names : 0};
+    k::status outcome;
+    while (outcome && !at.full && !at.some) {
+        question q{.head = {.operation = operation::list,
+                            .node = in.number_there,
+                            .offset = at.place,
+                            .bytes = userfs::most_listed},
+                   .with = to.with()};
+        std::optional<hearer> hears;
+        if (server_->may_hear(to.with(), at.place)) q.hearer = &hears.emplace(*this, in);
+        auto bytes = server_->ask_text(q, {room, userfs::most_listed});
+        hears.reset();
+        if (bytes && !*bytes) break;
+        outcome = bytes ? put_entries({room, *bytes}, at, to) : k::status(bytes.error());
+    }
+    mem::free(room);
+    return outcome;
+}
+
+} // namespace vfs
