@@ -78,7 +78,7 @@ static void the_device_keeps_its_rules(void) {
     CHECK_EQ(poll(&p, 1, 0), 1);
     CHECK_EQ(p.revents, POLLOUT);
     CHECK(umount(base) == 0);
-    for (int i = 0; i < 300 && read(line, room, sizeof room) < 0 && errno == EAGAIN; i++)
+    for (int i = 0; i < 5000 && read(line, room, sizeof room) < 0 && errno == EAGAIN; i++)
         sleep_ms(10);
     CHECK_ERROR(read(line, room, sizeof room), ENODEV);
     CHECK_EQ(poll(&p, 1, 0), 1);
@@ -279,7 +279,7 @@ static void who_waits_can_be_killed(void) {
     while (!seen->asked[READ])
         sleep_ms(10);
     CHECK(kill(reader, SIGKILL) == 0);
-    for (int i = 0; i < 300 && !seen->interrupted; i++) // the program is told
+    for (int i = 0; i < 5000 && !seen->interrupted; i++) // the program is told
         sleep_ms(10);
     CHECK_EQ(seen->interrupted, 1);
     CHECK(kill(server, SIGKILL) == 0); // Linux waits for it until then
@@ -302,7 +302,7 @@ static void a_forced_unmount_waits_for_nobody(void) {
     CHECK(umount2(base, MNT_FORCE | MNT_DETACH) == 0);
     CHECK_EQ(EXIT_STATUS(reader), 0);
     int status;
-    for (int i = 0; i < 300 && waitpid(server, &status, WNOHANG) == 0; i++)
+    for (int i = 0; i < 5000 && waitpid(server, &status, WNOHANG) == 0; i++)
         sleep_ms(10);
     kill(server, SIGKILL);
     CHECK(rmdir(base) == 0);
@@ -321,7 +321,7 @@ static void killed_askers_are_limited(void) {
             char text[100];
             (void)!read(fd, text, sizeof text);
         }
-        for (int i = 0; i < 300 && seen->asked[READ] == asked; i++)
+        for (int i = 0; i < 5000 && seen->asked[READ] == asked; i++)
             sleep_ms(1);
         asked = seen->asked[READ];
         CHECK(kill(reader, SIGKILL) == 0);
@@ -351,7 +351,7 @@ static void what_a_killed_asker_opened_is_closed(void) {
     CHECK_EQ(seen->asked[RELEASE], 0);
     seen->may_go_on = 1;
     CHECK_EQ(KILLED_BY(opener), SIGKILL);
-    for (int i = 0; i < 300 && !seen->asked[RELEASE]; i++)
+    for (int i = 0; i < 5000 && !seen->asked[RELEASE]; i++)
         sleep_ms(10);
     CHECK_EQ(seen->asked[RELEASE], 1);
     CHECK_EQ(seen->closed, 20);

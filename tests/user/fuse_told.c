@@ -214,7 +214,7 @@ static void what_a_killed_asker_would_have_listed_is_forgotten(void) {
     sleep_ms(50);
     seen->may_go_on = 1;
     CHECK_EQ(KILLED_BY(reader), SIGKILL);
-    for (int i = 0; i < 300 && !seen->asked[BATCH_FORGET] && !seen->asked[FORGET]; i++)
+    for (int i = 0; i < 5000 && !seen->asked[BATCH_FORGET] && !seen->asked[FORGET]; i++)
         sleep_ms(10);
     if (copied() >= 0) CHECK_EQ(seen->batch, 5);
     end();
