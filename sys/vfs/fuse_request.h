@@ -9,6 +9,7 @@
 
 #include <boost/intrusive/list.hpp>
 #include <boost/intrusive/set.hpp>
+#include <optional>
 #include <string_view>
 
 namespace vfs::fuse {
