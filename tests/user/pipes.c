@@ -1,6 +1,6 @@
 // Pipes: the bytes that go in come out, once, in order, whatever size, whoever else writes, and whatever becomes of the
 // writer's memory after write() has returned. Large aligned writes lend their pages: nobody may notice.
-#include "tests/user/tap.h"
+#include "tests/user/ledger.h"
 
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -558,24 +558,11 @@ static void lent_pages_are_bounded(void) {
 
 enum { too_long_ms = 700 };
 
-// What was copied because a loan has lasted too long, as the ledger has it; -1: this kernel keeps no books.
-static long long copied_of_ended_loans(void) {
-    static char text[4096];
-    const int fd = open("/proc/xio", O_RDONLY);
-    if (fd < 0) return -1;
-    const ssize_t bytes = read(fd, text, sizeof text - 1);
-    CHECK(bytes > 0 && close(fd) == 0);
-    text[bytes] = 0;
-    const char* line = strstr(text, "loan ended");
-    CHECK(line);
-    return strtoll(line + strcspn(line, "0123456789"), NULL, 10);
-}
-
-// Until so much that was lent has become a copy: a while, and longer on a busy machine. What was not lent at all ends the
-// waiting in five seconds more.
+// Until so much that was lent has become a copy: a while, and longer on a busy machine. What was not lent at all ends
+// the waiting in five seconds more.
 static void wait_for_ends_of_loans(long long before, long long bytes) {
     sleep_ms(too_long_ms);
-    for (int turn = 0; turn < 100 && before >= 0 && copied_of_ended_loans() < before + bytes; turn++)
+    for (int turn = 0; turn < 100 && before >= 0 && in_ledger("loan ended") < before + bytes; turn++)
         sleep_ms(50);
 }
 
@@ -605,13 +592,13 @@ static void what_nobody_reads_for_long_is_the_writers_again(void) {
     struct two ends = make_wide_pipe();
     char* buffer = anonymous(mib);
     fill(buffer, mib, 1);
-    long long before = copied_of_ended_loans();
+    long long before = in_ledger("loan ended");
     CHECK_EQ(write(ends.in, buffer, mib), mib);
     wait_for_ends_of_loans(before, mib);
     expect_rewriting_takes_no_pages(buffer);
     expect(ends.out, mib, 100000, 1);
     fill(buffer, mib, 2); // and so it is when half of it was read
-    before = copied_of_ended_loans();
+    before = in_ledger("loan ended");
     CHECK_EQ(write(ends.in, buffer, mib), mib);
     expect(ends.out, mib / 2, 100000, 2);
     wait_for_ends_of_loans(before, mib / 2);
@@ -640,7 +627,7 @@ static void a_stopped_reader_holds_nobodys_memory(void) {
     CHECK_EQ(waitpid(child, &status, WUNTRACED), child);
     CHECK(WIFSTOPPED(status));
     fill(buffer, mib, 3); // also its own again after the fork
-    const long long before = copied_of_ended_loans();
+    const long long before = in_ledger("loan ended");
     CHECK_EQ(write(ends.in, buffer, mib), mib);
     wait_for_ends_of_loans(before, mib);
     expect_rewriting_takes_no_pages(buffer);
@@ -651,7 +638,7 @@ static void a_stopped_reader_holds_nobodys_memory(void) {
 static void what_a_writer_left_behind_can_be_read_long_after(void) {
     struct two ends = make_wide_pipe();
     char byte;
-    const long long ended_before = copied_of_ended_loans();
+    const long long ended_before = in_ledger("loan ended");
     IN_CHILD(child) {
         char* buffer = anonymous(mib);
         fill(buffer, mib, 4);

@@ -2,7 +2,7 @@
 // once while it is on its way, past the cache (O_DIRECT) and through it (fsync in another thread). Each version carries
 // its number at both ends of every 512 bytes. Only on a disk file system, and only here: elsewhere O_DIRECT promises
 // nothing of the kind.
-#include "tests/user/tap.h"
+#include "tests/user/ledger.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -52,25 +52,12 @@ static void begin(void) {
     CHECK(fsync(cached) == 0);
 }
 
-// Bytes that the ledger has for a reason.
-static long long ledger(const char* reason) {
-    static char text[4096];
-    const int fd = open("/proc/xio", O_RDONLY);
-    CHECK(fd >= 0);
-    const ssize_t got = read(fd, text, sizeof text - 1);
-    CHECK(got > 0 && close(fd) == 0);
-    text[got] = 0;
-    const char* at = strstr(text, reason);
-    CHECK(at);
-    return strtoll(at + strlen(reason), NULL, 10);
-}
-
 // What moves a file's payload, if a CPU does.
-static long long copied(void) {
+static long long copied_payload(void) {
     static const char* const reasons[] = {"file write", "too small", "over limit", "not lendable", "bounced"};
     long long sum = 0;
     for (unsigned i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
-        sum += ledger(reasons[i]);
+        sum += in_ledger(reasons[i]);
     return sum;
 }
 
@@ -104,12 +91,8 @@ static void* wait_for_the_disk(void* none) {
 
 // Requests that the disks have and have not answered.
 static int in_flight(void) {
-    static char text[4096];
-    const int fd = open("/proc/diskstats", O_RDONLY);
-    CHECK(fd >= 0);
-    const ssize_t got = read(fd, text, sizeof text - 1);
-    CHECK(got > 0 && close(fd) == 0);
-    text[got] = 0;
+    char* text = proc_text("/proc/diskstats");
+    CHECK(text);
     int sum = 0;
     for (char* line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
         int number;
@@ -162,12 +145,13 @@ static void check(int past_the_cache, int few) {
     long long copies = 0, broken = 0;
     uint32_t version = 0;
     for (int n = 1; n <= rounds; n++) {
-        const long long copied_before = copied(), broken_before = ledger("copy on write");
+        const long long copied_before = copied_payload(), broken_before = in_ledger("copy on write");
         if (!past_the_cache) CHECK_EQ(pwrite(cached, buffer, bytes, 0), bytes);
+        const long long lent_before = in_ledger("bytes lent");
         io.wanted = n;
         while (io.begun < n)
             sched_yield();
-        while (few && io.done < n && !in_flight()) // what the disk has is lent
+        while (few && io.done < n && !(past_the_cache ? in_ledger("bytes lent") >= lent_before + bytes : in_flight()))
             sched_yield();
         const long long asked = now_ns();
         stamp(buffer, 0, version + 1);
@@ -178,8 +162,8 @@ static void check(int past_the_cache, int few) {
             stamp(buffer, s, version + 1);
         while (io.done < n)
             sched_yield();
-        copies += copied() - copied_before;
-        broken += ledger("copy on write") - broken_before;
+        copies += copied_payload() - copied_before;
+        broken += in_ledger("copy on write") - broken_before;
         io_ns[n - 1] = io.ended_ns - io.begun_ns;
         const int is_slow = io_ns[n - 1] >= 50 * 1000000LL;
         slow += is_slow;
