@@ -37,6 +37,25 @@ def without_parameters(name):
     return name
 
 
+def without_template_arguments(name):
+    """void k::log<int, char*> -> k::log<>: the type before it and what stands in brackets are much of the table, and many
+    names become one. A system call is known by them only."""
+    if name.startswith("syscalls::") or "operator" in name:
+        return name
+    kept, depth = [], 0
+    for letter in name:
+        depth -= letter == ">"
+        if depth == 0:
+            kept.append(letter)
+        depth += letter == "<"
+    name = "".join(kept)
+    return name.split(" ")[-1] if name.endswith("<>") else name
+
+
+def shortened(name):
+    return without_template_arguments(without_parameters(name.replace("(anonymous namespace)::", "")))
+
+
 def functions(image):
     """(address, demangled name) of every function, sorted, one an address; and the address of the text."""
     listing = subprocess.run(["nm", "--demangle", "--numeric-sort", image], check=True, capture_output=True, text=True)
@@ -53,7 +72,7 @@ def functions(image):
         elif kind in "tTwW":
             # A global name says more than a local label at the same place.
             if int(address, 16) not in found or kind in "TW":
-                found[int(address, 16)] = without_parameters(name.replace("(anonymous namespace)::", ""))
+                found[int(address, 16)] = shortened(name)
     return start, [(a, n) for a, n in sorted(found.items()) if start <= a < end]
 
 
