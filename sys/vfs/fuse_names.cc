@@ -4,7 +4,7 @@
 namespace vfs::userfs {
 
 // Those that go together are told together.
-bool fuse_server::say_forgotten(std::span<const forgotten> which) noexcept {
+std::size_t fuse_server::say_forgotten(std::span<const forgotten> which) noexcept {
     static_assert(sizeof(forgotten) == sizeof(fuse::forgotten));
     constexpr std::size_t most = 16;
     if (which.size() > 1 && which.size() <= most && line_->knows_forget_many()) {
@@ -15,14 +15,15 @@ bool fuse_server::say_forgotten(std::span<const forgotten> which) noexcept {
         std::ranges::copy(which, how.which);
         auto r = fuse::request::make(
             {.opcode = opcode::forget_many, .arguments = bytes_of(how).first(sizeof(how.head) + which.size_bytes())});
-        return r && line_->post(*std::move(r));
+        return r && line_->post(*std::move(r)) ? which.size() : 0;
     }
-    for (const forgotten& one : which) {
-        const fuse::forget_question how{one.answers};
-        auto r = fuse::request::make({.opcode = opcode::forget, .node = one.node, .arguments = bytes_of(how)});
-        if (!r || !line_->post(*std::move(r))) return false;
+    std::size_t told = 0;
+    for (; told < which.size(); told++) {
+        const fuse::forget_question how{which[told].answers};
+        auto r = fuse::request::make({.opcode = opcode::forget, .node = which[told].node, .arguments = bytes_of(how)});
+        if (!r || !line_->post(*std::move(r))) break;
     }
-    return true;
+    return told;
 }
 
 // The new name may have a number of its own: whoever looks it up will know.

@@ -187,7 +187,7 @@ std::size_t fuse_server::forget(std::span<const forgotten> which) noexcept {
         if (line_->is_asked_about(which[ready].node)) break;
     }
     if (line_->has_ended()) return which.size();
-    return !ready || say_forgotten(which.first(ready)) ? ready : 0;
+    return say_forgotten(which.first(ready));
 }
 
 void fuse_server::say_last(question&) noexcept {

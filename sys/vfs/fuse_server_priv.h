@@ -218,7 +218,8 @@ class fuse_server final : public server {
     k::status sync_by(handle_ref by, skill needed, opcode how) noexcept;
     k::result<k::u64> ask_extended(fuse::request::form f, skill needed, std::span<std::byte> to) noexcept;
     k::result<std::size_t> list(question& q, std::span<std::byte> to) noexcept;
-    bool say_forgotten(std::span<const forgotten> which) noexcept;
+    // How many it has told, from the first on.
+    std::size_t say_forgotten(std::span<const forgotten> which) noexcept;
     k::result<request_ref> ask_list(const question& q, opcode how, k::u64 room) noexcept;
     k::result<std::size_t> list_with_nodes(question& q, std::span<std::byte> to) noexcept;
     void let_go_of_fresh(k::u64 node) noexcept;

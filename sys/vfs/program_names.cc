@@ -44,10 +44,11 @@ k::status lose(directory& in, name& which) noexcept {
 
 } // namespace
 
-// Without recursion: what is deepest goes first.
+// Without recursion: what is deepest goes first, and then it is looked from the top again, for others may have moved it
+// meanwhile. Who puts as much there as goes does not hold us up for ever.
 k::status lose_directory(directory& which) noexcept {
     vnode_ref at = vnode_ref::to(which);
-    for (;;) {
+    for (unsigned steps = 1u << 18; steps; steps--) {
         directory& here = at->as_directory();
         if (const name_ref n = TRY(first_name(here))) {
             if (n->node()->is(node_type::directory))
@@ -56,18 +57,12 @@ k::status lose_directory(directory& which) noexcept {
                 TRY(forget_name(here, name_text(n->text())));
             continue;
         }
-        vnode_ref above;
-        {
-            lwkt::critical section;
-            above = vnode_ref::to_living(here.parent());
-        }
-        if (const k::status lost = lose_empty(here); !lost) {
-            if (lost.error() != k::error::notempty) return lost;
-            continue;
-        }
-        if (&here == &which || !above) return {};
-        at = std::move(above);
+        const k::status lost = lose_empty(here);
+        if (!lost && lost.error() != k::error::notempty) return lost;
+        if (lost && &here == &which) return {};
+        if (lost) at = vnode_ref::to(which);
     }
+    return k::error::busy;
 }
 
 k::result<found> ask_program(mount& in, directory& at, const name_text& wanted) noexcept {

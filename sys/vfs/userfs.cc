@@ -22,7 +22,7 @@ file_system_state userfs_instance::state() noexcept {
 // A directory that stands somewhere else is moved only if that is not sure any more.
 k::result<vnode_ref> userfs_instance::look_up_there(directory& in, std::string_view text, vnode* known,
                                                     k::u64& until) noexcept {
-    nodes_.tell_gone();
+    (void)nodes_.tell_gone();
     nodes_.trim();
     const k::u64 news = news_.load(std::memory_order_acquire);
     question q{.head = {.operation = operation::look_up, .node = in.number_there}, .texts = {text}};
@@ -47,7 +47,7 @@ k::result<vnode_ref> userfs_instance::look_up_there(directory& in, std::string_v
 k::result<vnode_ref> userfs_instance::make_there(directory& in, std::string_view text, const node_attributes& a,
                                                  std::string_view link_text, k::u64& until) noexcept {
     if (link_text.size() > userfs::most_link_text) return k::error::nametoolong;
-    nodes_.tell_gone();
+    (void)nodes_.tell_gone();
     question q{.head = {.operation = operation::make,
                         .node = in.number_there,
                         .device = a.device,
@@ -117,11 +117,13 @@ k::status userfs_instance::ask_again(vnode& of) noexcept {
     const k::u64 news = news_.load(std::memory_order_acquire);
     node_told told = TRY(server_->ask_again(of));
     if (news != news_.load(std::memory_order_acquire)) told.until_ns = 0;
-    return nodes_.note_again(of, told);
+    const k::status noted = nodes_.note_again(of, told);
+    if (hold) static_cast<userfs::file_node&>(of).forget_if_old();
+    return noted;
 }
 
 k::result<file_system::opened_ref> userfs_instance::open(vnode& what, k::u32 flags) noexcept {
-    nodes_.tell_gone();
+    (void)nodes_.tell_gone();
     nodes_.trim();
     opened_ref opened = TRY(server_->open(what, flags));
     if (opened && what.is(node_type::regular)) TRY(ask_again(what));

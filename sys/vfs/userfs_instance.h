@@ -77,7 +77,7 @@ class userfs_instance final : public file_system, fuse::listener {
     k::status change_there(vnode& of, const new_attributes& to) noexcept override;
     k::status ask_again(vnode& of) noexcept override;
     k::status may_there(vnode& of, const subject& who, unsigned wishes) noexcept override {
-        nodes_.tell_gone();
+        (void)nodes_.tell_gone();
         return server_->may_there(of.number_there, who, wishes);
     }
     k::result<k::u64> find_there(vnode& of, k::u64 from, bool kept) noexcept override {
@@ -103,7 +103,7 @@ class userfs_instance final : public file_system, fuse::listener {
   private:
     class hearer;
     k::status tell(question q) noexcept {
-        nodes_.tell_gone();
+        (void)nodes_.tell_gone();
         return server_->tell(q);
     }
     struct progress {

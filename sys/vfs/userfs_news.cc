@@ -18,7 +18,7 @@ k::status userfs_instance::bytes_are_old(k::u64 number, k::i64 offset, k::i64 by
     const k::u64 count = bytes <= 0 ? most_file_bytes : static_cast<k::u64>(bytes);
     const k::u64 first = from >> arch::page_shift;
     const k::u64 last = std::max(from, std::min(from + count - 1, most_file_bytes)) >> arch::page_shift;
-    node->pages()->forget(first, last - first + 1);
+    static_cast<userfs::file_node&>(*node).bytes_are_old(first, last - first + 1);
     return {};
 }
 

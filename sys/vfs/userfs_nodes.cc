@@ -173,9 +173,7 @@ k::result<vnode_ref> node_table::node_for(const node_told& told, bool is_root, s
             return made;
         }
         if (count_ >= most_) {
-            fresh->next = gone_;
-            gone_ = fresh.release();
-            some_gone_.store(true, std::memory_order_relaxed);
+            put_gone(*fresh.release());
             return k::error::nfile;
         }
         count_++;
@@ -204,26 +202,29 @@ void node_table::gone(const vnode& n) noexcept {
     record& r = *found;
     known_.erase(found);
     count_--;
-    r.next = gone_;
-    gone_ = &r;
-    some_gone_.store(true, std::memory_order_relaxed);
+    put_gone(r);
 }
 
 void node_table::owe(k::u64 number) noexcept {
+    {
+        lwkt::spin_guard guard(lock_);
+        if (const auto found = known_.find(number); found != known_.end()) {
+            found->answers++;
+            return;
+        }
+    }
     auto fresh = mem::make_box<record>();
     if (!fresh) return; // the server keeps it until the end
     fresh->number = number;
     fresh->answers = 1;
     lwkt::spin_guard guard(lock_);
-    fresh->next = gone_;
-    gone_ = fresh.release();
-    some_gone_.store(true, std::memory_order_relaxed);
+    put_gone(*fresh.release());
 }
 
 // Some at a time: who asks for something else is not to wait long.
-void node_table::tell_gone() noexcept {
+bool node_table::tell_gone() noexcept {
     constexpr std::size_t some = 16;
-    if (!some_gone_.load(std::memory_order_relaxed)) return;
+    if (!gone_count_.load(std::memory_order_relaxed)) return false;
     record* taken[some];
     forgotten which[some];
     std::size_t count = 0;
@@ -234,18 +235,16 @@ void node_table::tell_gone() noexcept {
             gone_ = gone_->next;
             which[count] = {taken[count]->number, taken[count]->answers};
         }
-        some_gone_.store(gone_ != nullptr, std::memory_order_relaxed);
+        gone_count_.fetch_sub(count, std::memory_order_relaxed);
     }
     const std::size_t said = server_->forget({which, count});
     for (std::size_t i = 0; i < said; i++)
         mem::destroy(taken[i]);
-    if (said == count) return;
+    if (said == count) return count == some;
     lwkt::spin_guard guard(lock_); // later
-    for (std::size_t i = count; i-- > said;) {
-        taken[i]->next = gone_;
-        gone_ = taken[i];
-    }
-    some_gone_.store(true, std::memory_order_relaxed);
+    for (std::size_t i = count; i-- > said;)
+        put_gone(*taken[i]);
+    return false;
 }
 
 // The first file at or behind a number, which becomes the next one's.

@@ -49,6 +49,13 @@ class file_node final : public vnode {
     // Its program says that it has so many bytes: what was known of others is forgotten. The writers' lock is held.
     k::status became(k::u64 bytes) noexcept;
     void forget_pages() noexcept;
+    // Its program says that bytes are old: these pages are forgotten now, or all of them when whoever has the writers'
+    // lock, and may wait for the program, is done with what he writes or brings in.
+    void bytes_are_old(k::u64 first, k::u64 count) noexcept;
+    // For him: the writers' lock is held.
+    void forget_if_old() noexcept {
+        if (is_old_.load(std::memory_order_relaxed) && is_old_.exchange(false)) forget_pages();
+    }
 
   private:
     void forget_around(k::u64 first, k::u64 end) noexcept; // the writers' lock is held
@@ -56,6 +63,7 @@ class file_node final : public vnode {
 
     const server_ref server_;
     file_pages& pager_; // the object's
+    std::atomic<bool> is_old_ = false;
 };
 
 // All that are known, each once: a file with two names is one node, and a directory has one.
@@ -81,10 +89,12 @@ class node_table {
     bool has_room(k::u64 parts) noexcept;
     // A node's last holder has left. Any context.
     void gone(const vnode& n) noexcept;
-    // An answer told of a number whose node was not wanted.
+    // An answer told of a number whose node was not wanted, or is known.
     void owe(k::u64 number) noexcept;
-    // Tells the server of those, as far as it listens.
-    void tell_gone() noexcept;
+    // Is there so much to tell the server that no more should be asked for?
+    bool owes_much() const noexcept { return gone_count_.load(std::memory_order_relaxed) > 1024; }
+    // Tells the server of some of those, as far as it listens. True: there are more, and it does.
+    bool tell_gone() noexcept;
     // Lets go of pages while memory is short. Waits for no file's lock.
     void trim() noexcept;
 
@@ -108,6 +118,11 @@ class node_table {
     k::result<vnode_ref> make(const node_told& told, std::string_view text) noexcept;
     k::result<vnode_ref> make_link(const node_told& told, const node_attributes& a, std::string_view text) noexcept;
     vnode_ref next_file(k::u64& number) noexcept;
+    void put_gone(record& r) noexcept REQUIRES(lock_) {
+        r.next = gone_;
+        gone_ = &r;
+        gone_count_.fetch_add(1, std::memory_order_relaxed);
+    }
 
     file_system& fs_;
     const server_ref server_;
@@ -116,8 +131,8 @@ class node_table {
     set known_ GUARDED_BY(lock_);
     k::u64 count_ GUARDED_BY(lock_) = 0;
     record* gone_ GUARDED_BY(lock_) = nullptr;
-    std::atomic<bool> some_gone_ = false;
-    std::atomic<k::u64> trim_next_ = 0; // where the next trim() goes on
+    std::atomic<k::u64> gone_count_ = 0; // changed under the lock
+    std::atomic<k::u64> trim_next_ = 0;  // where the next trim() goes on
 };
 
 } // namespace vfs::userfs

@@ -101,8 +101,9 @@ void file_node::bring_in(k::u64 offset, k::u64 bytes) noexcept {
         const k::u64 wanted = (at - first) << arch::page_shift;
         if (wanted < least_given) continue;
         auto got = server_->read(number_there, first << arch::page_shift, wanted);
-        if (!got || got->size() != wanted || cache.adopt(first << arch::page_shift, *got) != wanted) return;
+        if (!got || got->size() != wanted || cache.adopt(first << arch::page_shift, *got) != wanted) break;
     }
+    forget_if_old();
 }
 
 k::status file_node::store_piece(k::u64 offset, k::u64 bytes) noexcept {
@@ -134,18 +135,22 @@ k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
     }
     if (!stored || vm::memory_is_short()) pages()->forget(first, count);
     if (!stored && ~told_until_ns.load(std::memory_order_relaxed)) told_until_ns.store(0, std::memory_order_relaxed);
+    forget_if_old();
     return stored;
 }
 
 k::status file_node::resize_there(k::u64 bytes) noexcept {
     question q{.head = {.operation = operation::change, .node = number_there, .bytes = bytes, .what = change_size}};
-    TRY(server_->tell(q));
-    pager_.set_bytes(bytes);
-    return {};
+    const k::status said = server_->tell(q);
+    if (said) pager_.set_bytes(bytes);
+    forget_if_old();
+    return said;
 }
 
 k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
-    TRY(server_->allocate(number_there, mode, offset, bytes));
+    const k::status said = server_->allocate(number_there, mode, offset, bytes);
+    forget_if_old();
+    TRY(said);
     const k::u64 first = offset >> arch::page_shift, before = size.load(std::memory_order_acquire);
     const k::u64 end = mode & fuse::keeps_size ? before : std::max(before, offset + bytes);
     if (mode & (fuse::punches | fuse::zeroes)) pages()->forget(first, pages_for(offset + bytes) - first);
@@ -169,6 +174,12 @@ k::status file_node::became(k::u64 bytes) noexcept {
     pages()->extend_paged(pages_for(bytes));
     forget_pages();
     return {};
+}
+
+void file_node::bytes_are_old(k::u64 first, k::u64 count) noexcept {
+    if (const lwkt::sleep_attempt hold(writers); hold) return pages()->forget(first, count);
+    is_old_.store(true);
+    if (const lwkt::sleep_attempt hold(writers); hold) forget_if_old(); // he may just have gone
 }
 
 void file_node::forget_pages() noexcept {
