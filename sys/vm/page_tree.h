@@ -54,8 +54,9 @@ class page_tree {
     // The same pages, shared until either side changes. EAGAIN when the root has no room for one more holder.
     k::result<page_tree> snapshot() const noexcept;
 
+    // By who has the tree to himself: a sole page may be shown to who writes from now on (guard()).
     found_page find(k::u64 index) const noexcept;
-    // The same for who does not ask whether it is sole. Null: none.
+    // The same for who does not ask whether it is sole, and may share the tree with other readers. Null: none.
     page* find_page(k::u64 index) const noexcept {
         if (!root_ || index >> (fanout_shift * height_)) return nullptr;
         const node* n = root_;
