@@ -64,19 +64,25 @@ bool is_user_range(u64 va, std::size_t pages) {
     return k::is_aligned<u64>(va, page_size) && va <= user_end && pages <= (user_end - va) >> page_shift;
 }
 
+// The same as over_range() of entries of the lowest level.
+template <class Op> [[gnu::always_inline]] inline bool over_entries(u64* entry, u64* stop, Op& op) {
+    bool any = false;
+    if constexpr (requires { op.eight(entry); })
+        for (; stop - entry >= 8; entry += 8)
+            any |= op.eight(entry);
+    for (; entry != stop; entry++)
+        if (const u64 value = load(*entry); value & present) any |= op.page(*entry, value);
+    return any;
+}
+
 // Calls op for the entries that are there and reach into [va, end), which lies in `table`'s span: op.page() for those
 // that map (or op.eight(), if it has that, for eight of the lowest level, there or not), op.table() for those that lead
 // on, to say whether to descend. True if any of the calls was.
 template <unsigned Level, class Op> bool over_range(u64* table, u64 va, u64 end, Op& op) {
     bool any = false;
     if constexpr (Level == 0) {
-        u64* entry = &table[index_of(va, 0)];
-        u64* const stop = entry + ((end - va) >> page_shift);
-        if constexpr (requires { op.eight(entry); })
-            for (; stop - entry >= 8; entry += 8)
-                any |= op.eight(entry);
-        for (; entry != stop; entry++)
-            if (const u64 value = load(*entry); value & present) any |= op.page(*entry, value);
+        u64* const entry = &table[index_of(va, 0)];
+        any = over_entries(entry, entry + ((end - va) >> page_shift), op);
     } else {
         u64* entry = &table[index_of(va, Level)];
         for (u64 next; va < end; va = next, entry++) {
@@ -346,6 +352,18 @@ user_tables::leaf user_tables::leaf_of(u64 va) const noexcept {
     return {at, value, common & value, 0};
 }
 
+// The table of small pages that an address is looked up in; null: there is none.
+[[gnu::always_inline]] inline u64* user_tables::table_of(u64 va) const noexcept {
+    u64* table = top_;
+#pragma GCC unroll 3
+    for (unsigned level = top_level; level > 0; level--) {
+        const u64 value = load(table[index_of(va, level)]);
+        if ((value & (present | large)) != present) return nullptr;
+        table = table_at(value);
+    }
+    return table;
+}
+
 user_mapping user_tables::find(u64 va) const noexcept {
     if (va >= user_end) return {};
     const leaf found = leaf_of(va);
@@ -358,12 +376,11 @@ user_mapping user_tables::find(u64 va) const noexcept {
 
 bool user_tables::remove(u64 va, std::size_t pages) noexcept {
     kassert(is_user_range(va, pages));
-    if (pages == 1) {
-        const leaf found = leaf_of(va);
-        if (found.entry) store(*found.entry, 0);
-        return found.entry;
-    }
     removing op;
+    // Mostly it lies in one table, to which the way is short.
+    const unsigned first = index_of(va, 0);
+    if (pages <= table_entries - first)
+        if (u64* table = table_of(va)) return over_entries(&table[first], &table[first + pages], op);
     return over_range<top_level>(top_, va, va + pages * page_size, op);
 }
 

@@ -49,6 +49,7 @@ class user_tables {
         unsigned level;
     };
     leaf leaf_of(u64 va) const noexcept;
+    u64* table_of(u64 va) const noexcept;
     u64* place_of(u64 va, u64 leaf) noexcept;
     u64* make_place(u64 va, u64 leaf) noexcept;
     u64 make_way(u64& entry, u64 va, unsigned level, bool writing) noexcept;

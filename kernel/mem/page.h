@@ -42,27 +42,22 @@ class hold_counts {
     // Adds a hold to a page that is held already (else it might be free). False, with nothing
     // changed, when the count is full: the caller copies instead.
     [[nodiscard]] bool try_add(hold kind) noexcept {
-        k::u64 none = 0;
-        return try_add(kind, none);
-    }
-    // The same, and adds the holds that there were to `seen`, for are_in().
-    [[nodiscard]] bool try_add(hold kind, k::u64& seen) noexcept {
-        const k::u64 before = word_.fetch_add(unit(kind), std::memory_order_relaxed);
-        if (!(before & full(kind))) [[likely]] {
-            seen |= before;
+        if (!was_full(add(kind), kind)) [[likely]]
             return true;
-        }
         word_.fetch_sub(unit(kind), std::memory_order_relaxed);
         return false;
     }
-    // Whether there was a hold of that kind among those that try_add() has seen.
-    static bool are_in(k::u64 seen, hold kind) noexcept { return seen & mask(kind); }
+    // The same, for who adds to many: what there was before, to be or'ed. If one was_full(), all are to be dropped.
+    [[nodiscard]] k::u64 add(hold kind) noexcept { return word_.fetch_add(unit(kind), std::memory_order_relaxed); }
+    static bool was_full(k::u64 before, hold kind) noexcept { return before & full(kind); }
+    // Was there a hold of that kind on any?
+    static bool are_in(k::u64 before, hold kind) noexcept { return before & mask(kind); }
     // True if nothing holds the page any more; the caller must free it then.
     [[nodiscard]] bool drop(hold kind) noexcept {
         const k::u64 before = word_.fetch_sub(unit(kind), std::memory_order_acq_rel);
-        if (before == unit(kind)) return true;
-        kassert(before & mask(kind));
-        return false;
+        // Not always checked: without that this is two instructions, which messages and files need for every page.
+        if constexpr (k::debug_build) kassert(before & mask(kind));
+        return before == unit(kind);
     }
     k::u32 count(hold kind) const noexcept { return count_in(word_.load(std::memory_order_acquire), kind); }
     bool none() const noexcept { return word_.load(std::memory_order_acquire) == 0; }

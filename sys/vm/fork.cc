@@ -12,7 +12,7 @@ k::result<k::ref<space>> space::fork() noexcept {
     k::ref<space> child = TRY(create());
     lwkt::token_hold hold(token_);
     lwkt::token_hold child_hold(child->token_); // nobody else knows it: this never waits
-    child->mmap_top_ = mmap_top_;
+    child->mmap_top_ = child->full_from_ = mmap_top_;
     child->limit_bytes_ = limit_bytes_;
     child->data_limit_pages_ = data_limit_pages_;
     child->heap_base_ = heap_base_;

@@ -94,22 +94,30 @@ class loan_builder {
         if (!e || e->is_shared() || !e->what || !(e->access & arch::user_read) || e->pages() < count ||
             first > e->end - (count << arch::page_shift))
             return k::error::again;
-        const page_tree& tree = e->what->tree_;
-        const k::u64 index = e->index_of(first);
-        k::result<xio::source> lent = k::error::again;
-        if (count <= page_tree::fanout - index % page_tree::fanout) {
-            lent = snapshot::take_few(tree, index, count, true, offset, r.bytes, s.payer());
-        } else {
-            const bool whole = (count <= most_counted || e->under) && tree.count(index, count) == count;
-            if ((!whole && (e->under || count <= most_counted)) || s.is_filled(tree, index, count))
-                return k::error::again;
-            lent = snapshot::take(tree, index, count, whole, offset, r.bytes, s.payer());
-        }
-        if (lent) s.guard(*e, first, count);
-        return lent;
+        const bool few = count <= page_tree::fanout - e->index_of(first) % page_tree::fanout;
+        return few ? lend_few(s, *e, first, count, offset, r.bytes) : lend_many(s, *e, first, count, offset, r.bytes);
     }
 
   private:
+    // Of what lies in one leaf.
+    static k::result<xio::source> lend_few(space& s, const entry& e, user_address first, k::u64 count, k::u64 offset,
+                                           k::u64 bytes) noexcept REQUIRES(s.token_) {
+        page_tree::leaf_part about;
+        auto lent = snapshot::take_few(e.what->tree_, e.index_of(first), count, offset, bytes, s.payer(), about);
+        if (lent && !about.guard()) s.take_writing(first, count);
+        return lent;
+    }
+    static k::result<xio::source> lend_many(space& s, entry& e, user_address first, k::u64 count, k::u64 offset,
+                                            k::u64 bytes) noexcept REQUIRES(s.token_) {
+        const page_tree& tree = e.what->tree_;
+        const k::u64 index = e.index_of(first);
+        const bool whole = (count <= most_counted || e.under) && tree.count(index, count) == count;
+        if ((!whole && (e.under || count <= most_counted)) || s.is_filled(tree, index, count)) return k::error::again;
+        auto lent = snapshot::take(tree, index, count, whole, offset, bytes, s.payer());
+        if (lent) s.guard(e, first, count);
+        return lent;
+    }
+
     bool fills() const { return kind_ == xio::pin_kind::sink; }
     bool is_stable() const { return !fills() && promise_ == xio::stability::stable; }
 
@@ -281,13 +289,37 @@ k::result<xio::source> copied(space& from, const xio::source& range, xio::reason
     return room.into_source();
 }
 
-k::result<xio::source> lent(space& from, const xio::source& range, xio::stability promise, k::u64 whole_from) noexcept {
-    if (promise == xio::stability::stable)
-        if (auto whole = loan_builder::lend_as_a_whole(from, range, whole_from)) return whole;
+namespace {
+
+k::result<xio::source> pinned(space& from, const xio::source& range, xio::stability promise) {
     loan_builder builder(from, xio::pin_kind::source, promise);
     TRY(add_all(builder, range));
     return xio::source::from_builder(builder.list());
 }
+
+} // namespace
+
+k::result<xio::source> lent(space& from, const xio::source& range, xio::stability promise, k::u64 whole_from) noexcept {
+    auto pages = promise == xio::stability::stable ? loan_builder::lend_as_a_whole(from, range, whole_from)
+                                                   : k::result<xio::source>(k::error::again);
+    if (!pages) pages = pinned(from, range, promise);
+    return pages;
+}
+
+namespace {
+
+// One that is worth lending, and may be.
+k::result<xio::source> lent_or_copied(space& from, const xio::source& range, xio::stability promise,
+                                      k::u64 whole_from) {
+    auto pages = lent(from, range, promise, whole_from);
+    if (pages)
+        trace::note(trace::event::lent, range.front_range().base, range.size());
+    else if (pages.error() == k::error::again || pages.error() == k::error::busy)
+        pages = copied(from, range, xio::reason::not_lendable);
+    return pages;
+}
+
+} // namespace
 
 k::result<xio::source> bind_source(space& from, const xio::source& range, xio::stability promise, k::u64 lend_from,
                                    k::u64 whole_from) noexcept {
@@ -307,10 +339,7 @@ k::result<xio::source> bind_source(space& from, const xio::source& range, xio::s
             }
         return copied(from, range, xio::reason::over_limit);
     }
-    auto pages = lent(from, range, promise, whole_from);
-    if (pages) trace::note(trace::event::lent, range.front_range().base, range.size());
-    if (pages || (pages.error() != k::error::again && pages.error() != k::error::busy)) return pages;
-    return copied(from, range, xio::reason::not_lendable);
+    return lent_or_copied(from, range, promise, whole_from);
 }
 
 k::result<xio::sink> bind_sink(space& to, const xio::sink& range) noexcept {
@@ -347,12 +376,11 @@ class delivery {
     static k::result<user_address> map(space& to, k::u64 bytes, snapshot::view from) noexcept {
         auto own = TRY(object::anonymous(from.first + pages_in(bytes)));
         own->tree_ = TRY(from.tree->snapshot());
-        map_request what{.bytes = bytes, .own = own.share(), .offset = from.first << arch::page_shift};
         lwkt::token_hold hold(to.token_);
-        const user_address at = TRY(to.map_locked(what, bytes));
+        const entry& e = *TRY(to.map_own(std::move(own), from.first, bytes));
         // Nothing is shown there yet. What cannot be shown now, a fault shows.
-        to.show_pages(*to.entry_at(at), at, pages_in(bytes), *from.tree, from.first, nullptr);
-        return at;
+        to.show_pages(e, e.base, pages_in(bytes), *from.tree, from.first, from.is_whole, nullptr);
+        return e.base;
     }
 
   private:

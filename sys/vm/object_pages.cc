@@ -148,7 +148,7 @@ k::status object::graft_locked(k::u64 first, k::u64 count, const page_tree& from
 k::status space::replace_pages(entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first) noexcept {
     if (!e.what) e.what = TRY(object::anonymous(e.index_of(e.end)));
     k::u32 cpus = 0;
-    const k::u64 shown = show_pages(e, at, count, from, first, &cpus);
+    const k::u64 shown = show_pages(e, at, count, from, first, false, &cpus);
     flush_cpus(cpus, at, shown);
     if (shown < count) hide(at + (shown << arch::page_shift), count - shown);
     const k::status shared = e.what->tree_.graft(e.index_of(at), count, from, first);
@@ -156,12 +156,12 @@ k::status space::replace_pages(entry& e, user_address at, k::u64 count, const pa
     return shared;
 }
 
-k::u64 space::show_pages(const entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first,
+k::u64 space::show_pages(const entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first, bool all,
                          k::u32* cpus) noexcept {
     const k::u8 access = e.access & ~arch::user_write;
     k::u64 done = 0;
     for (count = std::min(count, most_shown); done < count;) {
-        const auto slots = from.slots_from(first + done, count - done);
+        const auto slots = from.slots_from(first + done, count - done, all);
         if (slots.empty() || !pmap_.enter_slots(at + (done << arch::page_shift), slots, access, cpus)) break;
         done += slots.size();
     }
@@ -169,7 +169,11 @@ k::u64 space::show_pages(const entry& e, user_address at, k::u64 count, const pa
 }
 
 void space::guard(entry& e, user_address at, k::u64 count) noexcept {
-    if (e.what && !e.what->tree_.guard(e.index_of(at), count)) flush_cpus(pmap_.write_protect(at, count), at, count);
+    if (e.what && !e.what->tree_.guard(e.index_of(at), count)) take_writing(at, count);
+}
+
+void space::take_writing(user_address at, k::u64 count) noexcept {
+    flush_cpus(pmap_.write_protect(at, count), at, count);
 }
 
 // Does somebody fill one of these pages of private memory? Who fills is charged.

@@ -34,10 +34,17 @@ page_tree::node* page_tree::make_node() noexcept {
 // Calls drop(child) for what is there.
 template <class Drop> void page_tree::drop_children(node* n, Drop drop) noexcept {
     unsigned left = n->used;
-    for (void** next = n->slots.data(); left; next++) {
-        if (!*next) continue;
+    const auto drop_one = [&](void* child) {
+        if (!child) return;
         left--;
-        drop(*next);
+        drop(child);
+    };
+    static_assert(fanout % 4 == 0);
+    for (void** four = n->slots.data(); left; four += 4) {
+        drop_one(four[0]);
+        drop_one(four[1]);
+        drop_one(four[2]);
+        drop_one(four[3]);
     }
 }
 
@@ -246,25 +253,31 @@ k::u64 page_tree::count(k::u64 first, k::u64 count) const noexcept {
     return count_below(root_, height_ - 1, 0, first, last);
 }
 
-std::span<void* const> page_tree::slots_from(k::u64 first, k::u64 count) const noexcept {
+std::span<void* const> page_tree::slots_from(k::u64 first, k::u64 count, bool all) const noexcept {
     const node* leaf = branch(first, 0);
     if (!leaf) return {};
     const unsigned slot = slot_of(first, 0);
     void* const* const from = &leaf->slots[slot];
     const auto most = static_cast<unsigned>(std::min<k::u64>(count, fanout - slot));
-    unsigned there = leaf->used == fanout ? most : 0;
-    while (there < most && from[there])
-        there++;
-    return {from, there};
+    if (all || leaf->used == fanout) return {from, most};
+#pragma GCC unroll 8
+    for (unsigned there = 0; there < most; there++)
+        if (!from[there]) return {from, there};
+    return {from, most};
 }
 
-k::result<page_tree> page_tree::part_of(const page_tree& from, k::u64 first, k::u64 count, k::u64& found,
-                                        bool& filled) noexcept {
+bool page_tree::leaf_part::guard() const noexcept {
+    if (!leaf_) return true;
+    const k::u64 before = leaf_->guarded.load(std::memory_order_relaxed);
+    leaf_->guarded.store(before | these_, std::memory_order_relaxed);
+    return (before & these_) == these_;
+}
+
+k::result<page_tree> page_tree::part_of(const page_tree& from, k::u64 first, k::u64 count, leaf_part& about) noexcept {
     const unsigned slot = slot_of(first, 0);
     kassert(count && count <= fanout - slot);
     page_tree part;
-    found = 0;
-    filled = false;
+    about = {};
     const node* leaf = from.branch(first, 0);
     if (!leaf) return part;
     part.root_ = make_node();
@@ -272,23 +285,24 @@ k::result<page_tree> page_tree::part_of(const page_tree& from, k::u64 first, k::
     part.height_ = 1;
     void* const* theirs = &leaf->slots[slot];
     void** ours = &part.root_->slots[slot];
-    k::u32 used = 0;
+    auto used = static_cast<k::u32>(count);
     k::u64 held = 0; // all counts, one over the other
-    bool good = true;
-    for (void** const end = ours + count; ours != end; ours++) {
-        auto* const p = static_cast<page*>(*theirs++);
-        if (!p) continue;
-        if (!p->holds.try_add(hold::reference, held)) {
-            good = false;
-            break;
+#pragma GCC unroll 4
+    for (k::u64 i = 0; i < count; i++) {
+        auto* const p = static_cast<page*>(theirs[i]);
+        if (!p) [[unlikely]] {
+            used--;
+            continue;
         }
-        *ours = p;
-        used++;
+        held |= p->holds.add(hold::reference);
+        ours[i] = p;
     }
     part.root_->used = used;
-    if (!good) return k::error::again;
-    filled = hold_counts::are_in(held, hold::sink_pin);
-    found = used;
+    if (hold_counts::was_full(held, hold::reference)) return k::error::again;
+    about.leaf_ = leaf;
+    about.these_ = ~k::u64{0} >> (fanout - count) << slot;
+    about.filled = hold_counts::are_in(held, hold::sink_pin);
+    about.found = used;
     return part;
 }
 

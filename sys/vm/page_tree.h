@@ -100,13 +100,14 @@ class page_tree {
     }
 
     // The pages from `first` on, at most `count`, as far as one leaf goes and up to the first that is missing, as they
-    // stand in the leaf, until the tree changes. To walk over pages of which all are there, this costs least.
-    std::span<void* const> slots_from(k::u64 first, k::u64 count) const noexcept;
+    // stand in the leaf, until the tree changes. To walk over pages of which all are there, this costs least; `all`:
+    // the caller knows that none is missing.
+    std::span<void* const> slots_from(k::u64 first, k::u64 count, bool all = false) const noexcept;
 
     // A tree of its own of the pages in [first, first + count), which lie in one leaf, at the same places in a leaf.
-    // `found`: how many there are; `filled`: somebody fills one of them. ENOMEM, EAGAIN as insert().
-    static k::result<page_tree> part_of(const page_tree& from, k::u64 first, k::u64 count, k::u64& found,
-                                        bool& filled) noexcept;
+    // ENOMEM, EAGAIN as insert().
+    class leaf_part;
+    static k::result<page_tree> part_of(const page_tree& from, k::u64 first, k::u64 count, leaf_part& about) noexcept;
 
     // How many pages there are in [first, first + count). Looks at leaves, not at pages.
     k::u64 count(k::u64 first, k::u64 count) const noexcept;
@@ -194,6 +195,21 @@ class page_tree {
 
     node* root_ = nullptr;
     unsigned height_ = 0; // levels; 0 for an empty tree
+};
+
+// What part_of() says of the pages that it found.
+class page_tree::leaf_part {
+  public:
+    k::u64 found = 0;    // so many are there
+    bool filled = false; // somebody fills one of them
+
+    // As the tree's guard() of these pages, before the tree changes.
+    bool guard() const noexcept;
+
+  private:
+    friend class page_tree;
+    const node* leaf_ = nullptr;
+    k::u64 these_ = 0;
 };
 
 } // namespace vm

@@ -132,8 +132,15 @@ bool pmap::enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 acces
 }
 
 bool pmap::enter_slots(arch::vaddr va, std::span<void* const> slots, k::u8 access, k::u32* cpus) noexcept {
-    return enter_each(
-        va, slots.size(), [slots](std::size_t i) { return static_cast<const page*>(slots.data()[i]); }, access, cpus);
+    const frames frame_of;
+    void* const* const at = slots.data();
+    bool stale = false;
+    lwkt::spin_guard guard(lock_);
+    const bool all = map_.enter_run(
+        va, slots.size(), [=](std::size_t i) { return frame_of(static_cast<const page*>(at[i])); }, access,
+        cpus ? &stale : nullptr);
+    if (stale) *cpus = map_.active();
+    return all;
 }
 
 bool pmap::enter_large(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept {
@@ -143,14 +150,12 @@ bool pmap::enter_large(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept {
 
 k::u32 pmap::remove(arch::vaddr va, std::size_t pages) noexcept {
     k::u32 cpus = 0;
-    while (pages) {
-        const std::size_t turn = std::min(pages, pages_a_turn);
+    for (; pages > pages_a_turn; va += pages_a_turn * arch::page_size, pages -= pages_a_turn) {
         lwkt::spin_guard guard(lock_);
-        if (map_.remove(va, turn)) cpus = map_.active();
-        va += turn * arch::page_size;
-        pages -= turn;
+        if (map_.remove(va, pages_a_turn)) cpus = map_.active();
     }
-    return cpus;
+    lwkt::spin_guard guard(lock_);
+    return map_.remove(va, pages) ? map_.active() : cpus;
 }
 
 k::u32 pmap::write_protect(arch::vaddr va, std::size_t pages) noexcept {

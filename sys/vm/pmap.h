@@ -38,7 +38,7 @@ class pmap {
     // Several pages from `va` on. False: memory for tables ran out on the way. `cpus` gets those that must flush, if
     // other pages stood there; null: none did, or the same ones with no more rights.
     [[nodiscard]] bool enter_pages(arch::vaddr va, std::span<page* const> pages, k::u8 access, k::u32* cpus) noexcept;
-    // The same with pages as they stand in a page tree.
+    // The same with pages as they stand in a leaf of a page tree.
     [[nodiscard]] bool enter_slots(arch::vaddr va, std::span<void* const> slots, k::u8 access, k::u32* cpus) noexcept;
     [[nodiscard]] bool enter_large(arch::vaddr va, arch::paddr pa, k::u8 access) noexcept;
     // The following return the CPUs that must flush: 0 if nothing changed.

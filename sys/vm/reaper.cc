@@ -37,9 +37,8 @@ ktime::ns longest_now() {
 class shelf {
   public:
     // On the CPU that it belongs to, in a critical section.
-    void put(kept_source& loan, xio::source what) noexcept {
+    void put(kept_source& loan) noexcept {
         lwkt::spin_guard guard(lock_);
-        loan.source_ = std::move(what);
         loan.listed_ = true;
         // One that was kept elsewhere before may be older than all: it does not begin anew.
         if (loans_.empty() || birth(loans_.back()) <= birth(loan))
@@ -210,13 +209,21 @@ kept_source::~kept_source() {
 
 void kept_source::keep(xio::source what) noexcept {
     kassert(!on_ && source_.empty() && what.binding() == xio::binding::pages);
-    if (!is_loan(what)) {
-        source_ = std::move(what);
-        return;
-    }
+    source_ = std::move(what);
+    keep_on();
+}
+
+void kept_source::keep_on() noexcept {
+    if (on_ || !is_loan(source_)) return;
     lwkt::critical section;
     on_ = &shelf_of(arch::cpu::id());
-    on_->put(*this, std::move(what));
+    on_->put(*this);
+}
+
+const xio::source& kept_source::hold_still() noexcept {
+    kassert(!front_.load(std::memory_order_relaxed));
+    if (on_) std::exchange(on_, nullptr)->remove(*this);
+    return source_;
 }
 
 k::result<xio::source> kept_source::slice(k::u64 offset, k::u64 bytes) const noexcept {

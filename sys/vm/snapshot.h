@@ -18,16 +18,17 @@ class snapshot final : public xio::page_snapshot {
     // tree's owner.
     static k::result<xio::source> take(const page_tree& of, k::u64 first, k::u64 count, bool whole, k::u64 offset,
                                        k::u64 bytes, xio::payer& paid_by) noexcept;
-    // The same of few pages, which lie in one leaf of the tree. EAGAIN also if somebody fills one of them; `whole`: or
-    // if one is not there.
-    static k::result<xio::source> take_few(const page_tree& of, k::u64 first, k::u64 count, bool whole, k::u64 offset,
-                                           k::u64 bytes, xio::payer& paid_by) noexcept;
+    // The same of few pages, which lie in one leaf of the tree, and are all there. EAGAIN also if one is not, or if
+    // somebody fills one of them. `about`: to guard them by.
+    static k::result<xio::source> take_few(const page_tree& of, k::u64 first, k::u64 count, k::u64 offset, k::u64 bytes,
+                                           xio::payer& paid_by, page_tree::leaf_part& about) noexcept;
 
     // The pages of a source that is (a slice of) one, from that which its byte `offset` lies in.
     struct view {
         const page_tree* tree = nullptr; // null: it is none
         k::u64 first = 0;
-        bool is_all = false; // and the tree has no others
+        bool is_all = false;   // and the tree has no others
+        bool is_whole = false; // none is missing
     };
     // `with_holes`: also one that lacks pages, which are zeroes.
     static view of(const xio::source& from, k::u64 offset, bool with_holes) noexcept;

@@ -65,10 +65,11 @@ k::result<space::range> space::checked(user_address base, k::u64 bytes) noexcept
 // Finding.
 
 entry* space::look_up(user_address at) noexcept {
+    if (entry* e = found_before_; e && at - e->base < e->end - e->base) return remember(*e);
     auto it = entries_.upper_bound(at); // the first that begins above
     if (it != entries_.begin()) {
         auto before = std::prev(it);
-        if (before->end > at) return last_found_ = &*before;
+        if (before->end > at) return remember(*before);
     }
     return it == entries_.end() ? nullptr : &*it;
 }
@@ -94,35 +95,63 @@ bool space::is_free(range r) noexcept {
 
 // At the hint if there is room, else the highest place below mmap_top_ that is large enough, `behind` a multiple of
 // `grain`.
-k::result<user_address> space::find_room(k::u64 bytes, user_address hint, user_address grain,
-                                         user_address behind) noexcept {
+k::result<space::room> space::find_room(k::u64 bytes, user_address hint, user_address grain,
+                                        user_address behind) noexcept {
     hint = k::align_down<user_address>(hint, arch::page_size);
     if (hint >= lowest_address && hint < arch::user_end && bytes <= arch::user_end - hint &&
         is_free({hint, hint + bytes}))
-        return hint;
+        return room{hint, entries_.lower_bound(hint)};
     // Large regions begin where large pages can.
     const user_address alignment = bytes >= arch::large_page_size ? arch::large_page_size : grain;
-    user_address top = mmap_top_;
-    for (auto it = entries_.lower_bound(top);;) {
+    user_address top = full_from_;
+    bool full = true; // up to here
+    for (auto it = first_full_;;) {
         const bool last = it == entries_.begin();
         const user_address floor = last ? lowest_address : std::min(std::prev(it)->end, top);
         if (floor < top && top - floor >= bytes + behind) {
             const user_address at = k::align_down<user_address>(top - bytes - behind, alignment) + behind;
-            if (at >= floor) return at;
+            if (at >= floor) return room{at, it};
         }
         if (last) return k::error::nomem;
+        full = full && floor == top;
         --it;
         top = std::min(top, reach_of(*it));
+        if (full) {
+            full_from_ = top;
+            first_full_ = it;
+        }
         if (top < bytes) return k::error::nomem;
     }
 }
 
 // Entries.
 
+void space::enter_map(entry& e, entry_map::iterator before) noexcept {
+    const auto it = entries_.insert_before(before, e);
+    if (e.end == full_from_) {
+        full_from_ = e.base;
+        first_full_ = it;
+    } else if (before == first_full_ && e.base >= full_from_) {
+        first_full_ = it;
+    }
+}
+
+void space::leave_map(entry& e) noexcept {
+    const auto it = entries_.iterator_to(e);
+    const bool makes_room = e.base < mmap_top_ && e.end > full_from_, is_first = first_full_ == it;
+    const auto next = entries_.erase(it);
+    if (makes_room) full_from_ = std::min(e.end, mmap_top_);
+    if (makes_room || is_first) first_full_ = next;
+}
+
 void space::add(entry& e) noexcept {
+    add(e, entries_.lower_bound(e.base));
+}
+
+void space::add(entry& e, entry_map::iterator before) noexcept {
     e.in = this;
-    entries_.insert(e);
-    last_found_ = &e;
+    enter_map(e, before);
+    (void)remember(e);
     mapped_pages_ += e.pages();
     if (e.is_data()) data_pages_ += e.pages();
     if (object* o = e.shown()) o->add_mapping(e);
@@ -131,10 +160,11 @@ void space::add(entry& e) noexcept {
 
 void space::remove(entry& e) noexcept {
     if (object* o = e.shown()) o->remove_mapping(e);
-    entries_.erase(entries_.iterator_to(e));
+    leave_map(e);
     mapped_pages_ -= e.pages();
     if (e.is_data()) data_pages_ -= e.pages();
-    if (last_found_ == &e) last_found_ = nullptr;
+    if (last_found_ == &e) last_found_ = std::exchange(found_before_, nullptr);
+    if (found_before_ == &e) found_before_ = nullptr;
     map_changed();
     mem::destroy(&e);
 }
@@ -191,7 +221,7 @@ bool space::merge_with_next(entry& e) noexcept {
 
 // Fresh private memory right after an entry of the same kind makes that one longer: a heap stays one entry.
 bool space::extend_previous(const map_request& what, range r) noexcept {
-    if (what.what || what.own || what.how == sharing::shared || what.grows_down) return false;
+    if (what.what || what.how == sharing::shared || what.grows_down) return false;
     auto it = entries_.lower_bound(r.base);
     if (it == entries_.begin()) return false;
     entry& e = *std::prev(it);
@@ -211,6 +241,12 @@ bool space::extend_previous(const map_request& what, range r) noexcept {
 
 k::status space::promise(k::u64 pages) const noexcept {
     if (data_pages_ + pages > std::min(promise_limit(), data_limit_pages_)) return k::error::nomem;
+    return {};
+}
+
+k::status space::stay_below_limit(k::u64 more_bytes) const noexcept {
+    if (limit_bytes_ != ~k::u64{0} && (mapped_pages_ << arch::page_shift) + more_bytes > limit_bytes_)
+        return k::error::nomem;
     return {};
 }
 
@@ -234,9 +270,9 @@ k::result<user_address> space::map(map_request& what) noexcept {
 k::result<user_address> space::map_locked(map_request& what, k::u64 bytes) noexcept {
     const bool data = what.how == sharing::private_copy && (what.access & arch::user_write);
     if (data) TRY(promise(pages_in(bytes)));
-    if (limit_bytes_ != ~k::u64{0} && (mapped_pages_ << arch::page_shift) + bytes > limit_bytes_)
-        return k::error::nomem;
+    TRY(stay_below_limit(bytes));
     user_address at;
+    entry_map::iterator before;
     if (what.fixed) {
         if (what.hint % arch::page_size) return k::error::inval;
         if (what.hint >= arch::user_end || bytes > arch::user_end - what.hint) return k::error::nomem;
@@ -245,11 +281,11 @@ k::result<user_address> space::map_locked(map_request& what, k::u64 bytes) noexc
         if (what.no_replace && !is_free(r)) return k::error::exist;
         TRY(unmap_locked(r));
         at = r.base;
+        before = entries_.lower_bound(at);
     } else {
-        // Leaves of the tree and of the page table go together where that saves a look-up a leaf.
-        constexpr user_address leaf = page_tree::fanout * arch::page_size;
-        const user_address grain = what.own && bytes >= leaf ? leaf : arch::page_size;
-        at = TRY(find_room(bytes, what.hint, grain, what.offset % grain));
+        const room found = TRY(find_room(bytes, what.hint));
+        at = found.at;
+        before = found.before;
     }
     const range r{at, at + bytes};
     if (extend_previous(what, r)) return at;
@@ -269,15 +305,31 @@ k::result<user_address> space::map_locked(map_request& what, k::u64 bytes) noexc
     if (what.how == sharing::shared) {
         e->what = what.what ? std::move(what.what) : TRY(object::anonymous(pages_in(bytes)));
         e->offset = pages_in(what.offset);
-    } else if (what.own) {
-        e->what = std::move(what.own);
-        e->offset = pages_in(what.offset);
     } else if (what.what) {
         e->under = std::move(what.what);
         e->under_offset = pages_in(what.offset);
     }
-    add(*e.release());
+    add(*e.release(), before);
     return at;
+}
+
+k::result<entry*> space::map_own(k::ref<object> own, k::u64 first, k::u64 bytes) noexcept {
+    TRY(promise(pages_in(bytes)));
+    TRY(stay_below_limit(bytes));
+    // Leaves of the tree and of the page table go together where that saves a look-up a leaf.
+    constexpr user_address leaf = page_tree::fanout * arch::page_size;
+    const user_address grain = bytes >= leaf ? leaf : arch::page_size;
+    const room found = TRY(find_room(bytes, 0, grain, (first << arch::page_shift) % grain));
+    auto* e = mem::make<entry>();
+    if (!e) return k::error::nomem;
+    e->base = found.at;
+    e->end = found.at + bytes;
+    e->access = arch::user_read | arch::user_write;
+    e->most_access = every_access;
+    e->what = std::move(own);
+    e->offset = first;
+    add(*e, found.before);
+    return e;
 }
 
 user_address space::move_break(user_address end) noexcept {
@@ -396,7 +448,7 @@ k::result<user_address> space::remap(user_address base, k::u64 old_bytes, k::u64
         }
     }
     if (!may_move) return k::error::nomem;
-    if (!target) target = TRY(find_room(bytes, 0));
+    if (!target) target = TRY(find_room(bytes, 0)).at;
     return move_locked({from.base, from.end}, bytes, target);
 }
 
@@ -419,12 +471,12 @@ k::result<user_address> space::move_locked(range from, k::u64 new_bytes, user_ad
     hide(e.base, e.pages());
     object* o = e.shown();
     if (o) o->remove_mapping(e);
-    entries_.erase(entries_.iterator_to(e));
+    leave_map(e);
     const k::u64 before = e.pages();
     e.base = target;
     e.end = target + new_bytes;
     e.grows_down = false;
-    entries_.insert(e);
+    enter_map(e, entries_.lower_bound(target));
     if (o) o->add_mapping(e);
     mapped_pages_ += e.pages() - before;
     if (e.is_data()) data_pages_ += e.pages() - before;

@@ -18,6 +18,8 @@ namespace vm {
 
 using arch::user_access;
 
+constexpr k::u8 every_access = arch::user_read | arch::user_write | arch::user_execute;
+
 // What is to be mapped. Addresses and lengths in bytes; the length is rounded up to pages.
 struct map_request {
     user_address hint = 0; // 0: anywhere
@@ -26,15 +28,14 @@ struct map_request {
     sharing how = sharing::private_copy;
     k::ref<object> what{};   // none: fresh zeroes
     backing_ref of{};        // whose pages those are
-    k::ref<object> own{};    // private memory that has pages already, which nobody else changes: instead of `what`
     k::u64 offset = 0;       // into the object, page aligned
     bool fixed = false;      // at the hint, in the place of what is there
     bool no_replace = false; // with fixed: EEXIST if something is there
     bool grows_down = false; // a stack: faults below it extend it, down to `lowest`
     bool populate = false;   // fault everything in at once, as far as memory goes
     user_address lowest = 0;
-    k::u8 most_access = arch::user_read | arch::user_write | arch::user_execute; // what protect() may give
-    bool lock = false;                                                           // wired: mlock'ed
+    k::u8 most_access = every_access; // what protect() may give
+    bool lock = false;                // wired: mlock'ed
 };
 
 struct space_size {
@@ -133,7 +134,10 @@ class space final : public k::counted<space>, public xio::user_memory {
     // For the running thread to be given to arch::context::set_user().
     arch::user_map& map_for_cpu() noexcept { return pmap_.machine_map(); }
     // Where free addresses are looked for, downwards: set by exec, with randomisation.
-    void set_mmap_top(user_address top) noexcept { mmap_top_ = top; }
+    void set_mmap_top(user_address top) noexcept NO_THREAD_SAFETY_ANALYSIS {
+        mmap_top_ = full_from_ = top;
+        first_full_ = entries_.lower_bound(top);
+    }
     // Address space limit of map() and remap(), RLIMIT_AS; ~0: none.
     void set_limit(k::u64 bytes) noexcept { limit_bytes_ = bytes; }
     // The same for private writable memory, RLIMIT_DATA.
@@ -184,15 +188,27 @@ class space final : public k::counted<space>, public xio::user_memory {
         return e && at - e->base < e->end - e->base ? e : look_up(at);
     }
     entry* look_up(user_address at) noexcept REQUIRES(token_);
+    entry* remember(entry& e) noexcept REQUIRES(token_) {
+        found_before_ = std::exchange(last_found_, &e);
+        return &e;
+    }
     entry* next_of(entry& e) noexcept REQUIRES(token_);
     entry* grow_stack(user_address at) noexcept REQUIRES(token_);
     bool covered(range r) noexcept REQUIRES(token_);
-    k::result<user_address> find_room(k::u64 bytes, user_address hint, user_address grain = arch::page_size,
-                                      user_address behind = 0) noexcept REQUIRES(token_);
+    // Where a new entry has room, and which one comes after it.
+    struct room {
+        user_address at;
+        entry_map::iterator before;
+    };
+    k::result<room> find_room(k::u64 bytes, user_address hint, user_address grain = arch::page_size,
+                              user_address behind = 0) noexcept REQUIRES(token_);
     bool is_free(range r) noexcept REQUIRES(token_);
     k::status split_at(user_address at) noexcept REQUIRES(token_);
     k::status split_around(range r) noexcept REQUIRES(token_);
     void add(entry& e) noexcept REQUIRES(token_);
+    void add(entry& e, entry_map::iterator before) noexcept REQUIRES(token_);
+    void enter_map(entry& e, entry_map::iterator before) noexcept REQUIRES(token_);
+    void leave_map(entry& e) noexcept REQUIRES(token_);
     void remove(entry& e) noexcept REQUIRES(token_);
     bool merge_with_next(entry& e) noexcept REQUIRES(token_);
     bool extend_previous(const map_request& what, range r) noexcept REQUIRES(token_);
@@ -200,8 +216,11 @@ class space final : public k::counted<space>, public xio::user_memory {
     k::status forget_pages(entry& e, range r) noexcept REQUIRES(token_);
     k::status erase_from(entry& e, range r) noexcept REQUIRES(token_);
     k::result<user_address> map_locked(map_request& what, k::u64 bytes) noexcept REQUIRES(token_);
+    // Private memory that has pages already, which nobody else changes, from `first` on.
+    k::result<entry*> map_own(k::ref<object> own, k::u64 first, k::u64 bytes) noexcept REQUIRES(token_);
     k::result<user_address> move_locked(range from, k::u64 new_bytes, user_address target) noexcept REQUIRES(token_);
     k::status promise(k::u64 pages) const noexcept REQUIRES(token_);
+    k::status stay_below_limit(k::u64 more_bytes) const noexcept REQUIRES(token_);
     void map_changed() noexcept REQUIRES(token_) { generation_++; }
 
     k::status fault_locked(user_address at, k::u8 access) noexcept REQUIRES(token_);
@@ -216,11 +235,12 @@ class space final : public k::counted<space>, public xio::user_memory {
     void show_neighbours(const entry& e, const object& from, user_address at) noexcept REQUIRES(token_);
     k::status replace_pages(entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first) noexcept
         REQUIRES(token_);
-    // How many pages it has shown, from the first on. `cpus` as for pmap::enter_pages().
-    k::u64 show_pages(const entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first,
+    // How many pages it has shown, from the first on. `all`: none is missing; `cpus` as for pmap::enter_pages().
+    k::u64 show_pages(const entry& e, user_address at, k::u64 count, const page_tree& from, k::u64 first, bool all,
                       k::u32* cpus) noexcept REQUIRES(token_);
     // Takes writing away from a private entry's pages, which now stand in another tree, too.
     void guard(entry& e, user_address at, k::u64 count) noexcept REQUIRES(token_);
+    void take_writing(user_address at, k::u64 count) noexcept REQUIRES(token_);
     void show_own_neighbours(const entry& e, user_address at) noexcept REQUIRES(token_);
     bool is_filled(const page_tree& tree, k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
     page* page_of_word_locked(user_address at, k::u8 access) noexcept REQUIRES(token_);
@@ -230,14 +250,19 @@ class space final : public k::counted<space>, public xio::user_memory {
 
     lwkt::token token_;
     entry_map entries_ GUARDED_BY(token_);
-    entry* last_found_ GUARDED_BY(token_) = nullptr; // the next look-up is often for the same
-    k::u64 generation_ GUARDED_BY(token_) = 0;       // counts changes of the entries
+    // The next look-up is often for the same, or for the one before.
+    entry* last_found_ GUARDED_BY(token_) = nullptr;
+    entry* found_before_ GUARDED_BY(token_) = nullptr;
+    k::u64 generation_ GUARDED_BY(token_) = 0; // counts changes of the entries
     k::u64 mapped_pages_ GUARDED_BY(token_) = 0;
     k::u64 data_pages_ GUARDED_BY(token_) = 0;
     pmap pmap_;
     xio::payer* payer_ = nullptr;
     std::atomic<k::u32> sinks_in_making_ = 0; // their pages are pinned before the payer is charged
     user_address mmap_top_ = arch::user_end;
+    // From here to mmap_top_ there is no room; and the first entry that begins there or above.
+    user_address full_from_ GUARDED_BY(token_) = arch::user_end;
+    entry_map::iterator first_full_ GUARDED_BY(token_) = entries_.end();
     user_address heap_base_ GUARDED_BY(token_) = 0, heap_end_ GUARDED_BY(token_) = 0;
     k::u64 limit_bytes_ = ~k::u64{0};
     k::u64 data_limit_pages_ = ~k::u64{0};

@@ -12,35 +12,50 @@ namespace {
 // Faults without a byte moved, before a move gives up: others may take the page away again and again.
 constexpr unsigned patience = 64;
 
-// move(done) tries the rest from byte `done` on and returns how many bytes it did not move.
-template <class Move> k::u64 with_faults(space& memory, user_address at, k::u64 bytes, k::u8 access, Move move) {
-    k::u64 done = bytes - move(0);
+// move(done) tries the rest from byte `done` on and returns how many bytes it did not move, which is `left` so far.
+template <class Move> k::u64 go_on(space& memory, user_address at, k::u64 bytes, k::u64 left, k::u8 access, Move move) {
+    k::u64 done = bytes - left;
     for (unsigned vain = 0; done < bytes && vain < patience; vain++) {
         if (at + done < at || !memory.fault(at + done, access)) break;
-        const k::u64 left = move(done);
+        left = move(done);
         if (bytes - left > done) vain = 0;
         done = bytes - left;
     }
     return done;
 }
 
+// Apart from what nearly always happens, which needs little stack.
+[[gnu::noinline]] k::u64 go_on_in(space& memory, void* to, user_address from, k::u64 bytes, k::u64 left) {
+    return go_on(memory, from, bytes, left, arch::user_read, [&](k::u64 done) {
+        return memory.map_for_cpu().copy_in(static_cast<std::byte*>(to) + done, from + done, bytes - done);
+    });
+}
+[[gnu::noinline]] k::u64 go_on_out(space& memory, user_address to, const void* from, k::u64 bytes, k::u64 left) {
+    return go_on(memory, to, bytes, left, arch::user_write, [&](k::u64 done) {
+        return memory.map_for_cpu().copy_out(to + done, static_cast<const std::byte*>(from) + done, bytes - done);
+    });
+}
+
 } // namespace
 
 k::u64 space::copy_in(void* to, user_address from, k::u64 bytes) noexcept {
-    return with_faults(*this, from, bytes, arch::user_read, [&](k::u64 done) {
-        return map_for_cpu().copy_in(static_cast<std::byte*>(to) + done, from + done, bytes - done);
-    });
+    const k::u64 left = map_for_cpu().copy_in(to, from, bytes);
+    if (!left) [[likely]]
+        return bytes;
+    return go_on_in(*this, to, from, bytes, left);
 }
 
 k::u64 space::copy_out(user_address to, const void* from, k::u64 bytes) noexcept {
-    return with_faults(*this, to, bytes, arch::user_write, [&](k::u64 done) {
-        return map_for_cpu().copy_out(to + done, static_cast<const std::byte*>(from) + done, bytes - done);
-    });
+    const k::u64 left = map_for_cpu().copy_out(to, from, bytes);
+    if (!left) [[likely]]
+        return bytes;
+    return go_on_out(*this, to, from, bytes, left);
 }
 
 k::u64 space::zero_out(user_address to, k::u64 bytes) noexcept {
-    return with_faults(*this, to, bytes, arch::user_write,
-                       [&](k::u64 done) { return map_for_cpu().zero_out(to + done, bytes - done); });
+    const k::u64 left = map_for_cpu().zero_out(to, bytes);
+    return go_on(*this, to, bytes, left, arch::user_write,
+                 [&](k::u64 done) { return map_for_cpu().zero_out(to + done, bytes - done); });
 }
 
 k::result<std::string_view> read_user_text(xio::user_memory& memory, xio::user_address at,

@@ -121,9 +121,7 @@ template extent_list* extent_list::of_run<pin_kind::sink>(payer&, stability, pag
 
 extent_list* extent_list::of_snapshot(payer& who, stability promise, page_snapshot& what, k::u64 offset,
                                       k::u64 bytes) noexcept {
-    void* at = platform::allocate(sizeof(extent_list));
-    if (!at) return nullptr;
-    auto* list = new (at) extent_list(who, pin_kind::source, promise);
+    auto* list = new (what.list_) extent_list(who, pin_kind::source, promise);
     list->snapshot_ = &what;
     list->bytes_ = bytes;
     list->pages_ = (offset + bytes + platform::page_size - 1) / platform::page_size;
@@ -182,9 +180,16 @@ inline void extent_list::free_blocks() noexcept {
 
 void extent_list::destroy() noexcept {
     note(happening::released);
-    snapshot_ ? snapshot_->last_slice_gone() : unpin_all();
-    payer_.discharge(is_sink(kind_), pages_); // last: it may be the payer's end
-    free_blocks();
+    payer& who = payer_;
+    const bool was_sink = is_sink(kind_);
+    const k::u64 pages = pages_;
+    if (snapshot_) {
+        snapshot_->last_slice_gone(); // and this list with it
+    } else {
+        unpin_all();
+        free_blocks();
+    }
+    who.discharge(was_sink, pages); // last: it may be the payer's end
 }
 
 bool extent_list::make_sole_sink() noexcept {

@@ -83,18 +83,7 @@ struct position {
     }
 };
 
-// Pages that somebody holds as a whole and knows by index: what stands behind a source instead of a list of pins where
-// that would be long. The kernel's is a snapshot of a page tree (sys/vm/snapshot.h).
-class page_snapshot {
-  public:
-    // One of its pages. Any context.
-    virtual page* page_at(k::u64 index) const noexcept = 0;
-    // The last slice is gone. Any context that may let go of an xio.
-    virtual void last_slice_gone() noexcept = 0;
-
-  protected:
-    ~page_snapshot() = default;
-};
+class page_snapshot;
 
 class extent_list {
   public:
@@ -107,7 +96,7 @@ class extent_list {
     template <pin_kind Kind> static extent_list* of_run(payer& who, stability promise, page* first, k::u64 offset,
                                                         k::u64 bytes, k::error& why) noexcept;
 
-    // A list in name only: the pages are the snapshot's, which is its from here on. Null: no memory, and it is not.
+    // A list in name only: the pages are the snapshot's, in which it stands.
     static extent_list* of_snapshot(payer& who, stability promise, page_snapshot& what, k::u64 offset,
                                     k::u64 bytes) noexcept;
 
@@ -149,6 +138,23 @@ class extent_list {
     stability stability_;
     page_snapshot* snapshot_ = nullptr;
     inline_block first_;
+};
+
+// Pages that somebody holds as a whole and knows by index: what stands behind a source instead of a list of pins where
+// that would be long. The kernel's is a snapshot of a page tree (sys/vm/snapshot.h).
+class page_snapshot {
+  public:
+    // One of its pages. Any context.
+    virtual page* page_at(k::u64 index) const noexcept = 0;
+    // The last slice is gone. Any context that may let go of an xio.
+    virtual void last_slice_gone() noexcept = 0;
+
+  protected:
+    ~page_snapshot() = default;
+
+  private:
+    friend class extent_list;
+    alignas(extent_list) std::byte list_[sizeof(extent_list)]; // of those slices
 };
 
 // Makes a list: all of it or nothing. What was added is pinned at once; a builder that is dropped or has failed

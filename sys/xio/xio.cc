@@ -79,11 +79,9 @@ k::result<source> source::copy_of(std::span<const std::byte> bytes, loan_terms t
     return from(builder);
 }
 
-k::result<source> source::over_snapshot(page_snapshot& what, k::u64 offset, k::u64 bytes, loan_terms terms) noexcept {
+source source::over_snapshot(page_snapshot& what, k::u64 offset, k::u64 bytes, loan_terms terms) noexcept {
     kassert(bytes && bytes <= max_bytes && offset < platform::page_size);
-    extent_list* list = extent_list::of_snapshot(terms.paid_by, terms.promise, what, offset, bytes);
-    if (!list) return k::error::nomem;
-    source whole(list);
+    source whole(extent_list::of_snapshot(terms.paid_by, terms.promise, what, offset, bytes));
     whole.start_.offset = offset;
     return whole;
 }

@@ -171,8 +171,8 @@ class source : public slice_base {
     static k::result<source> append(const source& front, const source& back) noexcept;
     // User memory, unbound. `user` and what it names outlive the source. The lengths' sum does not overflow.
     static source over_user(const user_ranges& user) noexcept { return source(user); }
-    // Bytes of a snapshot, `offset` into its first page; it is the source's from here on. ENOMEM: and it is not.
-    static k::result<source> over_snapshot(page_snapshot& what, k::u64 offset, k::u64 bytes, loan_terms terms) noexcept;
+    // Bytes of a snapshot, `offset` into its first page; it is the source's from here on. Once for each snapshot.
+    static source over_snapshot(page_snapshot& what, k::u64 offset, k::u64 bytes, loan_terms terms) noexcept;
     // What a builder of source pins has collected.
     static k::result<source> from_builder(list_builder& builder) noexcept { return from(builder); }
 

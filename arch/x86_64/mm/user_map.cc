@@ -61,6 +61,7 @@ void user_map::leave(user_map& map) noexcept {
 
 void user_map::flush_here(vaddr va, std::size_t pages) noexcept {
     if (pages == 0 || pages > many_pages) return write_cr3(read_cr3()); // the kernel's are global: they stay
+#pragma GCC unroll 4
     for (std::size_t i = 0; i < pages; i++)
         invalidate_page(va + i * page_size);
 }

@@ -151,13 +151,12 @@ SELFTEST(page_tree, a_part_is_a_tree_of_its_own_with_the_same_pages_at_the_same_
         if (i % 5) REQUIRE(put(tree, base + i));
     for (k::u64 first = 0; first < page_tree::fanout; first += 7)
         for (k::u64 count = 1; count <= page_tree::fanout - first; count += 9) {
-            k::u64 found = 0;
-            bool filled = true;
-            auto part = page_tree::part_of(tree, base + first, count, found, filled);
+            page_tree::leaf_part about;
+            auto part = page_tree::part_of(tree, base + first, count, about);
             REQUIRE(part);
-            EXPECT(!filled);
-            EXPECT_EQ(found, tree.count(base + first, count));
-            EXPECT_EQ(part->count(0, page_tree::max_index), found);
+            EXPECT(!about.filled);
+            EXPECT_EQ(about.found, tree.count(base + first, count));
+            EXPECT_EQ(part->count(0, page_tree::max_index), about.found);
             for (k::u64 i = 0; i < page_tree::fanout; i++) {
                 const bool in = i >= first && i < first + count;
                 EXPECT(part->find(i).p == (in ? tree.find(base + i).p : nullptr));
@@ -172,10 +171,9 @@ SELFTEST(page_tree, a_part_keeps_its_pages_and_changes_of_either_side_are_its_ow
     page_tree tree;
     for (k::u64 i = 0; i < 8; i++)
         REQUIRE(put(tree, i));
-    k::u64 found;
-    bool filled;
-    auto part = page_tree::part_of(tree, 2, 4, found, filled);
-    REQUIRE(part && found == 4);
+    page_tree::leaf_part about;
+    auto part = page_tree::part_of(tree, 2, 4, about);
+    REQUIRE(part && about.found == 4);
     vm::page* const second = tree.find(2).p;
     REQUIRE(put(tree, 2) && put(*part, 3) && tree.erase(4, 1));
     EXPECT(part->find(2).p == second && part->find(2).sole && tree.find(2).sole);
@@ -189,23 +187,22 @@ SELFTEST(page_tree, a_part_keeps_its_pages_and_changes_of_either_side_are_its_ow
 
 SELFTEST(page_tree, a_part_tells_of_pages_that_somebody_fills_and_of_nothing) {
     page_tree tree;
-    k::u64 found = 1;
-    bool filled = true;
-    auto part = page_tree::part_of(tree, 5, 3, found, filled);
-    EXPECT(part && part->empty() && !found && !filled);
+    page_tree::leaf_part about;
+    auto part = page_tree::part_of(tree, 5, 3, about);
+    EXPECT(part && part->empty() && !about.found && !about.filled && about.guard());
     for (k::u64 i = 0; i < 4; i++)
         REQUIRE(put(tree, i));
     vm::page* p = tree.find(1).p;
     REQUIRE(p->holds.try_add(vm::hold::sink_pin));
-    part = page_tree::part_of(tree, 0, 2, found, filled);
-    EXPECT(part && found == 2 && filled);
-    part = page_tree::part_of(tree, 2, 2, found, filled);
-    EXPECT(part && found == 2 && !filled);
-    part = page_tree::part_of(tree, page_tree::fanout * 9, 2, found, filled); // beyond the root
-    EXPECT(part && part->empty() && !found && !filled);
+    part = page_tree::part_of(tree, 0, 2, about);
+    EXPECT(part && about.found == 2 && about.filled);
+    part = page_tree::part_of(tree, 2, 2, about);
+    EXPECT(part && about.found == 2 && !about.filled);
+    part = page_tree::part_of(tree, page_tree::fanout * 9, 2, about); // beyond the root
+    EXPECT(part && part->empty() && !about.found && !about.filled);
     vm::drop(p, vm::hold::sink_pin);
     mem::fault_injection::fail_nth(1);
-    part = page_tree::part_of(tree, 0, 2, found, filled);
+    part = page_tree::part_of(tree, 0, 2, about);
     mem::fault_injection::fail_nth(0);
     EXPECT(!part && part.error() == k::error::nomem);
     EXPECT(tree.find(0).sole && tree.find(1).sole);
@@ -213,11 +210,28 @@ SELFTEST(page_tree, a_part_tells_of_pages_that_somebody_fills_and_of_nothing) {
     k::u32 more = 0;
     while (p->holds.try_add(vm::hold::reference))
         more++;
-    part = page_tree::part_of(tree, 0, 2, found, filled);
+    part = page_tree::part_of(tree, 0, 2, about);
     EXPECT(!part && part.error() == k::error::again);
     for (; more; more--)
         vm::drop(p, vm::hold::reference);
     EXPECT(tree.find(0).sole && tree.find(1).sole);
+}
+
+SELFTEST(page_tree, a_part_guards_its_own_pages_and_no_others) {
+    page_tree tree;
+    for (k::u64 i = 0; i < page_tree::fanout; i++)
+        REQUIRE(put(tree, i));
+    page_tree::leaf_part about;
+    {
+        auto part = page_tree::part_of(tree, 4, 8, about);
+        REQUIRE(part);
+        EXPECT(!about.guard() && about.guard());
+        EXPECT(tree.guard(4, 8) && !tree.guard(3, 9) && !tree.guard(4, 9));
+    }
+    EXPECT(tree.find(5).sole); // and may be written to where it is shown
+    EXPECT(!about.guard());
+    auto all = page_tree::part_of(tree, 0, page_tree::fanout, about);
+    EXPECT(all && !about.guard() && tree.guard(0, page_tree::fanout));
 }
 
 namespace {

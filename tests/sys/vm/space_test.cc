@@ -1,4 +1,5 @@
 // Spaces: what is mapped, what a fault gives, and what goes when it is unmapped.
+#include "kernel/lib/random.h"
 #include "kernel/mem/fault_injection.h"
 #include "kernel/selftest/selftest.h"
 #include "sys/vm/user_pointer.h"
@@ -282,5 +283,72 @@ SELFTEST(space, running_out_of_memory_anywhere_leaks_nothing) {
         const bool fired = mem::fault_injection::fired();
         mem::fault_injection::fail_nth(0);
         if (!fired) break;
+    }
+}
+
+// Whatever came and went before: memory that may lie anywhere comes to the highest place that has room.
+SELFTEST(space, the_highest_room_is_found_again) {
+    constexpr unsigned places = 48;
+    auto s = make_space();
+    REQUIRE(s);
+    const vm::user_address top = 0x40'0000'0000;
+    s->set_mmap_top(top);
+    k::random random(11);
+    bool taken[places + 8] = {}; // by pages, from the top down
+    const auto room_for = [&](unsigned count) {
+        for (unsigned first = 0;; first++) {
+            unsigned free = 0;
+            while (free < count && !taken[first + free])
+                free++;
+            if (free == count) return first;
+        }
+    };
+    const auto address_of = [&](unsigned first, unsigned count) { return top - (first + count) * page_size; };
+    const auto take = [&](unsigned first, unsigned count, bool now) { std::fill_n(&taken[first], count, now); };
+    const auto bytes_of = [](unsigned count) { return count * page_size; };
+    for (unsigned round = 0; round < 3000; round++) {
+        const unsigned count = 1 + static_cast<unsigned>(random.below(4));
+        const auto first = static_cast<unsigned>(random.below(places - count));
+        switch (random.below(5)) {
+        case 0:
+        case 1: { // anywhere
+            const unsigned expected = room_for(count);
+            if (expected + count > places) break;
+            map_request what{.bytes = bytes_of(count)};
+            // Not one with its neighbour every time.
+            what.access = random.below(2) ? arch::user_read : arch::user_read | arch::user_write;
+            auto at = s->map(what);
+            REQUIRE(at);
+            EXPECT_EQ(*at, address_of(expected, count));
+            take(expected, count, true);
+            break;
+        }
+        case 2: { // there and nowhere else
+            map_request what{.hint = address_of(first, count), .bytes = bytes_of(count), .fixed = true};
+            REQUIRE(s->map(what));
+            take(first, count, true);
+            break;
+        }
+        case 3: {
+            if (first < count) break; // it could grow over the top
+            map_request what{.hint = address_of(first, count), .bytes = bytes_of(count), .fixed = true};
+            REQUIRE(s->map(what));
+            take(first, count, true);
+            const unsigned expected = room_for(2 * count);
+            if (expected + 2 * count > places) break;
+            auto at = s->remap(address_of(first, count), bytes_of(count), bytes_of(2 * count), true, 0, false);
+            REQUIRE(at);
+            if (*at == address_of(first, count)) { // it could grow where it was
+                REQUIRE(s->unmap(*at, bytes_of(2 * count)));
+                take(first - count, 2 * count, false);
+                break;
+            }
+            EXPECT_EQ(*at, address_of(expected, 2 * count));
+            take(first, count, false);
+            take(expected, 2 * count, true);
+            break;
+        }
+        default: REQUIRE(s->unmap(address_of(first, count), bytes_of(count))); take(first, count, false);
+        }
     }
 }

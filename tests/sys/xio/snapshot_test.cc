@@ -41,16 +41,15 @@ SELFTEST(xio_snapshot, its_bytes_are_those_of_its_pages) {
     REQUIRE(held.fill());
     const k::u64 lent = xio::kernel_payer.source_pages();
     {
-        auto whole = source::over_snapshot(held, 100, 5 * page_size, {});
-        REQUIRE(whole);
+        source whole = source::over_snapshot(held, 100, 5 * page_size, {});
         EXPECT_EQ(xio::kernel_payer.source_pages(), lent + count);
-        EXPECT(whole->binding() == xio::binding::pages);
-        EXPECT(shows(*whole, held.part(100, 5 * page_size)));
-        auto part = whole->slice(5000, 9000);
+        EXPECT(whole.binding() == xio::binding::pages);
+        EXPECT(shows(whole, held.part(100, 5 * page_size)));
+        auto part = whole.slice(5000, 9000);
         REQUIRE(part);
         EXPECT(shows(*part, held.part(5100, 9000)));
         source rest = part->clone();
-        *whole = source();
+        whole = source();
         source front = rest.split_front(3500);
         EXPECT(shows(front, held.part(5100, 3500)));
         EXPECT(shows(rest, held.part(8600, 5500)));
@@ -65,13 +64,13 @@ SELFTEST(xio_snapshot, its_bytes_are_those_of_its_pages) {
 SELFTEST(xio_snapshot, it_joins_a_list) {
     held_pages held;
     REQUIRE(held.fill());
-    auto whole = source::over_snapshot(held, 50, 2 * page_size, {});
+    source whole = source::over_snapshot(held, 50, 2 * page_size, {});
     auto flat = source::copy_of(held.part(0, 1000));
-    REQUIRE(whole && flat);
-    auto both = source::append(*flat, *whole);
-    auto other = source::append(*whole, *flat);
+    REQUIRE(flat);
+    auto both = source::append(*flat, whole);
+    auto other = source::append(whole, *flat);
     REQUIRE(both && other);
-    *whole = source(); // the list has pins of its own
+    whole = source(); // the list has pins of its own
     EXPECT_EQ(held.gone, 1u);
     EXPECT(shows(*both->slice(0, 1000), held.part(0, 1000)));
     EXPECT(shows(*both->slice(1000, 2 * page_size), held.part(50, 2 * page_size)));
@@ -81,17 +80,16 @@ SELFTEST(xio_snapshot, it_joins_a_list) {
 SELFTEST(xio_snapshot, segments_and_views_cover_it) {
     held_pages held;
     REQUIRE(held.fill());
-    auto whole = source::over_snapshot(held, 10, 4 * page_size, {});
-    REQUIRE(whole);
+    source whole = source::over_snapshot(held, 10, 4 * page_size, {});
     k::u64 bytes = 0;
-    EXPECT(xio::for_each_segment(*whole, {.segment_bytes = 1000}, [&](xio::segment s) {
+    EXPECT(xio::for_each_segment(whole, {.segment_bytes = 1000}, [&](xio::segment s) {
         EXPECT(s.bytes <= 1000);
         const auto* at = xio::platform::direct(vm::page_at(s.address));
         EXPECT(std::memcmp(at + s.address % page_size, held.part(10 + bytes, s.bytes).data(), s.bytes) == 0);
         bytes += s.bytes;
     }));
     EXPECT_EQ(bytes, 4 * page_size);
-    auto view = xio::source_view::map(*whole);
+    auto view = xio::source_view::map(whole);
     REQUIRE(view);
     EXPECT(support::same_bytes(view->bytes(), held.part(10, 4 * page_size)));
 }
@@ -99,8 +97,7 @@ SELFTEST(xio_snapshot, segments_and_views_cover_it) {
 SELFTEST(xio_snapshot, nobody_becomes_its_sole_owner) {
     held_pages held;
     REQUIRE(held.fill());
-    auto whole = source::over_snapshot(held, 0, page_size, {});
-    REQUIRE(whole);
-    const auto sole = whole->into_sole_sink();
+    source whole = source::over_snapshot(held, 0, page_size, {});
+    const auto sole = whole.into_sole_sink();
     EXPECT(!sole && sole.error() == k::error::busy);
 }
