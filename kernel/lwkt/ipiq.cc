@@ -48,12 +48,6 @@ struct alignas(64) incoming {
 };
 incoming inboxes[arch::max_cpus];
 
-struct ipi_state {
-    bool serving; // an IPI function is running: it must not send
-    ipi_counters counters;
-};
-per_cpu<ipi_state> states;
-
 // In a critical section.
 void wait_for_room(ring& r, ipi_state& state) {
     state.counters.ring_full++;
@@ -87,11 +81,13 @@ struct waiting_call {
 
 } // namespace
 
+per_cpu<ipi_state> ipi_states;
+
 void send(unsigned target, ipi_function function, void* argument) noexcept {
     critical section;
     const unsigned self = arch::cpu::id();
     if (target == self) return function(argument);
-    ipi_state& state = states.local();
+    ipi_state& state = ipi_states.local();
     kassert(!state.serving);
     incoming& in = inboxes[target];
     ring& r = in.rings[self];
@@ -106,7 +102,7 @@ void send(unsigned target, ipi_function function, void* argument) noexcept {
 }
 
 void serve_incoming() noexcept {
-    ipi_state& state = states.local();
+    ipi_state& state = ipi_states.local();
     if (state.serving) return;
     incoming& in = inboxes[arch::cpu::id()];
     state.serving = true;
@@ -123,7 +119,7 @@ void serve_incoming() noexcept {
 }
 
 bool in_ipi_function() noexcept {
-    return states.local().serving;
+    return ipi_states.local().serving;
 }
 
 void call_on(unsigned target, ipi_function function, void* argument) noexcept {
@@ -156,7 +152,7 @@ void call_everywhere(ipi_function function, void* argument) noexcept {
 
 ipi_counters ipi_statistics(unsigned cpu) noexcept {
     ipi_counters counters{};
-    auto read = [](void* out) { *static_cast<ipi_counters*>(out) = states.local().counters; };
+    auto read = [](void* out) { *static_cast<ipi_counters*>(out) = ipi_states.local().counters; };
     if (scheduler_of(cpu)) call_on(cpu, read, &counters);
     return counters;
 }

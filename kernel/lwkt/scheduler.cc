@@ -1,4 +1,3 @@
-#include "kernel/lwkt/ipiq.h"
 #include "kernel/lwkt/scheduler_priv.h"
 #include "kernel/lwkt/token.h"
 #include "kernel/lwkt/trace.h"
@@ -69,18 +68,25 @@ void switch_to(scheduler& s, thread& to) noexcept {
     to.switches++;
     to.preempted = false;
     to.passed = 0;
-    if (to.user) share_with_ready(to, s);
+    if (to.user && s.top() >= user_priority) [[unlikely]]
+        share_with_ready(to, s);
     trace::note(trace::event::switched, reinterpret_cast<k::u64>(&to), reinterpret_cast<k::u64>(&from), to.name);
     arch::context::switch_to(from.context, to.context,
                              from.state == thread_state::dead ? arch::leaving::for_good : arch::leaving::for_now);
     finish_switch();
 }
 
+static void see_off(scheduler& s) noexcept;
+
 void finish_switch() noexcept {
     arch::cpu::local().critical = self().critical_depth;
     scheduler& s = local_scheduler(); // not the one before the switch, if this thread was handed over
-    if (s.departed_how == departure::none) [[likely]]
-        return;
+    if (s.departed_how != departure::none) [[unlikely]]
+        see_off(s);
+}
+
+// The thread that was left for good, or for another CPU.
+static void see_off(scheduler& s) noexcept {
     thread& gone = *s.departed;
     const departure how = std::exchange(s.departed_how, departure::none);
     if (how == departure::dead) {
@@ -137,7 +143,8 @@ void end_turn(ktime::callout& c) noexcept {
 }
 
 priority enter_turn(user_part& user) noexcept {
-    if (ns_of(user.slice_cycles) < slice_ns) return fresh_user_priority;
+    // As ns_of() says, without dividing.
+    if (user.slice_cycles < slice_ns / 1000 * (arch::clock::cycles_hz() / 1'000'000)) return fresh_user_priority;
     user.slice_cycles = 0;
     return user_priority;
 }
@@ -334,8 +341,7 @@ void sleep_for(k::u64 ns) noexcept {
 }
 
 void assert_may_block() noexcept {
-    kassert(&self() != local_scheduler().idle);
-    kassert(!in_ipi_function());
+    check_may_block(self());
 }
 
 void adopt_boot_flow(std::string_view name, arch::vaddr stack, std::size_t size) {

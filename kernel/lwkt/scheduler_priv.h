@@ -1,6 +1,7 @@
 // The scheduler's per-CPU state, seen by the files of this folder only.
 #pragma once
 
+#include "kernel/lwkt/ipiq.h"
 #include "kernel/lwkt/thread.h"
 #include "kernel/time/callout.h"
 
@@ -85,6 +86,18 @@ struct scheduler {
 inline scheduler& local_scheduler() noexcept {
     return *static_cast<scheduler*>(arch::cpu::kernel());
 }
+// What a CPU knows of its IPI messages (ipiq.cc).
+struct ipi_state {
+    bool serving; // an IPI function is running: it must not send, nor block
+    ipi_counters counters;
+};
+extern per_cpu<ipi_state> ipi_states;
+
+// assert_may_block() for who has looked up the running thread.
+inline void check_may_block(const thread& running) noexcept {
+    kassert(&running != local_scheduler().idle && !ipi_states.local().serving);
+}
+
 // Null for a CPU that is not running.
 scheduler* scheduler_of(unsigned cpu) noexcept;
 

@@ -21,7 +21,7 @@
 namespace lwkt {
 
 class token_hold;
-class wait_queue;
+class wait_place;
 
 using list_hook = boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>;
 
@@ -76,8 +76,8 @@ struct thread {
 
     // Guarded by the wait queue's lock while it stands in one.
     list_hook wait_link;
-    // Null: popped by a waker or by the time-out. Atomic, because a time-out of the queue before may still look.
-    std::atomic<wait_queue*> waiting_in;
+    // Null: taken out by a waker or by the time-out. Atomic, because a time-out of the place before may still look.
+    std::atomic<wait_place*> waiting_in;
 };
 
 using run_list = boost::intrusive::list<thread, boost::intrusive::member_hook<thread, list_hook, &thread::run_link>,

@@ -1,17 +1,35 @@
 #include "kernel/lwkt/wait_queue.h"
 
+#include "kernel/lwkt/scheduler_priv.h"
+
 namespace lwkt {
 
 void wait_queue::enqueue() noexcept {
-    assert_may_block();
-    spin_guard guard(lock_);
     thread& t = self();
+    check_may_block(t);
+    spin_guard guard(lock_);
     t.waiting_in = this;
     list_.push_back(t);
 }
 
-// Takes a thread out if it still stands in the queue. False: a waker has it and its wake() is on the way.
-bool wait_queue::take_out(thread& t) noexcept {
+void single_waiter::lie_down() noexcept {
+    thread& t = self();
+    check_may_block(t);
+    t.waiting_in.store(this, std::memory_order_relaxed);
+    thread* const other = sleeper_.exchange(&t, std::memory_order_acq_rel);
+    kassert(!other);
+}
+
+bool wait_place::take_out(thread& t) noexcept {
+    if (!for_one_) return static_cast<wait_queue*>(this)->take_from_list(t);
+    thread* expected = &t;
+    auto& here = static_cast<single_waiter*>(this)->sleeper_;
+    if (!here.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) return false;
+    t.waiting_in.store(nullptr, std::memory_order_relaxed);
+    return true;
+}
+
+bool wait_queue::take_from_list(thread& t) noexcept {
     spin_guard guard(lock_);
     if (t.waiting_in != this) return false;
     list_.erase(list_.iterator_to(t));
@@ -19,31 +37,18 @@ bool wait_queue::take_out(thread& t) noexcept {
     return true;
 }
 
-void wait_queue::leave() noexcept {
-    if (!take_out(self())) block(); // the wake-up that is on its way must not hit a later sleep
-}
-
-bool wait_queue::sleep(ktime::ns deadline) noexcept {
-    return sleep(deadline, nullptr);
-}
-
-bool wait_queue::sleep(ktime::ns deadline, successor* next) noexcept {
-    thread& t = self();
-    if (deadline == ktime::forever) [[likely]] {
-        next ? next->sleep() : block();
-        return true;
-    }
+bool wait_place::sleep_until(ktime::ns deadline, successor* next) noexcept {
     struct timer {
         ktime::callout callout{[](ktime::callout& c) {
             auto& late = reinterpret_cast<timer&>(c);
-            if (!late.queue->take_out(*late.sleeper)) return;
+            if (!late.place->take_out(*late.sleeper)) return;
             late.expired = true;
             wake_local(*late.sleeper);
         }};
-        wait_queue* queue;
+        wait_place* place;
         thread* sleeper;
         bool expired = false; // not in the thread: taking tokens back may wait in another queue
-    } limit{.queue = this, .sleeper = &t};
+    } limit{.place = this, .sleeper = &self()};
     limit.callout.arm(deadline);
     next ? next->sleep() : block();
     limit.callout.cancel();
@@ -82,9 +87,9 @@ void wait_queue::wake_all() noexcept {
 
 void interrupt_wait(thread& t) noexcept {
     if (t.home.load(std::memory_order_relaxed) != arch::cpu::id()) return;
-    // The queue lives as long as the thread waits, and the thread cannot go on before this critical section ends.
-    wait_queue* queue = t.waiting_in;
-    if (queue && t.state == thread_state::blocked && queue->take_out(t)) wake_local(t);
+    // The place lives as long as the thread waits, and the thread cannot go on before this critical section ends.
+    wait_place* place = t.waiting_in;
+    if (place && t.state == thread_state::blocked && place->take_out(t)) wake_local(t);
 }
 
 void completion::signal() noexcept {

@@ -260,3 +260,92 @@ SELFTEST(lwkt, a_completion_waits_for_all_its_signals) {
     EXPECT(done.wait()); // what has happened stays so
     EXPECT(!never.wait(ktime::after(millisecond)));
 }
+
+// --- For one thread
+
+SELFTEST(lwkt, a_single_waiter_misses_no_wake_up_and_no_interruption) {
+    constexpr unsigned rounds = 2000;
+    struct {
+        lwkt::single_waiter bed;
+        std::atomic<unsigned> turn = 0, looks = 0;
+        std::atomic<lwkt::thread*> sleeper = nullptr;
+    } s;
+    auto sleep = [&](unsigned) {
+        s.sleeper = &lwkt::self();
+        for (unsigned i = 0; i < rounds; i++) {
+            lwkt::successor nobody;
+            EXPECT(s.bed.wait(
+                [&] {
+                    s.looks.fetch_add(1);
+                    return s.turn.load(std::memory_order_relaxed) == 2 * i + 1;
+                },
+                i % 3 ? ktime::forever : ktime::after(ktime::second * 100), nobody));
+            s.turn.store(2 * i + 2);
+        }
+        s.sleeper = nullptr;
+    };
+    auto wake = [&](unsigned) {
+        k::random random(3);
+        for (unsigned i = 0; i < rounds; i++) {
+            lwkt_test::yield_until([&] { return s.turn.load() == 2 * i; });
+            for (k::u64 pause = random.below(200); pause; pause--)
+                arch::cpu::relax();
+            s.turn.store(2 * i + 1, std::memory_order_relaxed);
+            if (random.below(2)) {
+                s.bed.wake();
+            } else {
+                lwkt::successor next;
+                s.bed.wake(next);
+            }
+        }
+        EXPECT(!s.bed.wake()); // of nobody
+    };
+    std::atomic<bool> done = false;
+    auto interrupt = [&](unsigned) {
+        while (!done.load()) {
+            if (lwkt::thread* t = s.sleeper.load()) {
+                lwkt::critical section;
+                lwkt::interrupt_wait(*t);
+            }
+            lwkt::yield();
+        }
+    };
+    const unsigned last = arch::cpu::count() - 1;
+    crew sleeping, waking, interrupting;
+    REQUIRE(sleeping.start(last, sleep));
+    lwkt_test::wait_until([&] { return s.looks.load() > 0; });
+    REQUIRE(interrupting.start(last, interrupt));
+    REQUIRE(waking.start(0, wake));
+    waking.join();
+    sleeping.join();
+    done = true;
+}
+
+SELFTEST(lwkt, a_single_waiters_deadline_and_its_waker_race_for_it) {
+    constexpr unsigned rounds = 1500;
+    struct {
+        lwkt::single_waiter bed;
+        std::atomic<unsigned> given = 0, round = 0;
+    } s;
+    auto sleep = [&](unsigned) {
+        for (unsigned i = 1; i <= rounds; i++) {
+            lwkt::successor nobody;
+            const ktime::ns deadline = ktime::after((i % 40) * microsecond);
+            const bool got = s.bed.wait([&] { return s.given.load() == i; }, deadline, nobody);
+            EXPECT(got || ktime::now() >= deadline);
+            lwkt_test::yield_until([&] { return s.given.load() == i; });
+            s.round.store(i);
+        }
+    };
+    auto wake = [&](unsigned) {
+        for (unsigned i = 1; i <= rounds; i++) {
+            lwkt_test::spin_for((i % 37) * microsecond);
+            s.given.store(i);
+            s.bed.wake();
+            lwkt_test::yield_until([&] { return s.round.load() == i; });
+        }
+    };
+    crew c;
+    REQUIRE(c.start(arch::cpu::count() - 1, sleep));
+    REQUIRE(c.start(0, wake));
+}
