@@ -218,18 +218,17 @@ k::status load(message& m, const letter& l, xio::user_address at, rooms* where) 
 // What a receiver was given, taken back unless that was all good.
 class unloading {
   public:
-    explicit unloading(k::u64 flags) noexcept : flags_(flags) {}
+    unloading(message& of, k::u64 flags) noexcept : message_(of), flags_(flags) {}
     ~unloading() {
-        if (good_) return;
-        for (unsigned i = 0; i < count_; i++)
-            take_back(records_[i]);
+        if (!good_) undo();
     }
     unloading(const unloading&) = delete;
 
     // Everything that the message has, with a head that says the rest, to `to`. `where`: the request's rooms, of which
     // those in the reply's items are filled; null: none. EMSGSIZE: there is no room for the items; the head says how
     // many.
-    k::status unload(message& m, letter& l, xio::user_address to, const rooms* where) noexcept {
+    k::status unload(letter& l, xio::user_address to, const rooms* where) noexcept {
+        message& m = message_;
         message_head& h = l.head;
         const std::span<const std::byte> text = m.text();
         h.text_bytes = static_cast<k::u32>(text.size());
@@ -239,7 +238,7 @@ class unloading {
             return k::error::msgsize;
         }
         for (unsigned i = 0; i < m.items(); i++) {
-            const item_record given = TRY(give(m, i, where)); // before it counts as one to be taken back
+            const item_record given = TRY(give(m.at(i), where)); // before it counts as one to be taken back
             records_[count_++] = given;
         }
         h.item_count = count_;
@@ -252,14 +251,20 @@ class unloading {
         return {};
     }
     void keep() noexcept { good_ = true; }
+    // Nothing was received, and the message is as it was. Before others can have it.
+    void undo() noexcept {
+        while (count_)
+            take_back(records_[--count_]);
+        for (unsigned i = 0; i < message_.items(); i++)
+            message_.at(i).source.keep_on();
+    }
 
   private:
-    k::result<item_record> give(message& m, unsigned index, const rooms* where) noexcept {
-        caps::item& it = m.at(index);
+    k::result<item_record> give(caps::item& it, const rooms* where) noexcept {
         item_record out{item_kind::descriptor, -1, 0, it.bytes, it.fills < caps::most_items ? it.fills : no_item, 0};
         switch (it.what) {
         case caps::right::read: {
-            xio::source bytes = TRY(m.source(index));
+            const xio::source& bytes = it.source.hold_still(); // the message does not last much longer
             if (const xio::user_range* room = where ? where->find(it.fills) : nullptr) {
                 out.kind = item_kind::filled;
                 out.at = room->base;
@@ -268,7 +273,7 @@ class unloading {
                 out.kind = item_kind::mapped;
                 out.at = TRY(map(bytes));
             } else {
-                out.fd = TRY(give_file(TRY(files::make_xio_file(std::move(bytes)))));
+                out.fd = TRY(give_file(TRY(files::make_xio_file(bytes.clone()))));
             }
             return out;
         }
@@ -328,6 +333,7 @@ class unloading {
         if (given.kind == item_kind::mapped) unmap(given.at, given.bytes);
     }
 
+    message& message_;
     k::u64 flags_;
     unsigned count_ = 0;
     bool good_ = false;
@@ -343,12 +349,15 @@ k::result<k::u64> receive_arrival(caps::service& s, const caps::waiting& how, le
     l.head.kind = static_cast<message_kind>(a.kind);
     if (!a.what) {
         l.head.text_bytes = l.head.item_count = 0;
-        TRY(l.write_head(to.at));
+        const k::status told = l.write_head(to.at);
+        if (!told || (flags & peek)) s.put_back(std::move(a));
+        if (!told) return told.error();
         return 0;
     }
-    unloading receiver(flags);
-    const k::status got = receiver.unload(*a.what, l, to.at, nullptr);
+    unloading receiver(*a.what, flags);
+    const k::status got = receiver.unload(l, to.at, nullptr);
     if (!got || (flags & peek)) {
+        receiver.undo();
         s.put_back(std::move(a));
         if (!got) return got.error();
         return 0;
@@ -368,8 +377,8 @@ k::status finish_reply(message& m, letter& l, letter_address to, const rooms* wh
         h.text_bytes = h.item_count = 0;
         return l.write_head(to.at);
     }
-    unloading receiver(flags);
-    TRY(receiver.unload(m, l, to.at, where));
+    unloading receiver(m, flags);
+    TRY(receiver.unload(l, to.at, where));
     if (!(flags & peek)) receiver.keep();
     return {};
 }
@@ -415,6 +424,7 @@ k::result<k::u64> sys_caps_service(user_text name, bits flags) {
                         .gid = who.group.effective,
                         .admits = static_cast<k::u8>(flags.value & end_access),
                         .exclusive = (flags.value & end_exclusive) != 0,
+                        .sinks = false, // a process has no way to fill one
                         .asks = (flags.value & end_asks) != 0};
     return give(TRY(files::make_caps_service(t, file_flags(flags), flags.value & end_inherited)), flags);
 }

@@ -49,7 +49,8 @@ k::status client::open(const wish& w, const waiting& how) noexcept {
 // --- Calls
 
 // Until the reply to a message that was put without an owner is there.
-k::status client::wait_for(message_ref& m, const waiting& how, lwkt::successor& server) noexcept {
+[[gnu::always_inline]] inline k::status client::wait_for(message_ref& m, const waiting& how,
+                                                         lwkt::successor& server) noexcept {
     bool done = false, interrupted = false;
     m->done_.wait(
         [&] {

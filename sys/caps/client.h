@@ -39,13 +39,14 @@ class client : public k::counted<client> {
 
     // Puts a request and waits for the reply, which stands in the same message then. Errors: EAGAIN (at_once, and the
     // queue is full), EINTR, ETIMEDOUT, ENOTCONN: nobody has taken it, and it is the caller's; ECONNRESET: the service
-    // closed meanwhile; ECANCELED, ETIMEDOUT with an empty `m`: the wait was interrupted or took too long when the
-    // server had it already, which keeps the message and whose reply will go nowhere.
+    // closed meanwhile; EOPNOTSUPP: a sink in it, and a process serves; ECANCELED, ETIMEDOUT with an empty `m`: the
+    // wait was interrupted or took too long when the server had it already, which keeps the message and whose reply
+    // will go nowhere.
     k::status call(message_ref& m, const waiting& how = {}) noexcept;
-    // Puts a request. EAGAIN (at_once, and there are too many), EINTR, ETIMEDOUT, ENOTCONN, ENOMEM.
+    // Puts a request. EAGAIN (at_once, and there are too many), EINTR, ETIMEDOUT, ENOTCONN, EOPNOTSUPP, ENOMEM.
     k::result<message_id> put(message_ref m, const waiting& how = {}) noexcept;
     // Puts a request whose reply goes nowhere, and which stays when this client closes. EAGAIN: there are too many;
-    // ENOTCONN. Does not block.
+    // ENOTCONN, EOPNOTSUPP. Does not block.
     k::status post(message_ref m) noexcept;
     // The reply to one request, or to any (0), which may also have come back for another reason (message::answered()).
     // done() or put_back() follow. EINVAL: no such request; ENOTCONN: nothing is on the way; and as in `waiting`.

@@ -40,12 +40,13 @@ class id_table {
     }
     // Takes out what stands under a name that is good.
     message_ref take(message_id id) noexcept {
-        place* p = place_of(id);
-        kassert(p);
-        message_ref what(std::exchange(p->what, nullptr));
-        p->uses++;
-        p->next_free = free_;
-        free_ = static_cast<k::u32>(p - places_);
+        const k::u32 at = number_of(id);
+        place& p = places_[at];
+        kassert(at < size_ && p.what);
+        message_ref what(std::exchange(p.what, nullptr));
+        p.uses++;
+        p.next_free = free_;
+        free_ = at;
         count_--;
         return what;
     }
@@ -65,8 +66,9 @@ class id_table {
         k::u32 next_free;
     };
 
+    static k::u32 number_of(message_id id) noexcept { return static_cast<k::u32>(id & ((1u << place_bits) - 1)); }
     place* place_of(message_id id) const noexcept {
-        const auto at = static_cast<k::u32>(id & ((1u << place_bits) - 1));
+        const k::u32 at = number_of(id);
         if (at >= size_) return nullptr;
         place& p = places_[at];
         return p.what && p.uses == id >> place_bits ? &p : nullptr;

@@ -157,7 +157,7 @@ class message final : public k::counted<message> {
     notice* receipt_ = nullptr;   // told to the server when the reply was fetched
     lwkt::list_hook server_link_; // in the service's queue
     lwkt::list_hook reply_link_;  // in the client's list of replies
-    lwkt::wait_queue done_;       // the thread in call()
+    lwkt::single_waiter done_;    // the thread in call()
 };
 
 using message_ref = k::ref<message>;

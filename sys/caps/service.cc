@@ -19,8 +19,8 @@ k::result<service_ref> service::create(const terms& t) noexcept {
 
 service::service(const terms& t) noexcept
     : name_bytes_(static_cast<k::u8>(is_good_name(t.name) ? t.name.size() : 0)), admits_(t.admits),
-      exclusive_(t.exclusive), asks_(t.asks), uid_(t.uid), gid_(t.gid), most_queued_(t.most_queued), begin_(t.begin),
-      owner_(t.owner), taken_(most_taken) {
+      exclusive_(t.exclusive), sinks_(t.sinks), asks_(t.asks), uid_(t.uid), gid_(t.gid), most_queued_(t.most_queued),
+      begin_(t.begin), owner_(t.owner), taken_(most_taken) {
     std::copy_n(t.name.begin(), name_bytes_, name_);
 }
 
@@ -57,7 +57,7 @@ void service::unqueue(message& m) noexcept {
 }
 
 // A request is the server's from here on.
-inline void service::take_locked(message_ref m, stage as, arrival& out) noexcept {
+[[gnu::always_inline]] inline void service::take_locked(message_ref m, stage as, arrival& out) noexcept {
     m->stage_.store(as, std::memory_order_relaxed);
     out.kind = m->asks_to_connect_ ? arrival_kind::connection : arrival_kind::request;
     out.id = m->server_id_ = taken_.put(m.share());
@@ -74,8 +74,7 @@ bool service::try_get_locked(stage as, arrival& out, k::status& failed) noexcept
         first_notice_ = n->next;
         if (!first_notice_) last_notice_ = nullptr;
         pend(-1);
-        out = {n->kind, n->id, message_ref()};
-        mem::destroy(n);
+        out = {n->kind, n->id, message_ref(), mem::box(n)};
     } else if (!queue_.empty()) {
         if (failed = taken_.make_room(); failed) take_locked(pop(), as, out);
     } else {
@@ -86,16 +85,15 @@ bool service::try_get_locked(stage as, arrival& out, k::status& failed) noexcept
 
 bool service::try_get(stage as, arrival& out, k::status& failed) noexcept {
     vacancy room;
-    bool more;
+    lwkt::successor another;
     {
         lwkt::spin_guard guard(lock_);
         if (!try_get_locked(as, out, failed)) return false;
         room = vacancy_locked();
         // Not everything that comes wakes somebody, so whoever takes something wakes one for what is left.
-        more = servers_ && failed && pending_.load(std::memory_order_relaxed);
+        if (servers_ && failed && pending_.load(std::memory_order_relaxed)) [[unlikely]]
+            rouse(another);
     }
-    if (more) [[unlikely]]
-        arrivals_.wake_one();
     tell_of_room(room);
     return true;
 }
@@ -112,7 +110,11 @@ void service::tell_of_room(vacancy to) noexcept {
 }
 
 void service::tell_of_arrival() noexcept {
-    arrivals_.wake_one();
+    {
+        lwkt::successor one;
+        lwkt::spin_guard guard(lock_);
+        rouse(one);
+    }
     changed(change::request);
 }
 
@@ -136,49 +138,68 @@ inline bool service::enlist(server& here) noexcept {
     lwkt::spin_guard guard(lock_);
     if (pending_.load(std::memory_order_relaxed)) return false;
     here.next = servers_;
+    here.listed.store(true, std::memory_order_relaxed);
     servers_ = &here;
     return true;
 }
 
-// The end of that, unless it was handed something meanwhile: true.
+// The end of that. True: it was handed something meanwhile.
 inline bool service::dismiss(server& here) noexcept {
-    if (here.has_it.load(std::memory_order_acquire)) [[likely]]
-        return true;
+    if (here.roused) [[likely]]
+        return here.has_it;
+    // Whoever took it out of the list may still be about to wake it.
     lwkt::spin_guard guard(lock_);
-    if (here.has_it.load(std::memory_order_relaxed)) return true;
-    server** at = &servers_;
-    while (*at && *at != &here)
-        at = &(*at)->next;
-    if (*at) *at = here.next;
-    return false;
+    if (here.listed.load(std::memory_order_relaxed)) {
+        server** at = &servers_;
+        while (*at != &here)
+            at = &(*at)->next;
+        *at = here.next;
+    }
+    return here.has_it;
+}
+
+inline service::server& service::unlist_first() noexcept {
+    server& s = *servers_;
+    servers_ = s.next;
+    s.listed.store(false, std::memory_order_release);
+    return s;
+}
+
+// Somebody is to look what there is, if anybody is listed; who has just come there will anyway.
+void service::rouse(lwkt::successor& next) noexcept {
+    if (!servers_) return;
+    server& s = unlist_first();
+    if (s.sleep.wake(next)) s.roused = true;
 }
 
 k::result<arrival> service::get_as(stage as, const waiting& how, lwkt::successor& next) noexcept {
-    arrival out;
+    k::result<arrival> got = arrival();
+    if (const k::status done = get_into(*got, as, how, next); !done) got = done.error();
+    return got;
+}
+
+inline k::status service::get_into(arrival& out, stage as, const waiting& how, lwkt::successor& next) noexcept {
     k::status failed;
     for (;;) {
         if (pending_.load()) {
             next.wake_now(); // the caller has other things to do first
-            if (try_get(as, out, failed)) {
-                if (!failed) return failed.error();
-                return out;
-            }
+            if (try_get(as, out, failed)) return failed;
         }
         if (how.deadline == at_once) {
             next.wake_now();
             return k::error::again;
         }
-        server here{.as = as, .who = &lwkt::self(), .out = &out};
+        server here{.as = as, .out = &out};
         if (!enlist(here)) continue;
         bool interrupted = false;
-        const bool in_time = arrivals_.wait(
+        const bool in_time = here.sleep.wait(
             [&] {
-                return here.has_it.load(std::memory_order_acquire) || pending_.load() ||
+                return !here.listed.load(std::memory_order_acquire) || pending_.load() ||
                        (interrupted = how.interrupted && how.interrupted());
             },
             how.deadline, next);
         if (dismiss(here)) [[likely]]
-            return out;
+            return {};
         if (pending_.load()) continue;
         if (interrupted) return k::error::intr;
         if (!in_time) return k::error::timedout;
@@ -212,13 +233,21 @@ inline void service::settle_now(aftermath& what, lwkt::successor* next) noexcept
         what.informed->arrivals_.wake_all();
         what.informed->changed(change::reply);
     } else if (what.answered) {
-        next ? void(what.answered->done_.wake_one(*next)) : what.answered->done_.wake_one();
+        next ? what.answered->done_.wake(*next) : what.answered->done_.wake();
     }
 }
 
 void service::put_back(arrival a) noexcept {
     aftermath then;
-    {
+    if (a.news) {
+        lwkt::spin_guard guard(lock_);
+        if (closed_) return;
+        then.arrived = true;
+        a.news->next = first_notice_;
+        first_notice_ = a.news.release();
+        if (!last_notice_) last_notice_ = first_notice_;
+        pend(1);
+    } else {
         lwkt::spin_guard guard(lock_);
         message& m = *a.what;
         if (taken_.find(a.id) != &m) return; // it has come back meanwhile
@@ -289,21 +318,41 @@ k::status service::reply(arrival& a, k::status result, lwkt::successor* next) no
 inline k::status service::send(message_ref m, k::status result, lwkt::successor* next, message_id unclaimed) noexcept {
     if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
         trace::note(trace::event::replied, reinterpret_cast<k::u64>(m.get()), m->item_bytes(), name());
-    aftermath then;
-    bool unwanted;
+    message_ref answered;
     {
         lwkt::spin_guard guard(lock_);
         if (unclaimed && (taken_.find(unclaimed) != m.get() || m->at_stage() != stage::taken)) [[unlikely]]
             return k::error::inval;
-        unwanted = m->unwanted_;
-        return_locked(taken_.take(m->server_id_), std::move(result), then, true);
-        // Who sleeps at once may hand its CPU over; with more to do it will not sleep.
-        if (pending_.load(std::memory_order_relaxed)) next = nullptr;
+        if (!m->owner_ && !m->unwanted_ && !m->posted_) [[likely]] { // a thread waits
+            answered = taken_.take(m->server_id_);
+            m->result_ = std::move(result);
+            m->answered_ = true;
+            m->stage_.store(stage::replied, std::memory_order_release);
+            // Who sleeps at once may hand its CPU over; with more to do it will not sleep.
+            if (pending_.load(std::memory_order_relaxed)) next = nullptr;
+        } else {
+            m->stage_.store(stage::replying, std::memory_order_relaxed); // nobody else's meanwhile
+        }
     }
-    settle_now(then, next);
+    if (!answered) [[unlikely]]
+        return send_elsewhere(*m, std::move(result));
+    next ? answered->done_.wake(*next) : answered->done_.wake();
+    return {};
+}
+
+// To who does not wait in call(), or waits no more. The message is claimed.
+k::status service::send_elsewhere(message& m, k::status result) noexcept {
+    aftermath then;
+    bool unwanted;
+    {
+        lwkt::spin_guard guard(lock_);
+        unwanted = m.unwanted_;
+        return_locked(taken_.take(m.server_id_), std::move(result), then, true);
+    }
+    settle(then);
     if (!unwanted) [[likely]]
         return {};
-    m->clear();
+    m.clear();
     return k::error::canceled;
 }
 
@@ -346,7 +395,12 @@ void service::close() noexcept {
         if (!return_next(then, from)) break;
         settle(then);
     }
-    arrivals_.wake_all();
+    for (bool more = true; more;) {
+        lwkt::successor one;
+        lwkt::spin_guard guard(lock_);
+        rouse(one);
+        more = servers_;
+    }
     room_.wake_all();
     changed(change::closed);
     for (;;) {
@@ -371,55 +425,43 @@ bool service::has_room_locked(const client* owner) const noexcept {
     return queue_.size() < most_queued_ && !(owner && owner->outstanding_.is_full());
 }
 
-// Gives a request to a thread in get() that has just been taken out of the queue it slept in. False: it cannot be.
-inline bool service::hand_over(message& m, const lwkt::thread* to) noexcept {
-    server** at = &servers_;
-    while (*at && (*at)->who != to)
-        at = &(*at)->next;
-    if (!*at || !taken_.make_room()) return false;
-    server& s = **at;
-    *at = s.next;
-    take_locked(message_ref::to(m), s.as, *s.out);
-    s.has_it.store(true, std::memory_order_release);
-    return true;
-}
-
-inline k::status service::try_submit(message& m, client* owner, lwkt::successor& next) noexcept {
+k::status service::try_submit(message& m, client* owner, lwkt::successor& next) noexcept {
+    kassert(m.at_stage() == stage::idle);
     lwkt::spin_guard guard(lock_);
     if (closed_ || (owner && owner->closed_)) return k::error::notconn;
     if (!has_room_locked(owner)) return k::error::again;
+    m.has_sinks_ = false;
+    for (unsigned i = 0; i < m.items_; i++)
+        m.has_sinks_ |= m.table_[i].what == right::fill;
+    if (m.has_sinks_ && !sinks_) return k::error::opnotsupp;
     if (owner) {
         TRY(owner->outstanding_.make_room());
         m.client_id_ = owner->outstanding_.put(message_ref::to(m));
     }
     m.owner_ = owner;
-    m.unwanted_ = m.answered_ = m.has_sinks_ = false;
-    for (unsigned i = 0; i < m.items_; i++)
-        m.has_sinks_ |= m.table_[i].what == right::fill;
+    m.unwanted_ = m.answered_ = false;
     m.aborting_.store(false, std::memory_order_relaxed);
     if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
         trace::note(trace::event::message_put, reinterpret_cast<k::u64>(&m), m.item_bytes(), name());
-    const lwkt::thread* server = servers_ ? arrivals_.wake_one(next) : nullptr;
-    if (server && !pending_.load(std::memory_order_relaxed) && hand_over(m, server)) [[likely]]
+    // A thread in get() is handed the request, unless others were there before it.
+    if (servers_ && !pending_.load(std::memory_order_relaxed) && taken_.make_room()) [[likely]] {
+        server& s = unlist_first();
+        take_locked(message_ref::to(m), s.as, *s.out);
+        s.has_it = true;
+        if (s.sleep.wake(next)) [[likely]]
+            s.roused = true;
         return {};
+    }
     m.stage_.store(stage::queued, std::memory_order_relaxed);
     queue_.push_back(*message_ref::to(m).release());
     pend(1);
-    // One that was not asleep yet may have looked before that, and have gone to sleep since.
-    if (servers_ && !server) arrivals_.wake_one(next);
+    rouse(next);
     return {};
 }
 
-// Whoever is woken is the caller's successor.
-k::status service::submit(message& m, client* owner, const waiting& how, lwkt::successor& next) noexcept {
-    kassert(m.at_stage() == stage::idle);
+// There was no room.
+k::status service::submit_later(message& m, client* owner, const waiting& how, lwkt::successor& next) noexcept {
     for (;;) {
-        const k::status put = try_submit(m, owner, next);
-        if (put) [[likely]] {
-            changed(change::request);
-            return {};
-        }
-        if (put.error() != k::error::again || how.deadline == at_once) return put;
         bool good = false, interrupted = false, counted = false;
         room_.wait(
             [&] {
@@ -433,8 +475,10 @@ k::status service::submit(message& m, client* owner, const waiting& how, lwkt::s
             lwkt::spin_guard guard(lock_);
             senders_waiting_--;
         }
-        if (good) continue;
-        return interrupted ? k::error::intr : k::error::timedout;
+        if (!good) return interrupted ? k::error::intr : k::error::timedout;
+        const k::status put = try_submit(m, owner, next);
+        if (put) changed(change::request);
+        if (put || put.error() != k::error::again) return put;
     }
 }
 

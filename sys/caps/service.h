@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernel/lwkt/spinlock.h"
+#include "kernel/mem/slab.h"
 #include "sys/caps/client.h"
 
 #include <boost/intrusive/set.hpp>
@@ -15,18 +16,19 @@ enum class arrival_kind : k::u8 {
     fetched,    // the client has the reply (or will never fetch it) that asked for a receipt
 };
 
-struct arrival {
-    arrival_kind kind = arrival_kind::request;
-    message_id id = 0;
-    message_ref what; // empty in the last two
-};
-
 // Something told to a server besides requests.
 struct notice {
     notice(arrival_kind what, message_id of) noexcept : kind(what), id(of) {}
     arrival_kind kind;
     message_id id;
     notice* next = nullptr;
+};
+
+struct arrival {
+    arrival_kind kind = arrival_kind::request;
+    message_id id = 0;
+    message_ref what;      // of the first two
+    mem::box<notice> news; // of the others
 };
 
 class service : public k::counted<service> {
@@ -53,8 +55,8 @@ class service : public k::counted<service> {
     k::result<arrival> get_claimed(const waiting& how, lwkt::successor& next) noexcept {
         return get_as(stage::replying, how, next);
     }
-    // Puts a request that get() or get_claimed() gave back at the front, as if it had not been taken; a client that
-    // wanted it back meanwhile has it then.
+    // Puts what get() or get_claimed() gave back at the front, as if it had not been taken; a client that wanted its
+    // request back meanwhile has it then.
     void put_back(arrival what) noexcept;
     // Claims the right to reply to a request: from then on nobody else can, and the message's contents are the
     // caller's to write. Whatever the request carried and the server did not take over goes with clear(). EINVAL: there
@@ -98,27 +100,39 @@ class service : public k::counted<service> {
                                boost::intrusive::constant_time_size<true>>;
 
     // For clients.
-    k::status submit(message& m, client* owner, const waiting& how, lwkt::successor& next) noexcept;
+    // Whoever is woken is the caller's successor.
+    k::status submit(message& m, client* owner, const waiting& how, lwkt::successor& next) noexcept {
+        const k::status put = try_submit(m, owner, next);
+        if (put) [[likely]]
+            changed(change::request);
+        return put || put.error() != k::error::again || how.deadline == at_once ? put
+                                                                                : submit_later(m, owner, how, next);
+    }
+    k::status submit_later(message& m, client* owner, const waiting& how, lwkt::successor& next) noexcept;
     k::status try_submit(message& m, client* owner, lwkt::successor& next) noexcept;
-    bool hand_over(message& m, const lwkt::thread* to) noexcept REQUIRES(lock_);
     bool has_room_locked(const client* owner) const noexcept REQUIRES(lock_);
     k::status abandon(message_ref& m, k::error why) noexcept;
     void tell_receipt(message& m) noexcept REQUIRES(lock_);
 
-    // A thread in get(), to which a request may be handed without its doing.
+    // A thread in get(). Whoever hands it a request, or wants it to look what came, takes it out of the list first.
+    // `roused`: it slept then, and whoever woke it is done with this.
     struct server {
         stage as;
-        const lwkt::thread* who;
         arrival* out;
-        std::atomic<bool> has_it = false; // `out` is filled in
+        std::atomic<bool> listed = false;
+        bool has_it = false, roused = false; // `out` is filled in
         server* next = nullptr;
+        lwkt::single_waiter sleep{};
     };
     k::result<arrival> get_as(stage as, const waiting& how, lwkt::successor& next) noexcept;
+    k::status get_into(arrival& out, stage as, const waiting& how, lwkt::successor& next) noexcept;
     bool try_get(stage as, arrival& out, k::status& failed) noexcept;
     bool try_get_locked(stage as, arrival& out, k::status& failed) noexcept REQUIRES(lock_);
     void take_locked(message_ref m, stage as, arrival& out) noexcept REQUIRES(lock_);
     bool enlist(server& here) noexcept;
     bool dismiss(server& here) noexcept;
+    server& unlist_first() noexcept REQUIRES(lock_);
+    void rouse(lwkt::successor& next) noexcept REQUIRES(lock_);
     // Who hears that there is room, once the lock was let go.
     struct vacancy {
         bool senders = false, hungry = false;
@@ -138,6 +152,7 @@ class service : public k::counted<service> {
     void settle(aftermath& what) noexcept;
     void settle_now(aftermath& what, lwkt::successor* next) noexcept;
     k::status send(message_ref m, k::status result, lwkt::successor* next, message_id unclaimed = 0) noexcept;
+    k::status send_elsewhere(message& m, k::status result) noexcept;
     void return_locked(message_ref m, k::status result, aftermath& then, bool answered = false) noexcept
         REQUIRES(lock_);
     bool return_next(aftermath& then, k::u32& from) noexcept;
@@ -152,7 +167,7 @@ class service : public k::counted<service> {
     char name_[longest_name + 1];
     k::u8 name_bytes_ = 0;
     const k::u8 admits_;
-    const bool exclusive_, asks_;
+    const bool exclusive_, sinks_, asks_;
     const k::u32 uid_, gid_, most_queued_;
     const begin_function begin_;
     void* const owner_;
@@ -178,7 +193,7 @@ class service : public k::counted<service> {
     boost::intrusive::list<client, boost::intrusive::member_hook<client, lwkt::list_hook, &client::hungry_link_>,
                            boost::intrusive::constant_time_size<false>>
         hungry_ GUARDED_BY(lock_);
-    lwkt::wait_queue arrivals_, room_;
+    lwkt::wait_queue room_;
 };
 
 using service_ref = k::ref<service>;

@@ -37,6 +37,7 @@ struct terms {
     k::u32 uid = 0, gid = 0; // whose it is
     k::u8 admits = anybody;  // access bits
     bool exclusive = false;  // nobody else offers a service of this name; else others of other users may
+    bool sinks = true;       // takes requests with sinks (right::fill)
     bool asks = false;       // each connection is a request first, and refused if the reply's result is an error
     k::u32 most_queued = 1024;
     begin_function begin = nullptr;

@@ -371,7 +371,7 @@ class watched_client final : public client {
 
 constexpr ktime::ns long_time = 20 * ktime::second; // whoever sleeps so long was woken by nobody
 
-// How often somebody has looked at whether to wait on: twice, and he sleeps.
+// How often somebody has looked at whether to wait on: before he sleeps in a service's get() once, elsewhere twice.
 std::atomic<unsigned> looks;
 bool look() {
     looks++;
@@ -381,8 +381,8 @@ caps::waiting patiently() {
     looks = 0;
     return {.deadline = ktime::after(long_time), .interrupted = look};
 }
-void let_sleep(unsigned sleepers = 1) {
-    lwkt_test::wait_until([&] { return looks >= 2 * sleepers; });
+void let_sleep() {
+    lwkt_test::wait_until([&] { return looks >= 2; });
     lwkt::sleep_for(ktime::millisecond);
 }
 bool in_time(ktime::ns start) {
@@ -517,7 +517,7 @@ SELFTEST(caps, a_request_behind_a_receipt_is_the_next_servers) {
     lwkt_test::crew servers;
     looks = 0;
     REQUIRE(servers.start(0, serve) && servers.start(arch::cpu::count() - 1, serve));
-    let_sleep(2);
+    let_sleep(); // two who look once
     auto reply = c->get(0, no_wait);
     REQUIRE(reply);
     c->done(**reply);
@@ -589,4 +589,44 @@ SELFTEST(caps, a_message_that_was_posted_can_be_used_for_a_call) {
     servers threads(*p.s, answers);
     REQUIRE(threads.start(arch::cpu::count() - 1));
     EXPECT(p.c->call(m, {.deadline = ktime::after(long_time)}));
+}
+
+SELFTEST(caps, news_that_are_put_back_come_again_in_their_order) {
+    pair p;
+    REQUIRE(p);
+    const auto first = p.put(1), second = p.put(2);
+    REQUIRE(p.take() == 1);
+    arrival one = std::move(p.last);
+    REQUIRE(p.take() == 2);
+    EXPECT(p.c->abort(first, false) && p.c->abort(second, false));
+    for (unsigned i = 0; i < 3; i++) {
+        auto news = p.s->get(no_wait);
+        REQUIRE(news);
+        EXPECT(news->kind == caps::arrival_kind::aborted && news->id == one.id && !news->what);
+        p.s->put_back(*std::move(news));
+        EXPECT(p.s->has_arrivals());
+    }
+    EXPECT_EQ(p.s->get(no_wait)->id, one.id);
+    auto last = p.s->get(no_wait);
+    REQUIRE(last);
+    EXPECT_EQ(last->id, p.last.id);
+    p.s->put_back(*std::move(last)); // when there are no others
+    EXPECT(p.s->reply(one, {}) && p.s->reply(p.last, {}));
+    EXPECT_EQ(p.s->get(no_wait)->kind, caps::arrival_kind::aborted);
+    EXPECT(is(p.s->get(no_wait), error::again));
+}
+
+SELFTEST(caps, a_service_that_takes_no_sinks_is_given_none) {
+    auto made = caps::service::create({.name = "dry", .sinks = false});
+    REQUIRE(made);
+    client_ref c = connect_to("dry");
+    message_ref m = fresh_message();
+    auto sink = xio::sink::fresh(arch::page_size);
+    REQUIRE(c && m && sink && m->add(*std::move(sink)));
+    EXPECT(is(c->put(m.share(), no_wait), error::opnotsupp));
+    EXPECT(is(c->post(m.share()), error::opnotsupp));
+    EXPECT(is(c->call(m), error::opnotsupp));
+    EXPECT(m && is((*made)->get(no_wait), error::again));
+    m->clear();
+    EXPECT(c->put(std::move(m), no_wait));
 }
