@@ -139,7 +139,7 @@ class file_system final : public vfs::file_system {
         return make_near(root_inode, a, text);
     }
     k::result<vfs::vnode_ref> make_there(vfs::directory& in, std::string_view, const vfs::node_attributes& a,
-                                         std::string_view text, u64&) noexcept override {
+                                         std::string_view text, belief&) noexcept override {
         return make_near(inode_of(in).number, a, text);
     }
     k::status keep_added(vfs::directory& in, std::string_view text, vfs::vnode& node) noexcept override;

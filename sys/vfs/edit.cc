@@ -2,6 +2,7 @@
 
 #include "sys/vfs/data.h"
 #include "sys/vfs/events.h"
+#include "sys/vfs/program_names.h"
 #include "sys/vfs/vop.h"
 
 namespace vfs {
@@ -36,17 +37,35 @@ k::status expect_nothing(file_system& fs, directory& in, const name_text& text) 
         if (n && n->node()) return k::error::exist;
         if (n && !n->is_old()) return {};
     }
-    k::u64 until = 0;
-    auto there = fs.look_up_there(in, text.text, nullptr, until);
+    file_system::belief how;
+    auto there = fs.look_up_there(in, text.text, nullptr, how);
     if (there) return k::error::exist; // another was quicker
     return there.error() == k::error::noent ? k::status() : k::status(there.error());
 }
 
-// Of one in a program: a name that was changed there but not here is asked for again.
+// Of one in a program, whose names are held: one that was changed there but not here is asked for again.
 void forget_name(file_system& fs, directory& in, const name_text& text) noexcept {
     if (!fs.is_in_program()) return;
-    vop_forget gone(in, text);
+    vop_forget gone(in, text, nullptr);
     (void)fs.call(gone);
+}
+
+// The same of what may be a directory.
+void lose_whatever(directory& in, const name_text& text) noexcept {
+    name_ref there;
+    {
+        lwkt::critical section;
+        if (name* n = in.find(text)) there = name_ref::to_living(*n);
+    }
+    if (there) (void)lose_name(in, *there);
+}
+
+// A name that will stand in another one's place is believed as that one is, from then on.
+file_system::belief inherit_belief(file_system& fs, const found& before, name* fresh) noexcept {
+    if (!fs.is_in_program() || !before.called || !fresh) return {};
+    const k::u64 news = fs.news();
+    fresh->valid_until.store(0, std::memory_order_relaxed);
+    return {before.called->valid_until.load(std::memory_order_relaxed), news};
 }
 
 bool is_covered(const found& f) noexcept {
@@ -78,8 +97,8 @@ k::result<found> make(const view& v, const spot& where, node_attributes a, std::
         vop_make_room room(in);
         TRY(fs.call(room)); // before anything is made there
     }
-    k::u64 valid_until = ~k::u64{0};
-    auto node = fs.make_there(in, where.name(), a, link_text, valid_until);
+    file_system::belief how;
+    auto node = fs.make_there(in, where.name(), a, link_text, how);
     if (!node) {
         forget_name(fs, in, text); // that there is none may be wrong
         return node.error();
@@ -88,13 +107,14 @@ k::result<found> make(const view& v, const spot& where, node_attributes a, std::
     k::status added = called ? k::status() : called.error();
     vop_add add(in, called ? *std::move(called) : name_ref());
     if (added) {
-        add.fresh->valid_until.store(valid_until, std::memory_order_relaxed);
+        if (fs.is_in_program()) add.fresh->valid_until.store(0, std::memory_order_relaxed);
         added = fs.call(add);
     }
     if (!added) {
         (void)fs.remove_there(in, where.name(), **node);
         return added.error();
     }
+    if (fs.is_in_program()) fs.believe(add.fresh->valid_until, how);
     announce(in, event_create, where.name(), is_directory);
     return found{where.in.share(), *std::move(node), std::move(add.fresh)};
 }
@@ -246,10 +266,9 @@ k::status rename(const view& v, const spot& from, const spot& to, unsigned flags
             swapped = TRY(name::create(from.dir(), from_text, replaced.node.share()));
         else if (replaced && replaced.node->is(node_type::directory))
             remains = TRY(name::create(to.dir(), to_text, {}));
-        if (moved.called) fresh->valid_until.store(moved.called->valid_until.load(std::memory_order_relaxed));
-        if (swapped && replaced.called)
-            swapped->valid_until.store(replaced.called->valid_until.load(std::memory_order_relaxed));
         const names_hold asking(from.dir(), to.dir());
+        const file_system::belief how = inherit_belief(fs, moved, fresh.get());
+        const file_system::belief how_swapped = inherit_belief(fs, replaced, swapped.get());
         vop_rename change(from.dir(), from_text, *moved.node, to.dir(), std::move(fresh), replaced.node.get(),
                           std::move(swapped), std::move(remains));
         if (fs.is_in_program()) {
@@ -271,15 +290,20 @@ k::status rename(const view& v, const spot& from, const spot& to, unsigned flags
             }
         }
         const k::status done = fs.call(change);
-        if (!done) {
-            forget_name(fs, from.dir(), from_text);
-            forget_name(fs, to.dir(), to_text);
-        }
-        if (!done && (done.error() == k::error::noent || done.error() == k::error::exist)) {
+        const bool has_changed = !done && (done.error() == k::error::noent || done.error() == k::error::exist);
+        if (!done && fs.is_in_program()) {
+            lose_whatever(from.dir(), from_text);
+            lose_whatever(to.dir(), to_text);
+            if (!has_changed) return done; // else the program has told meanwhile that one is gone: it is done there
+        } else if (has_changed) {
             if (from.dir().is_dead() || to.dir().is_dead()) return k::error::noent;
             continue;
+        } else if (!done) {
+            return done;
+        } else if (fs.is_in_program()) {
+            fs.believe(change.fresh->valid_until, how);
+            if (change.swapped) fs.believe(change.swapped->valid_until, how_swapped);
         }
-        if (!done) return done;
         announce_rename(from.dir(), from.name(), to.dir(), to.name(), *moved.node);
         if (replaced && !exchange && !replaced.node->is(node_type::directory))
             announce_self(*replaced.node, event_attributes);

@@ -87,17 +87,29 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
 
     // --- Of one in a program (userfs.h). All may sleep. Of the directories concerned the `asking` lock is held.
     bool is_in_program() const noexcept { return keeping_ == keeping::program; }
-    // What has a name there. ENOENT. `known`: what had it before (null: nothing, or that is not known), which may be
-    // the answer again. `until`: how long the answer may be believed, ENOENT too; all other errors are none.
-    virtual k::result<vnode_ref> look_up_there(directory& in, std::string_view text, vnode* known,
-                                               k::u64& until) noexcept {
-        bool cache = true;
-        return (void)known, (void)until, look_up(in, text, cache);
+    // Until when an answer may be believed, if the program tells of nothing by itself meanwhile: `news` is how often it
+    // had when it was asked.
+    struct belief {
+        k::u64 until = ~k::u64{0};
+        k::u64 news = 0;
+    };
+    virtual k::u64 news() noexcept { return 0; }
+    // Sets until when something may be believed (vnode::told_until_ns, name::valid_until), which is to say that it may
+    // not be before that. What it is of must be where news would find it by now: else what comes between is lost.
+    virtual void believe(std::atomic<k::u64>& set, const belief& as) noexcept {
+        set.store(as.until, std::memory_order_relaxed);
     }
-    // `until`: how long its name may be believed.
+    // What has a name there. ENOENT. `known`: what had it before (null: nothing, or that is not known), which may be
+    // the answer again. `how`: how far the answer may be believed, ENOENT too; all other errors are none.
+    virtual k::result<vnode_ref> look_up_there(directory& in, std::string_view text, vnode* known,
+                                               belief& how) noexcept {
+        bool cache = true;
+        return (void)known, (void)how, look_up(in, text, cache);
+    }
+    // `how`: how far its name may be believed.
     virtual k::result<vnode_ref> make_there(directory& in, std::string_view text, const node_attributes& a,
-                                            std::string_view link_text, k::u64& until) noexcept {
-        return (void)in, (void)text, (void)until, make_node(a, link_text);
+                                            std::string_view link_text, belief& how) noexcept {
+        return (void)in, (void)text, (void)how, make_node(a, link_text);
     }
     virtual k::status link_there(vnode& what, directory& in, std::string_view text) noexcept {
         return (void)what, (void)in, (void)text, k::status();

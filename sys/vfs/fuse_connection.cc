@@ -73,9 +73,10 @@ bool connection::queue(request_ref r) noexcept {
     {
         lwkt::spin_guard guard(lock_);
         if (now_in() == phase::over) return false;
-        last_unique_ += unique_step;
-        head->unique = r->unique_ = last_unique_;
+        if (!r->has_number_) r->unique_ = last_unique_ += unique_step;
+        head->unique = r->unique_;
         if (r->posted_) posted_++;
+        if (r->has_number_) retrieved_++;
         r->stage_.store(request::stage::waits, std::memory_order_relaxed);
         if (r->has_answer_) about_.insert(*r);
         waiting_.push_back(*r.release());
@@ -161,7 +162,10 @@ void connection::forget_locked(request& r) noexcept {
     if (r.by_number_.is_linked()) asked_.erase(asked_.iterator_to(r));
     if (r.by_node_.is_linked()) about_.erase(about_.iterator_to(r));
     if (r.interrupting_.is_linked()) interrupting_.erase(interrupting_.iterator_to(r));
-    if (std::exchange(r.posted_, false)) posted_--;
+    if (std::exchange(r.posted_, false)) {
+        posted_--;
+        if (r.has_number_) retrieved_--;
+    }
     if (std::exchange(r.counted_, false)) asked_count_.fetch_sub(1, std::memory_order_release);
 }
 

@@ -34,6 +34,12 @@ class listener {
     virtual k::status name_is_old(k::u64 directory, std::string_view name) noexcept = 0;
     // It leads to that node no more. ENOTEMPTY, EBUSY: of a directory that is in use.
     virtual k::status name_is_gone(k::u64 directory, std::string_view name, k::u64 node) noexcept = 0;
+    // These bytes, of the program's own memory, stand at an offset, and the file reaches as far. EINVAL: it is no file;
+    // EFBIG, EFAULT, ENOMEM.
+    virtual k::status store(k::u64 node, k::u64 offset, const xio::source& bytes) noexcept = 0;
+    // What is cached of a file from an offset on, at most so much, as far as there is no gap. EINVAL: it is none;
+    // ENOMEM.
+    virtual k::result<xio::source> retrieve(k::u64 node, k::u64 offset, k::u64 bytes) noexcept = 0;
 
   protected:
     ~listener() = default;
@@ -84,8 +90,10 @@ class connection : public k::counted<connection> {
     // room for any; EFAULT.
     k::result<k::u64> read(xio::sink& to) noexcept;
     // Takes an answer, or news. EINVAL: it makes no sense; ENOENT: nobody asked, or nothing is known of that; EFAULT;
-    // EPERM; of news: ENOTCONN, ENAMETOOLONG, ENOMEM, EOPNOTSUPP: not of that kind; the errors of `listener`.
+    // EPERM; of news: ENOTCONN, ENAMETOOLONG, ENOMEM, EOPNOTSUPP: not of that kind; EAGAIN: most_retrieved have not
+    // been read yet; the errors of `listener`.
     k::result<k::u64> write(const xio::source& from) noexcept;
+    static constexpr unsigned most_retrieved = 64;
 
   private:
     // Numbers are even; with the lowest bit set they say which request an interrupt is about.
@@ -126,6 +134,7 @@ class connection : public k::counted<connection> {
     void say_internally(k::result<request_ref> r) noexcept;
     void interrupt(request& r) noexcept;
     k::status hear(news what, const xio::source& from) noexcept;
+    k::status give_back(listener& of, const retrieve_news& what) noexcept;
     void note_interrupt_answer(request& r, k::i32 error) noexcept REQUIRES(lock_);
     void started(const request& r, bool good) noexcept;
     phase now_in() const noexcept { return phase_.load(std::memory_order_acquire); }
@@ -138,7 +147,8 @@ class connection : public k::counted<connection> {
     std::atomic<unsigned> asked_count_ = 0;
     lwkt::spinlock lock_;
     k::u64 last_unique_ GUARDED_BY(lock_) = 0;
-    unsigned posted_ GUARDED_BY(lock_) = 0; // and not done
+    unsigned posted_ GUARDED_BY(lock_) = 0;    // and not done
+    unsigned retrieved_ GUARDED_BY(lock_) = 0; // of those
     bool interrupts_ GUARDED_BY(lock_) = true;
     list waiting_ GUARDED_BY(lock_); // each held
     set asked_ GUARDED_BY(lock_);    // each held

@@ -64,11 +64,38 @@ k::status connection::hear(news what, const xio::source& from) noexcept {
         const auto name = TRY(name_behind(from, sizeof(answer_head) + sizeof(said), said.name_bytes, room));
         return in ? to->name_is_gone(said.directory, name, said.node) : k::error::notconn;
     }
-    case news::poll:
-    case news::store:
-    case news::retrieve: return k::error::opnotsupp; // bytes are asked for, not brought
+    case news::store: {
+        constexpr k::u64 in_front = sizeof(answer_head) + sizeof(store_news);
+        const auto said = TRY(first<store_news>(from));
+        if (from.size() - in_front != said.bytes) return k::error::inval;
+        if (!in) return k::error::notconn;
+        return to->store(said.node, said.offset, TRY(from.slice(in_front, said.bytes)));
+    }
+    case news::retrieve: {
+        const auto said = TRY(only<retrieve_news>(from));
+        return in ? give_back(*to, said) : k::error::notconn;
+    }
+    case news::poll: return k::error::opnotsupp; // nobody is waited for
     default: return k::error::inval;
     }
+}
+
+// As a request without an answer, whose number is the program's.
+k::status connection::give_back(listener& of, const retrieve_news& what) noexcept {
+    {
+        lwkt::spin_guard guard(lock_);
+        if (retrieved_ >= most_retrieved) return k::error::again;
+    }
+    xio::source bytes = TRY(of.retrieve(what.node, what.offset, std::min<k::u64>(what.bytes, most_write_)));
+    const retrieved_question how{
+        .unused0 = 0, .offset = what.offset, .bytes = static_cast<k::u32>(bytes.size()), .unused1 = 0, .unused2 = {}};
+    request_ref r = TRY(request::make(
+        {.opcode = opcode::retrieved, .node = what.node, .arguments = std::as_bytes(std::span(&how, 1))}));
+    r->payload = std::move(bytes);
+    r->unique_ = what.unique;
+    r->has_number_ = true;
+    if (post(std::move(r))) return {};
+    return now_in() == phase::running ? k::error::again : k::error::notconn;
 }
 
 } // namespace vfs::fuse

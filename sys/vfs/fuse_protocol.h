@@ -43,6 +43,7 @@ enum class opcode : k::u32 {
     create = 35,
     interrupt = 36,
     destroy = 38,
+    retrieved = 41, // has no answer
     forget_many = 42,
     allocate = 43,
     read_directory_with = 44, // what each entry leads to is looked up, too
@@ -310,6 +311,23 @@ struct gone_news {
     k::u64 directory, node;
     k::u32 name_bytes, unused;
 };
+struct store_news { // the bytes follow
+    k::u64 node, offset;
+    k::u32 bytes, unused;
+};
+static_assert(sizeof(store_news) == 24);
+struct retrieve_news {
+    k::u64 unique; // of the request that gives the bytes back
+    k::u64 node, offset;
+    k::u32 bytes, unused;
+};
+static_assert(sizeof(retrieve_news) == 32);
+struct retrieved_question { // the bytes follow
+    k::u64 unused0, offset;
+    k::u32 bytes, unused1;
+    k::u64 unused2[2];
+};
+static_assert(sizeof(retrieved_question) == 40);
 constexpr k::u32 least_minor_for_many = 16; // that know forget_many
 
 } // namespace vfs::fuse

@@ -45,7 +45,7 @@ k::result<request_ref> request::make(const form& f) noexcept {
     made->node_ = f.node;
     made->opcode_ = f.opcode;
     made->is_for_another_ = f.uid.has_value();
-    made->has_answer_ = f.opcode != opcode::forget && f.opcode != opcode::forget_many;
+    made->has_answer_ = f.opcode != opcode::forget && f.opcode != opcode::forget_many && f.opcode != opcode::retrieved;
     return made;
 }
 
@@ -65,12 +65,14 @@ k::status request::take(const xio::source& from) noexcept {
     const bool fits = how_ == taking::nothing ? bytes == 0 : how_ == taking::exactly ? bytes == most_ : bytes <= most_;
     if (!fits) return k::error::io;
     answered_ = bytes;
-    if (how_ == taking::pages) return bytes ? take_pages(from) : k::status();
-    return bytes ? from.read(sizeof(answer_head), {room_, bytes}) : k::status();
+    if (!bytes) return {};
+    if (how_ != taking::pages) return from.read(sizeof(answer_head), {room_, bytes});
+    pages_ = TRY(in_fresh_pages(TRY(from.slice(sizeof(answer_head), bytes))));
+    return {};
 }
 
-k::status request::take_pages(const xio::source& from) noexcept {
-    const k::u64 count = k::align_up(answered_, k::u64{arch::page_size}) >> arch::page_shift;
+k::result<xio::source> in_fresh_pages(const xio::source& bytes) noexcept {
+    const k::u64 count = k::align_up(bytes.size(), k::u64{arch::page_size}) >> arch::page_shift;
     xio::sink to;
     {
         auto** const fresh = static_cast<vm::page**>(mem::allocate(count * sizeof(vm::page*)));
@@ -85,12 +87,10 @@ k::status request::take_pages(const xio::source& from) noexcept {
         mem::free(fresh);
         to = TRY(std::move(over));
     }
-    const xio::source bytes = TRY(from.slice(sizeof(answer_head), answered_));
     const xio::moved m = xio::copy_some(bytes, to, xio::reason::page_in);
-    if (m.bytes != answered_) return m.status ? k::error::io : m.status.error();
-    if (answered_ < to.size()) TRY(to.zero(answered_, to.size() - answered_));
-    pages_ = TRY(to.into_source());
-    return {};
+    if (m.bytes != bytes.size()) return m.status ? k::error::io : m.status.error();
+    if (m.bytes < to.size()) TRY(to.zero(m.bytes, to.size() - m.bytes));
+    return to.into_source();
 }
 
 } // namespace vfs::fuse

@@ -62,7 +62,6 @@ class request : public k::counted<request> {
     request() = default;
     ~request();
     k::status take(const xio::source& from) noexcept;
-    k::status take_pages(const xio::source& from) noexcept;
 
     std::byte* head_ = nullptr; // the request_head and what follows
     k::u32 head_bytes_ = 0;
@@ -74,6 +73,7 @@ class request : public k::counted<request> {
     fuse::opcode opcode_{};
     bool is_for_another_ = false; // the head says whom
     bool has_answer_ = true;
+    bool has_number_ = false; // the program's own, for what it wants back
     // Of who asked; the connection's lock guards these and what links it.
     bool posted_ = false;    // nobody waits
     bool counted_ = false;   // among those that are asked
@@ -93,5 +93,8 @@ class request : public k::counted<request> {
 };
 
 using request_ref = k::ref<request>;
+
+// A copy of bytes in fresh pages that can stand in a cache, with zeroes behind their end. ENOMEM; EFAULT.
+k::result<xio::source> in_fresh_pages(const xio::source& bytes) noexcept;
 
 } // namespace vfs::fuse

@@ -31,18 +31,20 @@ k::status lose_empty(directory& which) noexcept {
     return done;
 }
 
-k::status forget_name(directory& in, const name_text& text) noexcept {
-    vop_forget gone(in, text);
+// One that the caller holds.
+k::status forget_name(directory& in, const name& which) noexcept {
+    const name_text text(which.text());
+    vop_forget gone(in, text, &which);
     return in.fs.call(gone);
 }
 
-k::status lose(directory& in, name& which) noexcept {
+} // namespace
+
+k::status lose_name(directory& in, const name& which) noexcept {
     vnode* const node = which.node();
     if (node && node->is(node_type::directory)) return lose_directory(node->as_directory());
-    return forget_name(in, name_text(which.text()));
+    return forget_name(in, which);
 }
-
-} // namespace
 
 // Without recursion: what is deepest goes first, and then it is looked from the top again, for others may have moved it
 // meanwhile. Who puts as much there as goes does not hold us up for ever.
@@ -54,7 +56,7 @@ k::status lose_directory(directory& which) noexcept {
             if (n->node()->is(node_type::directory))
                 at = vnode_ref::to(*n->node());
             else
-                TRY(forget_name(here, name_text(n->text())));
+                TRY(forget_name(here, *n));
             continue;
         }
         const k::status lost = lose_empty(here);
@@ -71,26 +73,29 @@ k::result<found> ask_program(mount& in, directory& at, const name_text& wanted) 
         lwkt::critical section;
         if (name* n = at.find(wanted)) before = name_ref::to_living(*n);
     }
-    k::u64 until = ~k::u64{0};
-    auto node = in.fs().look_up_there(at, wanted.text, before ? before->node() : nullptr, until);
+    file_system::belief how;
+    auto node = in.fs().look_up_there(at, wanted.text, before ? before->node() : nullptr, how);
     if (!node && node.error() != k::error::noent) return node.error();
     if (before && before->node() == (node ? node->get() : nullptr)) {
-        before->valid_until.store(until, std::memory_order_relaxed);
+        in.fs().believe(before->valid_until, how);
         if (!node) return k::error::noent;
         return found{mount_use(in), *std::move(node), std::move(before)};
     }
     if (before) {
-        const k::status lost = lose(at, *before);
+        const k::status lost = lose_name(at, *before);
         // What something is mounted on stays, so that it can be unmounted.
         if (!lost && lost.error() == k::error::busy)
             return found{mount_use(in), vnode_ref::to(*before->node()), std::move(before)};
         TRY(lost);
     }
     found out{mount_use(in), node ? node->share() : vnode_ref(), name_ref()};
-    if (node || until > ktime::now()) {
+    if (node || how.until > ktime::now()) {
         vop_remember keep(at, TRY(name::create(at, wanted, out.node.share())));
-        keep.fresh->valid_until.store(until, std::memory_order_relaxed);
-        if (in.fs().call(keep)) out.called = std::move(keep.fresh);
+        keep.fresh->valid_until.store(0, std::memory_order_relaxed);
+        if (in.fs().call(keep)) {
+            in.fs().believe(keep.fresh->valid_until, how);
+            out.called = std::move(keep.fresh);
+        }
     }
     if (!out.node) return k::error::noent;
     return out;

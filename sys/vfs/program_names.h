@@ -11,6 +11,10 @@ namespace vfs {
 // context, sleeps.
 k::result<found> ask_program(mount& in, directory& at, const name_text& wanted) noexcept;
 
+// A name is not believed any more: a file's is as if nobody had looked for it, unless another of that text has come; a
+// directory is lost. The errors of lose_directory(). Thread context, sleeps.
+k::status lose_name(directory& in, const name& which) noexcept;
+
 // A directory is somewhere else by now, or nowhere, because its program says so: it is as if it had been removed, and
 // so is all that is known below it. EBUSY, ENOMEM: some of that remains. Thread context, sleeps.
 k::status lose_directory(directory& which) noexcept;

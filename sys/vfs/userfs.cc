@@ -21,17 +21,15 @@ file_system_state userfs_instance::state() noexcept {
 
 // A directory that stands somewhere else is moved only if that is not sure any more.
 k::result<vnode_ref> userfs_instance::look_up_there(directory& in, std::string_view text, vnode* known,
-                                                    k::u64& until) noexcept {
+                                                    belief& how) noexcept {
     (void)nodes_.tell_gone();
     nodes_.trim();
-    const k::u64 news = news_.load(std::memory_order_acquire);
+    how.news = news();
     question q{.head = {.operation = operation::look_up, .node = in.number_there}, .texts = {text}};
     auto said = server_->ask_node(q);
-    until = said ? said->name_until_ns : ~k::u64{0};
-    if (news != news_.load(std::memory_order_acquire)) until = 0;
+    how.until = said ? said->name_until_ns : ~k::u64{0};
     if (!said) return said.error();
     if (!said->of.node) return k::error::noent;
-    if (!until) said->until_ns = 0;
     if (const vnode_ref there = nodes_.find(said->of.node); there && there.get() != known) {
         bool has_moved = false;
         if (there->is(node_type::directory)) {
@@ -39,13 +37,19 @@ k::result<vnode_ref> userfs_instance::look_up_there(directory& in, std::string_v
             const name* own = there->as_directory().own_name();
             has_moved = own && own->is_old() && !is_within(in, there->as_directory());
         }
-        if (has_moved) TRY(lose_directory(there->as_directory()));
+        const k::status lost = has_moved ? lose_directory(there->as_directory()) : k::status();
+        if (!lost) {
+            nodes_.owe(said->of.node);
+            return lost.error();
+        }
     }
-    return nodes_.node_for(*said, false, {}, known);
+    vnode_ref found = TRY(nodes_.node_for(*said, false, {}, known));
+    doubt(*found, how.news);
+    return found;
 }
 
 k::result<vnode_ref> userfs_instance::make_there(directory& in, std::string_view text, const node_attributes& a,
-                                                 std::string_view link_text, k::u64& until) noexcept {
+                                                 std::string_view link_text, belief& how) noexcept {
     if (link_text.size() > userfs::most_link_text) return k::error::nametoolong;
     (void)nodes_.tell_gone();
     question q{.head = {.operation = operation::make,
@@ -56,12 +60,13 @@ k::result<vnode_ref> userfs_instance::make_there(directory& in, std::string_view
                         .gid = a.gid},
                .texts = {text, link_text}};
     if (nodes_.is_full()) return k::error::nfile;
-    const k::u64 news = news_.load(std::memory_order_acquire);
+    how.news = news();
     auto said = server_->ask_node(q);
     // It said before that there is none. As EEXIST it would have the caller look again, for ever.
     if (!said) return said.error() == k::error::exist ? k::error::io : said.error();
-    until = news == news_.load(std::memory_order_acquire) ? said->name_until_ns : 0;
+    how.until = said->name_until_ns;
     auto made = nodes_.node_for(*said, false, link_text);
+    if (made) doubt(**made, how.news);
     if (made && (*made)->type == a.type) return made;
     (void)tell({.head = {.operation = operation::remove,
                          .node = in.number_there,
@@ -90,7 +95,10 @@ k::status userfs_instance::change_there(vnode& of, const new_attributes& to) noe
         q.head.what |= userfs::change_modified;
         q.head.modified_ns = *to.modified_ns;
     }
-    return tell(std::move(q));
+    TRY(tell(std::move(q)));
+    // What is answered to others just now may be older; a service's answers do not grow old.
+    if (~of.told_until_ns.load(std::memory_order_relaxed)) has_news();
+    return {};
 }
 
 k::status userfs_instance::list_extended(vnode& of, extended_names& to) noexcept {
@@ -114,10 +122,11 @@ k::status userfs_instance::ask_again(vnode& of) noexcept {
     if (!of.is_told_old()) return {};
     std::optional<lwkt::sleep_hold> hold; // what is being written is not told of
     if (of.is(node_type::regular)) hold.emplace(of.writers);
-    const k::u64 news = news_.load(std::memory_order_acquire);
+    belief how{.news = news()};
     node_told told = TRY(server_->ask_again(of));
-    if (news != news_.load(std::memory_order_acquire)) told.until_ns = 0;
+    how.until = std::exchange(told.until_ns, 0);
     const k::status noted = nodes_.note_again(of, told);
+    if (noted) believe(of.told_until_ns, how);
     if (hold) static_cast<userfs::file_node&>(of).forget_if_old();
     return noted;
 }

@@ -1,5 +1,5 @@
 // vfs::userfs_instance: a file system in a program (userfs.h), whichever way its program is spoken to. Names and the
-// rest are in userfs.cc, lists in userfs_list.cc, what a program tells by itself in userfs_news.cc.
+// rest are in userfs.cc, lists in userfs_list.cc, what a program tells by itself in userfs_news.cc and userfs_store.cc.
 #pragma once
 
 #include "sys/vfs/fuse_connection.h"
@@ -31,7 +31,15 @@ class userfs_instance final : public file_system, fuse::listener {
         return k::error::opnotsupp; // without a name
     }
     k::result<vnode_ref> look_up_there(directory& in, std::string_view text, vnode* known,
-                                       k::u64& until) noexcept override;
+                                       belief& how) noexcept override;
+    k::u64 news() noexcept override {
+        lwkt::spin_guard guard(news_lock_);
+        return news_;
+    }
+    void believe(std::atomic<k::u64>& set, const belief& as) noexcept override {
+        lwkt::spin_guard guard(news_lock_);
+        set.store(as.news == news_ ? as.until : 0, std::memory_order_relaxed);
+    }
     k::status list(directory& in, k::u64 place, lister& to) noexcept override;
     void node_gone(vnode& n) noexcept override { nodes_.gone(n); }
 
@@ -54,7 +62,7 @@ class userfs_instance final : public file_system, fuse::listener {
         return {};
     }
     k::result<vnode_ref> make_there(directory& in, std::string_view text, const node_attributes& a,
-                                    std::string_view link_text, k::u64& until) noexcept override;
+                                    std::string_view link_text, belief& how) noexcept override;
     k::status link_there(vnode& what, directory& in, std::string_view text) noexcept override {
         return tell({.head = {.operation = operation::link, .node = in.number_there, .other = what.number_there},
                      .texts = {text}});
@@ -99,6 +107,9 @@ class userfs_instance final : public file_system, fuse::listener {
     k::status bytes_are_old(k::u64 node, k::i64 offset, k::i64 bytes) noexcept override;
     k::status name_is_old(k::u64 directory, std::string_view name) noexcept override;
     k::status name_is_gone(k::u64 directory, std::string_view name, k::u64 node) noexcept override;
+    // (userfs_store.cc)
+    k::status store(k::u64 node, k::u64 offset, const xio::source& bytes) noexcept override;
+    k::result<xio::source> retrieve(k::u64 node, k::u64 offset, k::u64 bytes) noexcept override;
 
   private:
     class hearer;
@@ -110,12 +121,25 @@ class userfs_instance final : public file_system, fuse::listener {
         k::u64 place;
         bool full = false, some = false; // the reader has no room; it got something
     };
-    void note_listed(directory& in, std::string_view name, const node_told& told) noexcept;
+    void note_listed(directory& in, std::string_view name, const node_told& told, k::u64 news) noexcept;
+    void note_once_more(vnode& n, const node_told& told, k::u64 news) noexcept;
+    // What was told of a node before, which is known by now, is believed no more if there was news since.
+    void doubt(vnode& n, k::u64 news) noexcept {
+        lwkt::spin_guard guard(news_lock_);
+        if (news != news_) n.told_until_ns.store(0, std::memory_order_relaxed);
+    }
+    void has_news() noexcept {
+        lwkt::spin_guard guard(news_lock_);
+        news_++;
+    }
     k::status put_entries(std::span<const std::byte> from, progress& at, lister& to) noexcept;
 
     const userfs::server_ref server_;
     userfs::node_table nodes_;
-    std::atomic<k::u64> news_ = 0; // told so far: what was asked before may be answered with what is old by now
+    // Told so far: what was asked before may be answered with what is old by now. Who is told counts first and then
+    // looks for what is known of that, all under the lock; who keeps an answer does so first, and then believes it.
+    lwkt::spinlock news_lock_;
+    k::u64 news_ GUARDED_BY(news_lock_) = 0;
     char type_[longest_type];
     const std::size_t type_length_;
 };

@@ -48,13 +48,8 @@ k::status userfs_instance::put_entries(std::span<const std::byte> from, progress
 // Names of the directory are held meanwhile, as for a look-up.
 class userfs_instance::hearer final : public userfs::list_hearer {
   public:
-    hearer(userfs_instance& fs, directory& in) noexcept
-        : fs_(fs), in_(in), hold_(in), news_(fs.news_.load(std::memory_order_acquire)) {}
-    void heard(std::string_view name, const node_told& of) noexcept override {
-        node_told told = of;
-        if (news_ != fs_.news_.load(std::memory_order_acquire)) told.until_ns = told.name_until_ns = 0;
-        fs_.note_listed(in_, name, told);
-    }
+    hearer(userfs_instance& fs, directory& in) noexcept : fs_(fs), in_(in), hold_(in), news_(fs.news()) {}
+    void heard(std::string_view name, const node_told& of) noexcept override { fs_.note_listed(in_, name, of, news_); }
 
   private:
     userfs_instance& fs_;
@@ -63,31 +58,47 @@ class userfs_instance::hearer final : public userfs::list_hearer {
     const k::u64 news_;
 };
 
-// What is not kept is forgotten at once: a link, whose text would have to be asked for; what is known already; names
-// that nobody has asked for, when there is little room left for those that somebody will.
-void userfs_instance::note_listed(directory& in, std::string_view text, const node_told& told) noexcept {
+// What is not kept is forgotten at once: a link, whose text would have to be asked for; what is known already, by
+// whichever name, so that there are no more names than nodes, which are counted; names that nobody has asked for, when
+// there is little room left for those that somebody will.
+void userfs_instance::note_listed(directory& in, std::string_view text, const node_told& told, k::u64 news) noexcept {
     const name_text wanted(text);
-    bool is_known = in.is_dead();
+    vnode_ref known = nodes_.find(told.of.node);
+    if (known && known->is(node_type::directory) && known->as_directory().is_dead()) known.reset(); // it was lost
+    bool is_known = in.is_dead() || known;
     {
         lwkt::critical section;
         if (name* n = in.find(wanted)) {
             is_known = true;
-            if (n->node() && n->node()->number_there == told.of.node)
-                n->valid_until.store(told.name_until_ns, std::memory_order_relaxed);
+            if (known && n->node() == known.get()) believe(n->valid_until, {told.name_until_ns, news});
         }
     }
+    if (known) note_once_more(*known, told, news);
     const bool is_link = static_cast<node_type>(told.of.mode & 0170000) == node_type::link;
-    const bool is_kept = !is_known && !is_link && is_good_entry(text) && nodes_.has_room(2) && !vm::memory_is_short();
-    auto node = is_kept ? nodes_.node_for(told, false, {}) : k::result<vnode_ref>(k::error::again);
-    if (!node) {
-        if (node.error() != k::error::nfile) nodes_.owe(told.of.node);
-        return;
-    }
+    if (is_known || is_link || !is_good_entry(text) || !nodes_.has_room(2) || vm::memory_is_short())
+        return nodes_.owe(told.of.node);
+    auto node = nodes_.node_for(told, false, {});
+    if (!node) return;
+    doubt(**node, news);
     auto called = name::create(in, wanted, *std::move(node));
     if (!called) return;
-    (*called)->valid_until.store(told.name_until_ns, std::memory_order_relaxed);
     vop_remember keep(in, *std::move(called));
-    (void)call(keep);
+    keep.fresh->valid_until.store(0, std::memory_order_relaxed);
+    if (call(keep)) believe(keep.fresh->valid_until, {told.name_until_ns, news});
+}
+
+// The size of a file is its writers' business: one that is another now is asked for when it is wanted.
+void userfs_instance::note_once_more(vnode& n, const node_told& told, k::u64 news) noexcept {
+    if (news != this->news()) return;
+    const bool has_size = n.is(node_type::regular);
+    std::optional<lwkt::sleep_attempt> hold;
+    if (has_size && !hold.emplace(n.writers)) return;
+    if (has_size && told.of.size != n.size.load(std::memory_order_acquire))
+        return n.told_until_ns.store(0, std::memory_order_relaxed);
+    node_told anew = told;
+    anew.until_ns = 0;
+    if (nodes_.note_again(n, anew)) believe(n.told_until_ns, {told.until_ns, news});
+    if (has_size) static_cast<userfs::file_node&>(n).forget_if_old();
 }
 
 // An answer may have nothing in it that is shown, and not be the last.

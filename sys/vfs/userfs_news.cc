@@ -9,9 +9,9 @@
 namespace vfs {
 
 k::status userfs_instance::bytes_are_old(k::u64 number, k::i64 offset, k::i64 bytes) noexcept {
+    has_news();
     const vnode_ref node = nodes_.find(number);
     if (!node) return k::error::noent;
-    news_.fetch_add(1, std::memory_order_release);
     node->told_until_ns.store(0, std::memory_order_relaxed);
     if (offset < 0 || !node->pages()) return {};
     const k::u64 from = static_cast<k::u64>(offset);
@@ -34,12 +34,15 @@ name_ref known_name(directory& in, const name_text& text) noexcept {
 } // namespace
 
 k::status userfs_instance::name_is_old(k::u64 number, std::string_view name) noexcept {
-    const vnode_ref in = nodes_.find(number);
+    const name_text text(name);
+    vnode_ref in; // let go of behind the lock
+    lwkt::spin_guard guard(news_lock_);
+    news_++;
+    in = nodes_.find(number);
     if (!in) return k::error::noent;
     if (!in->is(node_type::directory)) return k::error::notdir;
-    news_.fetch_add(1, std::memory_order_release);
     in->told_until_ns.store(0, std::memory_order_relaxed);
-    const name_ref known = known_name(in->as_directory(), name_text(name));
+    vfs::name* const known = in->as_directory().find(text);
     if (!known) return k::error::noent;
     known->valid_until.store(0, std::memory_order_relaxed);
     return {};

@@ -150,6 +150,13 @@ k::result<vnode_ref> node_table::make(const node_told& told, std::string_view te
 
 k::result<vnode_ref> node_table::node_for(const node_told& told, bool is_root, std::string_view text,
                                           const vnode* before) noexcept {
+    auto node = known_or_made(told, is_root, text, before);
+    if (!node && told.of.node) owe(told.of.node);
+    return node;
+}
+
+k::result<vnode_ref> node_table::known_or_made(const node_told& told, bool is_root, std::string_view text,
+                                               const vnode* before) noexcept {
     const attributes& said = told.of;
     if (!said.node || !is_type(said.mode) || said.size > most_file_bytes) return k::error::io;
     if (is_root && (said.mode & type_bits) != static_cast<k::u32>(node_type::directory)) return k::error::io;
@@ -172,10 +179,7 @@ k::result<vnode_ref> node_table::node_for(const node_told& told, bool is_root, s
             other->answers++;
             return made;
         }
-        if (count_ >= most_) {
-            put_gone(*fresh.release());
-            return k::error::nfile;
-        }
+        if (count_ >= most_) return k::error::nfile;
         count_++;
         known_.insert(*fresh.release());
         return made;

@@ -52,6 +52,9 @@ class file_node final : public vnode {
     // Its program says that bytes are old: these pages are forgotten now, or all of them when whoever has the writers'
     // lock, and may wait for the program, is done with what he writes or brings in.
     void bytes_are_old(k::u64 first, k::u64 count) noexcept;
+    // The program brings bytes by itself / has back what is cached of them (userfs_store.cc). Waits for nobody.
+    k::status put(k::u64 offset, const xio::source& bytes) noexcept;
+    k::result<xio::source> cached(k::u64 offset, k::u64 bytes) noexcept;
     // For him: the writers' lock is held.
     void forget_if_old() noexcept {
         if (is_old_.load(std::memory_order_relaxed) && is_old_.exchange(false)) forget_pages();
@@ -60,6 +63,9 @@ class file_node final : public vnode {
   private:
     void forget_around(k::u64 first, k::u64 end) noexcept; // the writers' lock is held
     k::status store_piece(k::u64 offset, k::u64 bytes) noexcept;
+    k::status put_piece(k::u64 offset, const xio::source& bytes) noexcept;
+    // Makes it so long here, where the program has it so. The writers' lock is held. ENOMEM.
+    k::status reach(k::u64 end) noexcept;
 
     const server_ref server_;
     file_pages& pager_; // the object's
@@ -73,8 +79,9 @@ class node_table {
         : fs_(fs), server_(std::move(from)), most_(most) {}
     ~node_table();
 
-    // The node of these attributes, known already or made. Each success is one answer for the server to forget. EIO:
-    // they make no sense, or another type than before, or a directory in a second place; ENFILE: too many are known.
+    // The node of these attributes, known already or made. Each call is one answer for the server to forget, whatever
+    // comes of it. EIO: they make no sense, or another type than before, or a directory in a second place; ENFILE: too
+    // many are known.
     // `text`: of a link that is made; else the server is asked for it.
     // `known`: a directory that has the name already.
     k::result<vnode_ref> node_for(const node_told& told, bool is_root, std::string_view text,
@@ -114,6 +121,8 @@ class node_table {
     using set = boost::intrusive::set<record, boost::intrusive::member_hook<record, hook, &record::by_number>,
                                       boost::intrusive::key_of_value<number_of>>;
 
+    k::result<vnode_ref> known_or_made(const node_told& told, bool is_root, std::string_view text,
+                                       const vnode* known) noexcept;
     k::result<vnode_ref> find(const attributes& said, const vnode* known, bool& there) noexcept;
     k::result<vnode_ref> make(const node_told& told, std::string_view text) noexcept;
     k::result<vnode_ref> make_link(const node_told& told, const node_attributes& a, std::string_view text) noexcept;

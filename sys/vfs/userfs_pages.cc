@@ -155,7 +155,12 @@ k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) no
     const k::u64 end = mode & fuse::keeps_size ? before : std::max(before, offset + bytes);
     if (mode & (fuse::punches | fuse::zeroes)) pages()->forget(first, pages_for(offset + bytes) - first);
     if (~told_until_ns.load(std::memory_order_relaxed)) told_until_ns.store(0, std::memory_order_relaxed);
-    if (end == before) return {};
+    return reach(end);
+}
+
+k::status file_node::reach(k::u64 end) noexcept {
+    const k::u64 before = size.load(std::memory_order_acquire);
+    if (end <= before) return {};
     TRY(pages()->resize(pages_for(end)));
     pager_.set_bytes(end);
     size.store(end, std::memory_order_release);

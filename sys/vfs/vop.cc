@@ -199,7 +199,8 @@ k::status vop_remember::run() noexcept {
 k::status vop_forget::run() noexcept {
     directory& in = nodes[0]->as_directory();
     lwkt::critical section;
-    if (name* there = in.find(text)) forgotten = in.take_out(*there);
+    name* const there = in.find(text);
+    if (there && (!expected || there == expected)) forgotten = in.take_out(*there);
     return {};
 }
 

@@ -99,11 +99,15 @@ struct vop_remember final : vop {
     name_ref forgotten; // made room for it
 };
 
-// Takes a name out of a directory that is not complete, as if nobody had looked for it; what it leads to stays.
+// Takes a name out of a directory that is not complete, as if nobody had looked for it; what it leads to stays. Null:
+// whichever has that text; else another one of that text, that came meanwhile, stays.
 struct vop_forget final : vop {
-    vop_forget(directory& in, const name_text& t) noexcept : text(t) { nodes[0] = &in; }
+    vop_forget(directory& in, const name_text& t, const name* which) noexcept : text(t), expected(which) {
+        nodes[0] = &in;
+    }
     k::status run() noexcept override;
     const name_text& text;
+    const name* const expected;
     name_ref forgotten;
 };
 

@@ -47,6 +47,7 @@ enum {
     CREATE,
     INTERRUPT,
     DESTROY = 38,
+    NOTIFY_REPLY = 41,
     BATCH_FORGET = 42,
     FALLOCATE,
     READDIRPLUS,
@@ -115,6 +116,11 @@ struct lseek_in {
     uint64_t fh, offset;
     uint32_t whence, pad;
 };
+struct retrieve_in {
+    uint64_t unused0, offset;
+    uint32_t size, unused1;
+    uint64_t unused2[2];
+};
 struct direntplus_out {
     struct entry entry;
     struct dirent_out dirent;
@@ -157,6 +163,9 @@ enum lie {
     seeks_back,
     no_access,
     no_name_lasts,
+    reads_link_late,
+    renames_late,
+    writes_late,
     lists_nodes,
     lists_nodes_cut_off,
     lists_nodes_long_name,
@@ -164,6 +173,7 @@ enum lie {
     lists_nodes_of_no_type,
     lists_nodes_as_root,
     lists_nodes_late,
+    lists_nodes_twice, // "big" is "hello"
     no_list_of_nodes,
 };
 
@@ -180,11 +190,14 @@ static struct seen {
     _Atomic uint64_t valid;  // seconds that names last
     _Atomic unsigned hidden; // bits of nodes whose names are gone
     _Atomic int moved;       // "hello" is what "big" was
+    _Atomic int touched;     // seconds that all were written to later
     _Atomic int batch;       // the most nodes that were forgotten at once
     _Atomic unsigned access; // what was wanted last
     _Atomic uint64_t range[2];
-    _Atomic int mode; // of FALLOCATE
-    char value[16];   // of the extended attribute that was set
+    _Atomic int mode;         // of FALLOCATE
+    _Atomic uint64_t back[4]; // of NOTIFY_REPLY: its number, node, offset and length
+    unsigned char back_bytes[256 << 10];
+    char value[16]; // of the extended attribute that was set
     char made[256][64];
     unsigned char written[mib];
     _Atomic uint64_t size; // of "out"
@@ -203,7 +216,8 @@ static unsigned char pattern(size_t at) {
 static const char hello[] = "Hello from a program\n";
 
 static struct attr attributes_of(uint64_t node) {
-    struct attr a = {.ino = node + 100, .nlink = 1, .mtime = 1000000000, .mode = S_IFREG | 0644, .blksize = 4096};
+    struct attr a = {.ino = node + 100, .nlink = 1, .mode = S_IFREG | 0644, .blksize = 4096};
+    a.mtime = 1000000000 + seen->touched;
     switch (node) {
     case 1:
     case 4: a.mode = S_IFDIR | 0755, a.nlink = 2; break;
@@ -344,7 +358,7 @@ static void answer_list_of_nodes(const struct in_head* q, const struct rw_in* ho
     for (uint64_t node = 1; node <= 7 && q->node == 1 && !how->offset; node++) {
         struct direntplus_out e = {.dirent = {node + 100, node, 0, DT_UNKNOWN}};
         const char* name = node == 1 ? "." : node == 7 ? "unknown" : names[node];
-        if (node < 7) e.entry = entry_of(node);
+        if (node < 7) e.entry = entry_of(lie == lists_nodes_twice && node == 3 ? 2 : node);
         char text[304];
         memset(text, 'n', sizeof text);
         if (lie == lists_nodes_with_slash && node == 3) name = "a/b";
@@ -452,6 +466,8 @@ static void serve(enum lie lie) {
         }
         case READLINK: {
             static char text[5000];
+            while (lie == reads_link_late && !seen->may_go_on)
+                sleep_ms(5);
             memset(text, 'a', sizeof text);
             memcpy(text, "hello", 5);
             if (lie == link_too_long) {
@@ -495,6 +511,8 @@ static void serve(enum lie lie) {
                 answer_in_parts(q, ENOSPC, NULL, 0);
                 break;
             }
+            while (lie == writes_late && !seen->may_go_on)
+                sleep_ms(5);
             memcpy(seen->written + w->offset, w + 1, w->size);
             if (w->offset + w->size > seen->size) seen->size = w->offset + w->size;
             const uint32_t out[2] = {w->size + (lie == wrote_more), 0};
@@ -516,6 +534,11 @@ static void serve(enum lie lie) {
         case RELEASE: seen->closed = *(const uint64_t*)more; // fall through
         case FSYNCDIR:
         case RELEASEDIR: answer_in_parts(q, 0, NULL, 0); break;
+        case RENAME:
+            while (lie == renames_late && !seen->may_go_on)
+                sleep_ms(5);
+            answer_in_parts(q, 0, NULL, 0);
+            break;
         case RENAME2:
             seen->rename_flags = *(const uint32_t*)((const char*)more + 8);
             answer_in_parts(q, lie == no_rename2 ? ENOSYS : 0, NULL, 0);
@@ -559,6 +582,16 @@ static void serve(enum lie lie) {
             const uint32_t count = *(const uint32_t*)more;
             if (q->len != sizeof *q + 8 + count * 16) _exit(7);
             if (seen->batch < (int)count) seen->batch = count;
+            break;
+        }
+        case NOTIFY_REPLY: {
+            const struct retrieve_in* r = more;
+            if (q->len != sizeof *q + sizeof *r + r->size || r->size > sizeof seen->back_bytes) _exit(8);
+            memcpy(seen->back_bytes, r + 1, r->size);
+            seen->back[1] = q->node;
+            seen->back[2] = r->offset;
+            seen->back[3] = r->size;
+            seen->back[0] = q->unique; // the last: it is waited for
             break;
         }
         case FORGET: break;

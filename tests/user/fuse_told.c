@@ -184,6 +184,51 @@ static void what_a_list_leads_to_is_known(void) {
     CHECK_EQ(seen->asked[READDIRPLUS], 1);
 }
 
+static void what_is_known_is_listed_anew(void) {
+    struct stat is;
+    begin_with(lists_nodes, "");
+    CHECK_EQ(entries_in("."), 8);
+    CHECK(stat("out", &is) == 0 && is.st_size == 0);
+    seen->touched = 7;
+    memcpy(seen->written, "anew", 4);
+    seen->size = 4;
+    CHECK_EQ(entries_in("."), 8);
+    CHECK(stat("hello", &is) == 0);
+    CHECK_EQ(is.st_mtime, 1000000007);
+    CHECK(stat("out", &is) == 0);
+    CHECK_EQ(is.st_size, 4);
+    CHECK_EQ(seen->asked[LOOKUP], 0);
+    end();
+}
+
+static void names_of_one_node_are_no_more_than_nodes(void) {
+    if (copied() < 0) tap_skip("Linux keeps them");
+    struct stat is;
+    begin_with(lists_nodes_twice, "");
+    CHECK_EQ(entries_in("."), 8);
+    CHECK(stat("hello", &is) == 0);
+    CHECK_EQ(seen->asked[LOOKUP], 0);
+    CHECK(stat("big", &is) == 0);
+    CHECK_EQ(seen->asked[LOOKUP], 1);
+    end();
+}
+
+static void what_was_told_in_vain_is_forgotten(void) {
+    if (copied() < 0) tap_skip("Linux keeps some of it");
+    struct stat is;
+    begin_with(of_no_type, "");
+    for (int i = 0; i < 2; i++)
+        CHECK_ERROR(stat("hello", &is), EIO);
+    for (int i = 0; i < 500 && !seen->asked[FORGET]; i++)
+        sleep_ms(10);
+    CHECK_EQ(seen->asked[FORGET], 1); // of the first; the second's goes before the next question
+    CHECK_ERROR(stat("hello", &is), EIO);
+    for (int i = 0; i < 500 && seen->asked[FORGET] < 2; i++)
+        sleep_ms(10);
+    CHECK_EQ(seen->asked[FORGET], 2);
+    end();
+}
+
 static void lists_of_nodes_that_make_no_sense_are_refused(void) {
     if (copied() < 0) tap_skip("Linux takes some of it for the end");
     for (enum lie lie = lists_nodes_cut_off; lie <= lists_nodes_as_root; lie++) {
@@ -303,8 +348,6 @@ static void news_that_makes_no_sense_is_refused(void) {
         said[1] = 5;
         CHECK_ERROR(tell(NEWS_ENTRY, said, 16, "hello!", 6), EINVAL);
         CHECK_ERROR(tell_name(1, "a/b"), EINVAL);
-        CHECK_ERROR(tell(NEWS_STORE, said, 24, "", 0), EOPNOTSUPP);
-        CHECK_ERROR(tell(NEWS_RETRIEVE, said, 24, "", 0), EOPNOTSUPP);
     }
     CHECK(stat("hello", &is) == 0 && stat("dir/deep", &is) == 0);
     CHECK(close(line) == 0);
@@ -331,8 +374,259 @@ static void news_of_what_is_being_asked_is_heard(void) {
     end();
 }
 
+// Between the answer and what is kept of it there is time, for a link's text is asked for as well.
+static void news_of_a_link_whose_text_is_asked_for_is_heard(void) {
+    begin_sharing(reads_link_late, "");
+    struct stat is;
+    IN_CHILD(looker) {
+        CHECK(lstat("link", &is) == 0);
+    }
+    while (!seen->asked[READLINK])
+        sleep_ms(5);
+    (void)tell_name(1, "link");
+    seen->may_go_on = 1;
+    CHECK_EQ(EXIT_STATUS(looker), 0);
+    CHECK(lstat("link", &is) == 0);
+    CHECK_EQ(seen->asked[LOOKUP], 2); // by whichever of the two comes to see that the name is old
+    CHECK(close(line) == 0);
+    end();
+}
+
+static void rename_aside(const char* from, const char* to, int (*told)(void)) {
+    const int asked = seen->asked[RENAME];
+    seen->may_go_on = 0;
+    IN_CHILD(renamer) {
+        CHECK(rename(from, to) == 0);
+    }
+    while (seen->asked[RENAME] == asked)
+        sleep_ms(5);
+    CHECK(told() == 0);
+    seen->may_go_on = 1;
+    CHECK_EQ(EXIT_STATUS(renamer), 0);
+}
+static int big_is_old(void) {
+    return tell_name(1, "big");
+}
+static int hello_is_gone(void) {
+    return tell_gone(1, 2, "hello");
+}
+static int out_is_gone(void) {
+    return tell_gone(1, 6, "out");
+}
+
+static void news_of_what_is_being_renamed_is_heard(void) {
+    if (copied() < 0) tap_skip("Linux has who tells wait for the answer");
+    begin_sharing(renames_late, "");
+    struct stat is;
+    CHECK(stat("hello", &is) == 0 && stat("big", &is) == 0 && stat("dir", &is) == 0 && stat("out", &is) == 0);
+    rename_aside("big", "other", big_is_old);
+    int asked = seen->asked[LOOKUP];
+    CHECK_ERROR(stat("other", &is), ENOENT); // the program knows of no such name, and it is asked
+    CHECK_EQ(seen->asked[LOOKUP], asked + 1);
+    rename_aside("hello", "another", hello_is_gone);
+    CHECK(stat("hello", &is) == 0); // asked for again
+    rename_aside("hello", "out", out_is_gone);
+    asked = seen->asked[LOOKUP];
+    CHECK(stat("hello", &is) == 0 && stat("out", &is) == 0);
+    CHECK_EQ(seen->asked[LOOKUP], asked + 2);
+    CHECK(close(line) == 0);
+    end();
+}
+
+// --- Bytes that come by themselves, and go back
+
+static int tell_store(uint64_t node, uint64_t offset, const void* bytes, uint32_t count) {
+    const uint64_t said[] = {node, offset, count};
+    return tell(NEWS_STORE, said, sizeof said, bytes, count);
+}
+// The last answer stands in seen->back.
+static int tell_retrieve(uint64_t unique, uint64_t node, uint64_t offset, uint32_t count) {
+    const uint64_t said[] = {unique, node, offset, count};
+    return tell(NEWS_RETRIEVE, said, sizeof said, NULL, 0);
+}
+static uint64_t retrieve(uint64_t node, uint64_t offset, uint32_t count) {
+    static uint64_t unique = 1000;
+    CHECK(tell_retrieve(++unique, node, offset, count) == 0);
+    for (int i = 0; i < 2000 && seen->back[0] != unique; i++)
+        sleep_ms(5);
+    CHECK_EQ(seen->back[0], unique);
+    CHECK(seen->back[1] == node && seen->back[2] == offset);
+    return seen->back[3];
+}
+
+static void bytes_that_are_stored_are_read(void) {
+    begin_sharing(no_lie, "");
+    static unsigned char text[3 * page], got[3 * page];
+    enum { bytes = 2 * page + 10 };
+    struct stat is;
+    const int fd = open("out", O_RDWR);
+    CHECK(fd >= 0);
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (unsigned char)(pattern(i) + 1);
+    memcpy(seen->written, text, bytes);
+    seen->size = bytes;
+    CHECK(tell_store(6, 0, text, bytes) == 0);
+    CHECK(fstat(fd, &is) == 0);
+    CHECK_EQ(is.st_size, bytes);
+    CHECK_EQ(pread(fd, got, sizeof got, 0), bytes);
+    CHECK(!memcmp(got, text, bytes));
+    CHECK_EQ(seen->asked[READ], 0);
+    CHECK_EQ(retrieve(6, 0, 1u << 31), bytes);
+    CHECK(!memcmp(seen->back_bytes, text, bytes));
+    // A page that is mapped, and a part of one.
+    const unsigned char* map = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    CHECK(map != MAP_FAILED && map[page] == text[page]);
+    memset(seen->written + page, 'S', page + 5);
+    CHECK(tell_store(6, page, seen->written + page, page + 5) == 0);
+    CHECK(map[page - 1] == text[page - 1] && map[page] == 'S' && map[2 * page + 4] == 'S');
+    CHECK_EQ(map[2 * page + 5], text[2 * page + 5]);
+    seen->written[100] = 'T';
+    CHECK(tell_store(6, 100, "T", 1) == 0);
+    CHECK(map[99] == text[99] && map[100] == 'T' && map[101] == text[101]);
+    CHECK(munmap((void*)map, bytes) == 0);
+    // Behind the end: what is in between is the program's.
+    CHECK(tell_store(6, 4 * page, "end", 3) == 0);
+    memcpy(seen->written + 4 * page, "end", 3);
+    seen->written[3 * page] = 'U';
+    seen->size = 4 * page + 3;
+    CHECK_EQ(pread(fd, got, 100, 4 * page), 3);
+    CHECK(!memcmp(got, "end", 3));
+    CHECK_EQ(pread(fd, got, 1, 3 * page), 1);
+    CHECK_EQ(got[0], 'U');
+    // What users write afterwards is theirs.
+    CHECK_EQ(pwrite(fd, "mine", 4, page), 4);
+    CHECK(!memcmp(seen->written + page, "mineS", 5));
+    CHECK(close(fd) == 0);
+    CHECK(close(line) == 0);
+    end();
+}
+
+static void what_is_cached_comes_back_as_far_as_there_is_no_gap(void) {
+    begin_sharing(no_lie, "");
+    static unsigned char got[64 << 10];
+    const int fd = open("big", O_RDONLY);
+    CHECK(fd >= 0);
+    CHECK_EQ(retrieve(3, 0, 100), 0);
+    CHECK_EQ(pread(fd, got, sizeof got, 0), (ssize_t)sizeof got);
+    const uint64_t back = retrieve(3, 0, ~0u);
+    CHECK(back >= sizeof got && back <= 128 << 10); // the most that is written at a time
+    CHECK(!memcmp(seen->back_bytes, got, sizeof got));
+    CHECK_EQ(retrieve(3, 4090, 50), 50);
+    CHECK(!memcmp(seen->back_bytes, got + 4090, 50));
+    CHECK_EQ(retrieve(3, 2 * mib, 100), 0);
+    CHECK_EQ(pread(fd, got, 1234, big_bytes - 1234), 1234);
+    CHECK_EQ(retrieve(3, big_bytes - 1000, 5000), 1000);
+    CHECK(!memcmp(seen->back_bytes, got + 234, 1000));
+    CHECK_EQ(retrieve(3, big_bytes, 100), 0);
+    CHECK_EQ(retrieve(3, UINT64_MAX, ~0u), 0);
+    CHECK(tell_inode(3, 0, 0) == 0);
+    CHECK_EQ(retrieve(3, 0, 100), 0);
+    CHECK(close(fd) == 0);
+    CHECK(close(line) == 0);
+    end();
+}
+
+static void stores_that_make_no_sense_are_refused(void) {
+    begin_sharing(no_lie, "");
+    struct stat is;
+    CHECK(stat("out", &is) == 0 && stat("dir", &is) == 0);
+    CHECK_ERROR(tell_store(1000, 0, "abc", 3), ENOENT);
+    CHECK_ERROR(tell_retrieve(1, 1000, 0, 3), ENOENT);
+    uint64_t said[4] = {6, 0, 4};
+    static const uint32_t lengths[] = {0, 2, 4, 1u << 31, ~0u, ~0u - 23, ~0u - 39};
+    for (unsigned i = 0; i < 7; i++) {
+        said[2] = lengths[i];
+        CHECK_ERROR(tell(NEWS_STORE, said, 24, "abc", 3), EINVAL);
+    }
+    CHECK_ERROR(tell(NEWS_STORE, said, 16, "", 0), EINVAL);
+    CHECK_ERROR(tell(NEWS_RETRIEVE, said, 24, "", 0), EINVAL);
+    CHECK_ERROR(tell(NEWS_RETRIEVE, said, 32, "more", 4), EINVAL);
+    said[2] = 5000;
+    CHECK_ERROR(tell(NEWS_STORE, said, 24, (void*)16, 5000), EFAULT);
+    if (copied() >= 0) {
+        CHECK_ERROR(tell_store(4, 0, "abc", 3), EINVAL);
+        CHECK_ERROR(tell_retrieve(1, 4, 0, 3), EINVAL);
+        static const uint64_t ends[] = {1ull << 47, (1ull << 47) - 2, 1ull << 63, UINT64_MAX, UINT64_MAX - 1};
+        for (unsigned i = 0; i < 5; i++)
+            CHECK_ERROR(tell_store(6, ends[i], "abc", 3), EFBIG);
+    }
+    CHECK_EQ(seen->asked[NOTIFY_REPLY], 0);
+    CHECK(close(line) == 0);
+    end();
+}
+
+// The bytes lie in a mapping of the file itself, and must be asked for first.
+static void a_file_is_stored_from_its_own_mapping(void) {
+    begin_sharing(no_lie, "");
+    const int fd = open("big", O_RDONLY);
+    CHECK(fd >= 0);
+    const unsigned char* map = mmap(NULL, mib, PROT_READ, MAP_PRIVATE, fd, 0);
+    CHECK(map != MAP_FAILED);
+    CHECK(tell_store(3, 0, map + mib / 2, 2 * page) == 0);
+    CHECK(map[0] == pattern(mib / 2) && map[2 * page - 1] == pattern(mib / 2 + 2 * page - 1));
+    CHECK_EQ(map[2 * page], pattern(2 * page));
+    CHECK(munmap((void*)map, mib) == 0 && close(fd) == 0);
+    CHECK(close(line) == 0);
+    end();
+}
+
+static void what_is_being_written_is_not_stored_over(void) {
+    if (copied() < 0) tap_skip("Linux waits for it, or stores over it");
+    begin_sharing(writes_late, "");
+    static char got[page], its[2 * page];
+    memset(its, 'I', sizeof its);
+    const int fd = open("out", O_RDWR);
+    CHECK(fd >= 0);
+    IN_CHILD(writer) {
+        CHECK_EQ(pwrite(fd, "mine", 4, 0), 4);
+    }
+    while (!seen->asked[WRITE])
+        sleep_ms(5);
+    CHECK(tell_store(6, 0, its, sizeof its) == 0);
+    CHECK_EQ(tell_retrieve(5, 6, 0, 100), 0);
+    seen->may_go_on = 1;
+    CHECK_EQ(EXIT_STATUS(writer), 0);
+    CHECK_EQ(pread(fd, got, sizeof got, 0), 4);
+    CHECK(!memcmp(got, "mine", 4) && !memcmp(seen->written, "mine", 4));
+    CHECK_EQ(seen->asked[READ], 1); // what was cached of it is not believed
+    CHECK(close(fd) == 0);
+    CHECK(close(line) == 0);
+    end();
+}
+
+static void a_program_that_does_not_look_gets_no_more_back(void) {
+    if (copied() < 0) tap_skip("Linux has no such limit");
+    begin_sharing(renames_late, "");
+    char got[100];
+    const int fd = open("big", O_RDONLY);
+    CHECK(fd >= 0 && pread(fd, got, sizeof got, 0) == sizeof got);
+    IN_CHILD(renamer) {
+        CHECK(rename("hello", "other") == 0);
+    }
+    while (!seen->asked[RENAME])
+        sleep_ms(5);
+    for (uint64_t i = 1; i <= 64; i++)
+        CHECK(tell_retrieve(i, 3, 0, 100) == 0);
+    CHECK_ERROR(tell_retrieve(65, 3, 0, 100), EAGAIN);
+    seen->may_go_on = 1;
+    CHECK_EQ(EXIT_STATUS(renamer), 0);
+    for (int i = 0; i < 2000 && seen->back[0] != 64; i++)
+        sleep_ms(5);
+    CHECK_EQ(retrieve(3, 0, 100), 100);
+    CHECK_EQ(seen->asked[NOTIFY_REPLY], 65);
+    CHECK(!memcmp(seen->back_bytes, got, 100));
+    CHECK(close(fd) == 0);
+    CHECK(close(line) == 0);
+    end();
+}
+
 TAP_MAIN(T(room_is_made_and_given_back_there), T(holes_are_where_the_program_says), T(the_program_says_who_may),
          T(names_are_believed_as_long_as_they_last), T(directories_come_and_go_with_their_names),
-         T(what_a_list_leads_to_is_known), T(lists_of_nodes_that_make_no_sense_are_refused),
+         T(what_a_list_leads_to_is_known), T(what_is_known_is_listed_anew), T(names_of_one_node_are_no_more_than_nodes),
+         T(what_was_told_in_vain_is_forgotten), T(lists_of_nodes_that_make_no_sense_are_refused),
          T(what_a_killed_asker_would_have_listed_is_forgotten), T(news_is_heard),
-         T(news_that_makes_no_sense_is_refused), T(news_of_what_is_being_asked_is_heard))
+         T(news_that_makes_no_sense_is_refused), T(news_of_what_is_being_asked_is_heard),
+         T(news_of_a_link_whose_text_is_asked_for_is_heard), T(news_of_what_is_being_renamed_is_heard),
+         T(bytes_that_are_stored_are_read), T(what_is_cached_comes_back_as_far_as_there_is_no_gap),
+         T(stores_that_make_no_sense_are_refused), T(a_file_is_stored_from_its_own_mapping),
+         T(what_is_being_written_is_not_stored_over), T(a_program_that_does_not_look_gets_no_more_back))

@@ -112,8 +112,20 @@ SELFTEST(fuse, news_of_wrong_shapes_is_refused) {
         EXPECT(is(tell(what, name_of(head, ~k::u32{0}, "hello")), k::error::inval));
         EXPECT(is(tell(what, name_of(head, 5, "hello")), k::error::notconn)); // nobody listens
     }
-    for (const news what : {news::poll, news::store, news::retrieve})
-        EXPECT(is(tell(what, some(40)), k::error::opnotsupp));
+    EXPECT(is(tell(news::poll, some(40)), k::error::opnotsupp));
+    store_news store{.node = 1, .offset = 0, .bytes = 0, .unused = 0};
+    const auto with_head = [&](k::u32 claimed, k::u64 bytes) {
+        store.bytes = claimed;
+        std::memcpy(room, &store, sizeof(store));
+        return std::span<const std::byte>(room, sizeof(store) + bytes);
+    };
+    EXPECT(is(tell(news::store, some(sizeof(store) - 1)), k::error::inval));
+    for (const k::u32 claimed : {k::u32{0}, k::u32{99}, k::u32{101}, ~k::u32{0}, ~k::u32{0} - 23})
+        EXPECT(is(tell(news::store, with_head(claimed, 100)), k::error::inval));
+    EXPECT(is(tell(news::store, with_head(100, 100)), k::error::notconn));
+    for (const k::u64 bytes : {k::u64{0}, sizeof(retrieve_news) - 1, sizeof(retrieve_news) + 1})
+        EXPECT(is(tell(news::retrieve, some(bytes)), k::error::inval));
+    EXPECT(is(tell(news::retrieve, some(sizeof(retrieve_news))), k::error::notconn));
     for (const k::i32 what : {0, -1, 7, 100})
         EXPECT(is(p.answer(0, what, some(24)), k::error::inval));
 }

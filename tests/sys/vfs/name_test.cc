@@ -57,6 +57,20 @@ SELFTEST(vfs_names, a_directory_is_what_a_model_says) {
     EXPECT_EQ(w.dir().count(), live);
 }
 
+SELFTEST(vfs_names, another_of_the_same_text_is_not_forgotten) {
+    world w;
+    REQUIRE(w && w.touch("name") == fine);
+    const vfs::name_ref before = w.find("name").value().called.share();
+    REQUIRE(w.unlink("name") == fine && w.touch("name") == fine);
+    const vfs::name_text text("name");
+    vfs::vop_forget late(w.dir(), text, before.get());
+    EXPECT(w.fs().call(late) && !late.forgotten);
+    EXPECT(w.has("name"));
+    vfs::vop_forget whichever(w.dir(), text, nullptr);
+    EXPECT(w.fs().call(whichever) && whichever.forgotten);
+    EXPECT(!w.has("name"));
+}
+
 // Fillers grow and shrink the table, so that it is replaced and marks pile up while the others look.
 SELFTEST(vfs_names, what_is_there_all_the_time_is_never_missed) {
     constexpr unsigned stay = 16, come_and_go = 40, rounds = 60;
