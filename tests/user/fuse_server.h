@@ -165,6 +165,8 @@ enum lie {
     lists_nodes_as_root,
     lists_nodes_late,
     no_list_of_nodes,
+    keeps_nothing_stored,
+    silent_to_stores,
 };
 
 // What the test and its server both see.
@@ -184,6 +186,7 @@ static struct seen {
     _Atomic unsigned access; // what was wanted last
     _Atomic uint64_t range[2];
     _Atomic int mode; // of FALLOCATE
+    _Atomic int stored; // writes of what was stored into mappings
     char value[16];   // of the extended attribute that was set
     char made[256][64];
     unsigned char written[mib];
@@ -422,7 +425,7 @@ static void serve(enum lie lie) {
                                    .max_pages = 64};
             if (i->major != 7 || i->minor < 31) _exit(6);
             if (lie == old_version) out.minor = 5;
-            if (lie >= lists_nodes) out.flags |= 1 << 13;
+            if (lie >= lists_nodes && lie <= no_list_of_nodes) out.flags |= 1 << 13;
             answer_in_parts(q, 0, &out, sizeof out);
             break;
         }
@@ -491,6 +494,15 @@ static void serve(enum lie lie) {
             break;
         case WRITE: {
             const struct rw_in* w = more;
+            if (w->rw_flags & 1) {
+                seen->stored++;
+                if (w->fh != 60) seen->unexpected++;
+                if (lie == silent_to_stores) break;
+                if (lie == keeps_nothing_stored) {
+                    answer_in_parts(q, EIO, NULL, 0);
+                    break;
+                }
+            }
             if (q->node != 6 || w->offset + w->size > sizeof seen->written) {
                 answer_in_parts(q, ENOSPC, NULL, 0);
                 break;
