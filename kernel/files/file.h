@@ -107,8 +107,6 @@ class file : public k::counted<file> {
     k::status stat(stat_record& out) noexcept;
     // The object behind mmap, for one mapping. ENODEV.
     virtual k::result<k::ref<vm::object>> mapped_object() noexcept;
-    // May a shared mapping be written to?
-    virtual bool shares_writes() const noexcept { return true; }
     // What a mapping of it keeps; null: nothing.
     virtual vfs::mapped* mapped_as() noexcept { return nullptr; }
     // What is ready now, as poll bits. Must not block. Files that never wait are always ready.

@@ -42,9 +42,10 @@ k::u64 size_limit() noexcept {
 
 class stored_file final : public file, public vfs::mapped {
   public:
-    stored_file(k::u32 flags, vfs::claim writing, vfs::mount_writing through, opened_ref with) noexcept
+    // `losses`: of its node, when it is opened: not this one's business.
+    stored_file(k::u32 flags, vfs::claim writing, vfs::mount_writing through, opened_ref with, k::u32 losses) noexcept
         : file(flags, file_kind::stored), writing_(std::move(writing)), through_(std::move(through)),
-          with_(std::move(with)) {}
+          with_(std::move(with)), losses_told_(losses) {}
     ~stored_file() override {
         if (origin())
             vfs::announce_use(node(), origin().called.get(),
@@ -76,33 +77,40 @@ class stored_file final : public file, public vfs::mapped {
         return write_bytes(from, offset, flags() & open_append);
     }
     k::result<k::u64> seek(k::i64 offset, int from) noexcept override;
-    k::status sync() noexcept override { return node().fs.sync(&node()); }
-    k::status flush() noexcept override { return with_ ? with_->flush() : k::status(); }
+    k::status sync() noexcept override {
+        const k::status done = node().fs.sync(&node()), lost = tell_losses();
+        return done ? lost : done;
+    }
+    k::status flush() noexcept override;
     k::status truncate(k::u64 bytes) noexcept override;
     k::result<k::ref<vm::object>> mapped_object() noexcept override {
         if (!node().pages() || bypasses_cache()) return k::error::nodev;
         return k::ref<vm::object>::to(*node().pages());
     }
-    // What is written to a mapping reaches nobody who keeps the bytes elsewhere.
-    bool shares_writes() const noexcept override { return !node().fs.is_in_program(); }
-
     // A mapping keeps the file open.
     vfs::mapped* mapped_as() noexcept override { return this; }
     void keep() noexcept override { (void)file_ref::to(*this).release(); }
     void let_go() noexcept override { (void)file_ref(this); }
     const vfs::found& what() const noexcept override { return origin(); }
+    k::status keep_bytes() noexcept override { return sync(); }
 
     k::status add_seals(k::u32 more) noexcept;
     k::u32 seals() const noexcept { return node().seals.load(std::memory_order_relaxed); }
     vfs::vnode& node() const noexcept { return *origin().node; }
 
   private:
+    // Of what was stored into it, something could not be kept since this was asked last.
+    k::status tell_losses() noexcept {
+        const k::u32 now = node().losses.load(std::memory_order_acquire);
+        if (losses_told_.exchange(now, std::memory_order_relaxed) == now) return {};
+        return vfs::vnode::loss_of(now);
+    }
     k::status describe(stat_record&) noexcept override { return k::error::badf; } // it always has a node
     k::result<k::u64> write_bytes(const xio::source& from, k::u64& at, bool append) noexcept;
     // Nothing is to be asked on the way of its bytes.
     bool is_usual() const noexcept { return !with_ && !(flags() & open_direct); }
     [[gnu::noinline]] k::result<k::u64> read_unusual(xio::sink& to, k::u64 offset) noexcept {
-        return bypasses_cache() ? with_->read(offset, to)
+        return bypasses_cache() ? read_past_cache(to, offset)
                : is_direct()    ? read_direct(to, offset)
                                 : vfs::read(node(), offset, to);
     }
@@ -117,14 +125,28 @@ class stored_file final : public file, public vfs::mapped {
     k::result<k::u64> read_direct(xio::sink& to, k::u64 offset) noexcept;
     k::result<k::u64> write_direct(const vfs::write_request& what, const xio::source& from, k::u64& at) noexcept;
     k::result<k::u64> write_past_cache(const xio::source& from, k::u64& at, bool append) noexcept;
+    // What others have stored into mappings comes first.
+    k::result<k::u64> read_past_cache(xio::sink& to, k::u64 offset) noexcept {
+        TRY(node().write_back());
+        return with_->read(offset, to);
+    }
 
     // Of one that is open for writing.
     const vfs::claim writing_;
     const vfs::mount_writing through_;
     const opened_ref with_;
+    std::atomic<k::u32> losses_told_;
     lwkt::token position_token_;
     k::u64 position_ GUARDED_BY(position_token_) = 0;
 };
+
+// A descriptor is closed. Its program has what was stored into mappings before it is told; but who ends does not wait.
+k::status stored_file::flush() noexcept {
+    if (!with_) return {};
+    const k::status kept = writable() && !proc::is_killed() ? node().write_back() : k::status();
+    const k::status said = with_->flush();
+    return kept ? said : kept;
+}
 
 // RLIMIT_FSIZE sends its signal as well as the error.
 k::status too_long() noexcept {
@@ -189,6 +211,7 @@ k::result<k::u64> stored_file::write_bytes(const xio::source& from, k::u64& at, 
 
 // The program knows best where the end is.
 k::result<k::u64> stored_file::write_past_cache(const xio::source& from, k::u64& at, bool append) noexcept {
+    TRY(node().write_back());
     if (append) {
         TRY(node().fs.ask_again(node()));
         at = node().size.load(std::memory_order_acquire);
@@ -417,7 +440,9 @@ k::result<file_ref> open_stored(vfs::found what, k::u32 flags) noexcept {
             if (what.in) through = TRY(vfs::mount_writing::take(*what.in));
             writing = TRY(vfs::claim::take(*what.node, vfs::claim_kind::writing));
         }
-        made = mem::make<stored_file>(flags, std::move(writing), std::move(through), TRY(opened_there(what, flags)));
+        opened_ref with = TRY(opened_there(what, flags));
+        made = mem::make<stored_file>(flags, std::move(writing), std::move(through), std::move(with),
+                                      what.node->losses.load(std::memory_order_acquire));
     }
     if (!made) return k::error::nomem;
     made->set_origin(std::move(what));

@@ -6,6 +6,7 @@
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/file_arguments.h"
 #include "sys/ext/ext.h"
+#include "sys/vfs/userfs.h"
 
 namespace syscalls {
 
@@ -148,6 +149,7 @@ k::result<k::u64> sys_fsync(fd of) {
 
 // What fails is told to who calls fsync.
 k::result<k::u64> sys_sync() {
+    vfs::write_back_programs(); // whose disks may be in files
     (void)ext::sync_all();
     (void)block::write_all_back();
     return 0;

@@ -2,7 +2,6 @@
 #include "kernel/proc/current.h"
 #include "kernel/proc/process.h"
 #include "kernel/syscall/calls.h"
-#include "sys/ext/ext.h"
 #include "sys/vm/space.h"
 
 namespace syscalls {
@@ -68,8 +67,8 @@ k::status take_file(vm::map_request& what, int number, u64 offset) {
     const files::file_use file = proc::current().files->look_up(number);
     if (!file || (file->flags() & files::open_path)) return error::badf;
     if (!file->readable()) return error::acces;
-    if (what.how == vm::sharing::shared && !(file->writable() && file->shares_writes())) {
-        if (what.access & arch::user_write) return file->writable() ? error::nodev : error::acces;
+    if (what.how == vm::sharing::shared && !file->writable()) {
+        if (what.access & arch::user_write) return error::acces;
         what.most_access &= static_cast<u8>(~arch::user_write);
     }
     what.what = TRY(file->mapped_object());
@@ -158,8 +157,18 @@ k::result<u64> sys_msync(u64 base, u64 bytes, bits flags) {
         (flags.value & (async | sync)) == (async | sync))
         return error::inval;
     if (bytes && !proc::current_space().is_mapped(base, page_up(bytes))) return error::nomem;
-    // Which files the range shows is not asked: all are written.
-    if (flags.value & sync) TRY(ext::sync_all());
+    if (!(flags.value & sync)) return 0;
+    // Each file once, where its mappings lie together; the first error is told when all were tried.
+    vm::backing_ref last;
+    k::status outcome;
+    for (u64 at = base, end = base + page_up(bytes); at < end;) {
+        vm::backing_ref of = proc::current_space().shared_backing(at, end);
+        if (!of.get()) break;
+        if (of.get() == last.get()) continue;
+        if (const k::status kept = of.get()->keep_bytes(); !kept && outcome) outcome = kept;
+        last = std::move(of);
+    }
+    TRY(std::move(outcome));
     return 0;
 }
 

@@ -34,22 +34,22 @@ k::result<xio::source> fuse_server::read(k::u64 node, k::u64 offset, k::u64 byte
     return all;
 }
 
-k::result<k::u64> fuse_server::write_once(k::u64 node, k::u64 handle, k::u32 flags, k::u64 offset,
-                                          xio::source bytes) noexcept {
+k::result<k::u64> fuse_server::write_once(k::u64 node, const handle& by, k::u32 write_flags, k::u64 offset,
+                                          xio::source bytes, ktime::ns deadline) noexcept {
     const k::u64 count = bytes.size();
-    const fuse::write_question how{.handle = handle,
+    const fuse::write_question how{.handle = by.number(),
                                    .offset = offset,
                                    .bytes = static_cast<k::u32>(count),
-                                   .read_flags = 0,
+                                   .read_flags = write_flags,
                                    .lock_owner = 0,
-                                   .flags = flags,
+                                   .flags = by.flags(),
                                    .unused = 0};
     const request_ref r = TRY(ask({.opcode = opcode::write,
                                    .node = node,
                                    .arguments = bytes_of(how),
                                    .how = taking::exactly,
                                    .most = sizeof(fuse::write_answer)},
-                                  std::move(bytes)));
+                                  std::move(bytes), deadline));
     const k::u64 wrote = r->value<fuse::write_answer>().bytes;
     if (wrote > count) return k::error::io;
     return wrote;
@@ -60,8 +60,8 @@ k::status fuse_server::write(question& q) noexcept {
     TRY(line_->start());
     for (k::u64 done = 0; done < q.bytes.size();) {
         const k::u64 part = std::min(q.bytes.size() - done, most_write());
-        const k::u64 wrote = TRY(write_once(q.head.node, of(*by).number(), of(*by).flags(), q.head.offset + done,
-                                            TRY(q.bytes.slice(done, part))));
+        const k::u64 wrote = TRY(write_once(q.head.node, of(*by), q.was_stored ? k::u32{fuse::write_was_cached} : 0,
+                                            q.head.offset + done, TRY(q.bytes.slice(done, part)), q.deadline));
         if (!wrote) return k::error::io;
         done += wrote;
     }

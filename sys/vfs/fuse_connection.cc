@@ -93,22 +93,24 @@ bool connection::take_place() noexcept {
     return false;
 }
 
-k::status connection::wait_for_place() noexcept {
+k::status connection::wait_for_place(ktime::ns deadline) noexcept {
     if (take_place()) [[likely]]
         return {};
     bool taken = false, killed = false;
-    askers_.wait([&] {
-        killed = who_.killed && who_.killed();
-        return killed || now_in() == phase::over || (taken = take_place());
-    });
+    const bool in_time = askers_.wait(
+        [&] {
+            killed = who_.killed && who_.killed();
+            return killed || now_in() == phase::over || (taken = take_place());
+        },
+        deadline);
     if (taken) return {};
     askers_.wake_one(); // it may have been this one's turn
-    return killed ? k::error::intr : k::error::notconn;
+    return !in_time ? k::error::timedout : killed ? k::error::intr : k::error::notconn;
 }
 
-k::status connection::ask(request& r) noexcept {
+k::status connection::ask(request& r, ktime::ns deadline) noexcept {
     TRY(start());
-    TRY(wait_for_place());
+    TRY(wait_for_place(deadline));
     r.counted_ = true;
     if (!queue(request_ref::to(r))) {
         asked_count_.fetch_sub(1, std::memory_order_relaxed);
@@ -117,14 +119,17 @@ k::status connection::ask(request& r) noexcept {
     bool told = false;
     for (;;) {
         bool done = false, killed = false;
-        r.waiter_.wait([&] {
-            done = r.stage_.load(std::memory_order_acquire) == request::stage::done;
-            killed = !done && who_.killed && who_.killed();
-            return done || killed || (!told && who_.signalled && who_.signalled());
-        });
+        const bool in_time = r.waiter_.wait(
+            [&] {
+                done = r.stage_.load(std::memory_order_acquire) == request::stage::done;
+                killed = !done && who_.killed && who_.killed();
+                return done || killed || (!told && who_.signalled && who_.signalled());
+            },
+            deadline);
         if (done) break;
-        if (killed && abandon(r)) return k::error::intr;
-        if (killed) { // the answer is there, but for a moment
+        const bool leaves = killed || !in_time;
+        if (leaves && abandon(r)) return killed ? k::error::intr : k::error::timedout;
+        if (leaves) { // the answer is there, but for a moment
             r.waiter_.wait([&] { return r.stage_.load(std::memory_order_acquire) == request::stage::done; });
             break;
         }

@@ -57,8 +57,9 @@ class connection : public k::counted<connection> {
     k::status begin(const asker& who, k::u64 most_read) noexcept;
     // Asks, and waits for the answer, also to init if need be. The program's error if that may be; ENOTCONN;
     // ECONNREFUSED: it speaks another version; EINTR: the thread ends; EIO: the answer makes no sense. While
-    // most_asked are unanswered it waits before it asks.
-    k::status ask(request& r) noexcept;
+    // most_asked are unanswered it waits before it asks. ETIMEDOUT: not by the deadline; as after EINTR, the answer
+    // will go nowhere.
+    k::status ask(request& r, ktime::ns deadline = ktime::forever) noexcept;
     static constexpr unsigned most_asked = 1024;
     // Says something; the answer, if there is one, is thrown away. False: too much of that is unanswered already, or it
     // is over. Does not block.
@@ -128,7 +129,7 @@ class connection : public k::counted<connection> {
     void finish(request& r, k::i32 error) noexcept;
     bool abandon(request& r) noexcept;
     bool take_place() noexcept;
-    k::status wait_for_place() noexcept;
+    k::status wait_for_place(ktime::ns deadline) noexcept;
     void undo(request& r) noexcept;
     void forget_listed(request& r) noexcept;
     void say_internally(k::result<request_ref> r) noexcept;

@@ -42,7 +42,7 @@ k::result<k::u64> handle::write(k::u64 offset, const xio::source& from) noexcept
         const xio::source piece = TRY(from.slice(done, part));
         const xio::moved m = xio::copy_some(piece, copy, xio::reason::file_write);
         if (m.bytes != part) return done ? k::result<k::u64>(done) : m.status.error();
-        auto wrote = server().write_once(node_, number(), flags_, offset + done, TRY(copy.into_source()));
+        auto wrote = server().write_once(node_, *this, 0, offset + done, TRY(copy.into_source()));
         if (!wrote) return done ? k::result<k::u64>(done) : wrote.error();
         done += *wrote;
         if (*wrote < part) break;

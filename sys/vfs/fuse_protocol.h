@@ -223,7 +223,8 @@ struct read_question {
     k::u64 lock_owner;
     k::u32 flags, unused;
 };
-using write_question = read_question; // and the bytes
+using write_question = read_question;              // and the bytes
+enum write_flag : k::u32 { write_was_cached = 1 }; // whoever it was that wrote it: the head says nothing of that
 struct write_answer {
     k::u32 bytes, unused;
 };

@@ -157,7 +157,13 @@ class fuse_server final : public server {
     std::size_t forget(std::span<const forgotten> which) noexcept override;
     void listen(file_system& in, fuse::listener& to) noexcept override { line_->listen(in, to); }
     void say_last(question& q) noexcept override;
-    void give_up() noexcept override { line_->end({}, false); }
+    void give_up() noexcept override {
+        line_->end({}, false);
+        dirty.over();
+    }
+    bool is_over() const noexcept override { return line_->has_ended(); }
+    bool caller_is_killed() const noexcept override { return options_.who.killed && options_.who.killed(); }
+    file_system::opened_ref writer_of(k::u64 node) noexcept override { return find(node, &handle::writes); }
     k::result<file_system::opened_ref> open(vnode& node, k::u32 flags) noexcept override;
     k::result<node_told> ask_again(vnode& node) noexcept override;
     k::status may_there(k::u64 node, const subject& who, unsigned wishes) noexcept override;
@@ -180,8 +186,9 @@ class fuse_server final : public server {
     // One request's worth of bytes; `got`: how many of the pages' bytes came.
     k::result<xio::source> read_once(k::u64 node, k::u64 handle, k::u32 flags, k::u64 offset, k::u64 bytes,
                                      k::u64& got) noexcept;
-    // How many were written, perhaps fewer.
-    k::result<k::u64> write_once(k::u64 node, k::u64 handle, k::u32 flags, k::u64 offset, xio::source bytes) noexcept;
+    // How many were written, perhaps fewer. `write_flags`: fuse::write_flag.
+    k::result<k::u64> write_once(k::u64 node, const handle& by, k::u32 write_flags, k::u64 offset, xio::source bytes,
+                                 ktime::ns deadline = ktime::forever) noexcept;
     k::u64 most_read() const noexcept { return line_->most_read(); }
     k::u64 most_write() const noexcept { return line_->most_write(); }
 
@@ -194,10 +201,11 @@ class fuse_server final : public server {
         handle, boost::intrusive::member_hook<handle, boost::intrusive::set_member_hook<>, &handle::by_node>,
         boost::intrusive::key_of_value<node_of>, boost::intrusive::constant_time_size<false>>;
 
-    k::result<request_ref> ask(const fuse::request::form& f, xio::source payload = {}) noexcept {
+    k::result<request_ref> ask(const fuse::request::form& f, xio::source payload = {},
+                               ktime::ns deadline = ktime::forever) noexcept {
         request_ref r = TRY(fuse::request::make(f));
         r->payload = std::move(payload);
-        TRY(line_->ask(*r));
+        TRY(line_->ask(*r, deadline));
         return r;
     }
     // Asks what is answered with a value.

@@ -29,4 +29,8 @@ struct userfs_options {
 // ETIMEDOUT: it answered nonsense, or not at all; ENOMEM. Thread context, blocks.
 k::result<file_system_ref> make_userfs(const userfs_options& options) noexcept;
 
+// sync(2): what was stored into mappings of files in programs is carried there, as far as they listen in time. Thread
+// context, blocks.
+void write_back_programs() noexcept;
+
 } // namespace vfs

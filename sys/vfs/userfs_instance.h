@@ -44,8 +44,10 @@ class userfs_instance final : public file_system, fuse::listener {
     void node_gone(vnode& n) noexcept override { nodes_.gone(n); }
 
     k::status sync(vnode* node) noexcept override {
-        const bool is_directory = node && node->is(node_type::directory);
-        if (!node || !(node->is(node_type::regular) || (is_directory && server_->syncs_directories()))) return {};
+        if (!node) return server_->dirty.write_all(false);
+        TRY(node->write_back());
+        const bool is_directory = node->is(node_type::directory);
+        if (!(node->is(node_type::regular) || (is_directory && server_->syncs_directories()))) return {};
         return tell({.head = {.operation = operation::sync, .node = node->number_there}});
     }
     k::result<k::u64> get_extended(vnode& of, std::string_view name, std::span<std::byte> to) noexcept override {
@@ -89,6 +91,7 @@ class userfs_instance final : public file_system, fuse::listener {
         return server_->may_there(of.number_there, who, wishes);
     }
     k::result<k::u64> find_there(vnode& of, k::u64 from, bool kept) noexcept override {
+        TRY(of.write_back());
         return server_->find_there(of.number_there, from, kept);
     }
     k::result<opened_ref> open(vnode& what, k::u32 flags) noexcept override;

@@ -9,15 +9,24 @@ namespace vfs::userfs {
 
 constexpr k::u64 most_nanoseconds = ~k::u64{0} >> 1;
 
+class file_node;
+
 // The pages of a file, which come from the server. Lives as long as they do, which may be longer than the file system.
-class file_pages final : public vm::pager {
+class file_pages final : public vm::file_pager {
   public:
     // Room for the pages of a file of so many bytes.
     static k::result<k::ref<vm::object>> make(server_ref from, k::u64 node, k::u64 bytes, file_pages*& pager) noexcept;
 
     k::result<vm::page_ref> page_in(k::u64 index) noexcept override;
     void object_gone() noexcept override;
+    k::status reserve(k::u64 first, k::u64 count) noexcept override;
+    void charge(k::i64 pages) noexcept override;
 
+    // Whose they are, while that one has a holder: from its beginning to vnode::going().
+    void set_node(file_node* node) noexcept { file_.store(node, std::memory_order_release); }
+    vnode_ref node() noexcept;
+    // How many are dirty, or about to be.
+    std::atomic<k::u64> dirty = 0;
     // So many bytes has the server, and what lies in them is the pager's to bring.
     void set_bytes(k::u64 bytes) noexcept { bytes_.store(bytes, std::memory_order_relaxed); }
 
@@ -28,20 +37,26 @@ class file_pages final : public vm::pager {
     const server_ref server_;
     const k::u64 node_;
     vm::object* object_ = nullptr; // whose pages they are
+    std::atomic<file_node*> file_ = nullptr;
     std::atomic<k::u64> bytes_;
     // Where the next page is expected to be asked for, and how many come then: a guess that two readers may spoil.
     std::atomic<k::u64> next_ = 0, ahead_ = 0;
 };
 
 // A regular file.
-class file_node final : public vnode {
+class file_node final : public vnode, public dirty_file {
   public:
     file_node(file_system& fs, k::u64 inode, const node_attributes& a, server_ref from, k::ref<vm::object> pages,
               file_pages& pager) noexcept
         : vnode(fs, inode, a), server_(std::move(from)), pager_(pager) {
         set_pages(std::move(pages));
+        pager_.set_node(this);
     }
 
+    k::status write_back() noexcept override { return write_back(true); }
+    // `patient`: whatever time the program takes; else ETIMEDOUT after the server's patience.
+    k::status write_back(bool patient) noexcept;
+    k::u64 dirty_pages() const noexcept { return pager_.dirty.load(std::memory_order_acquire); }
     void bring_in(k::u64 offset, k::u64 bytes) noexcept override;
     k::status store_there(k::u64 offset, k::u64 bytes) noexcept override;
     k::status resize_there(k::u64 bytes) noexcept override;
@@ -61,8 +76,12 @@ class file_node final : public vnode {
     }
 
   private:
+    void going() noexcept override { pager_.set_node(nullptr); }
+    k::status write_dirty(bool patient) noexcept; // the writers' lock is held
+    bool dirty_is_kept(k::error why) const noexcept;
+    k::status write_stored(k::u64 first, k::u64 pages, k::u64 end, bool patient) noexcept;
     void forget_around(k::u64 first, k::u64 end) noexcept; // the writers' lock is held
-    k::status store_piece(k::u64 offset, k::u64 bytes) noexcept;
+    k::status store_piece(question& q) noexcept;
     k::status put_piece(k::u64 offset, const xio::source& bytes) noexcept;
     // Makes it so long here, where the program has it so. The writers' lock is held. ENOMEM.
     k::status reach(k::u64 end) noexcept;

@@ -45,7 +45,7 @@ k::result<k::ref<vm::object>> file_pages::make(server_ref from, k::u64 node, k::
                                                file_pages*& pager) noexcept {
     auto made = mem::make_box<file_pages>(std::move(from), node, bytes);
     if (!made) return k::error::nomem;
-    auto pages = vm::object::with_pager(*made, pages_for(bytes));
+    auto pages = vm::object::of_file(*made, pages_for(bytes), vm::noting::mapped_writes);
     if (!pages) return pages;
     pager = made.release(); // the object's from here on
     pager->object_ = pages->get();
@@ -101,14 +101,17 @@ void file_node::bring_in(k::u64 offset, k::u64 bytes) noexcept {
         const k::u64 wanted = (at - first) << arch::page_shift;
         if (wanted < least_given) continue;
         auto got = server_->read(number_there, first << arch::page_shift, wanted);
-        if (!got || got->size() != wanted || cache.adopt(first << arch::page_shift, *got) != wanted) break;
+        if (!got || got->size() != wanted || cache.bring(first << arch::page_shift, *got) != wanted) break;
     }
     forget_if_old();
 }
 
-k::status file_node::store_piece(k::u64 offset, k::u64 bytes) noexcept {
-    question q{.head = {.operation = operation::write, .node = number_there, .offset = offset, .bytes = bytes}};
+// All of a question but its bytes is there.
+k::status file_node::store_piece(question& q) noexcept {
+    const k::u64 offset = q.head.offset, bytes = q.head.bytes;
     auto lent = pages()->lend(offset, bytes);
+    // The rest of what is being filled comes later.
+    if (!lent && q.was_stored) pages()->soil(offset >> arch::page_shift, pages_for(bytes));
     if (!lent && lent.error() == k::error::again) { // somebody fills one of the pages: a copy of what is there now
         xio::sink copy = TRY(xio::sink::fresh(bytes));
         const xio::moved m = pages()->read(offset, copy);
@@ -124,7 +127,9 @@ k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
     k::status stored;
     for (k::u64 done = 0; done < bytes && stored;) {
         const k::u64 part = std::min(most_moved, bytes - done);
-        stored = store_piece(offset + done, part);
+        question q{
+            .head = {.operation = operation::write, .node = number_there, .offset = offset + done, .bytes = part}};
+        stored = store_piece(q);
         done += part;
     }
     const k::u64 first = offset >> arch::page_shift, count = pages_for(offset + bytes) - first;
@@ -148,6 +153,7 @@ k::status file_node::resize_there(k::u64 bytes) noexcept {
 }
 
 k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
+    TRY(write_dirty(true)); // what it takes away would come back
     const k::status said = server_->allocate(number_there, mode, offset, bytes);
     forget_if_old();
     TRY(said);

@@ -69,7 +69,11 @@ class service_server final : public server {
     void give_up() noexcept override {
         given_up_.store(true, std::memory_order_relaxed);
         client_->close(); // wakes who waits
+        dirty.over();
     }
+    bool is_over() const noexcept override { return is_given_up(); }
+    bool caller_is_killed() const noexcept override { return interrupted_ && interrupted_(); }
+    ktime::ns patience() const noexcept override { return timeout_; }
 
   private:
     k::result<caps::message_ref> write_down(question& q) noexcept;

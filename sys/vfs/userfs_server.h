@@ -11,6 +11,7 @@
 #include "sys/vfs/access.h"
 #include "sys/vfs/file_system.h"
 #include "sys/vfs/userfs.h"
+#include "sys/vfs/userfs_dirty.h"
 #include "sys/vfs/userfs_protocol.h"
 
 namespace vfs::fuse {
@@ -37,6 +38,8 @@ struct question {
     xio::source bytes = {};              // of a write
     file_system::opened* with = nullptr; // of a list
     list_hearer* hearer = nullptr;       // of a list, where may_hear()
+    bool was_stored = false;             // of a write: into mappings, some time ago, by whomever
+    ktime::ns deadline = ktime::forever; // of a write, where a program may take its time: ETIMEDOUT
 };
 
 // What was told of a node. What only FUSE tells has values that say nothing here.
@@ -92,6 +95,16 @@ class server : public k::counted<server> {
     virtual void say_last(question& q) noexcept = 0;
     // Nothing is asked any more; who waits hears ENOTCONN. Once or more often.
     virtual void give_up() noexcept = 0;
+    // Is nothing asked any more? Any context.
+    virtual bool is_over() const noexcept = 0;
+    // Does the running thread end, so that it waits for nothing? Any context.
+    virtual bool caller_is_killed() const noexcept = 0;
+    // How long the kernel waits by itself.
+    virtual ktime::ns patience() const noexcept { return 30 * ktime::second; }
+    // By what a node can be written, for as long as that is held; null: nothing is needed. Does not block.
+    virtual file_system::opened_ref writer_of(k::u64 node) noexcept { return (void)node, file_system::opened_ref(); }
+    // What was stored into mappings of its files.
+    dirty_files dirty{*this};
 
     // What a program is told of open files and of attributes that grow old; a service is not.
     virtual k::result<file_system::opened_ref> open(vnode& node, k::u32 flags) noexcept {

@@ -21,6 +21,7 @@ vnode::vnode(file_system& of, k::u64 number, const node_attributes& a) noexcept
 
 // The bytes go now; the memory of the node itself may still be looked at.
 void vnode::go() noexcept {
+    going();
     pages_.reset();
     for (auto& slot : attached_)
         if (auto what = k::ref<attachment>(slot.exchange(nullptr, std::memory_order_acq_rel))) what->node_gone(*this);

@@ -74,6 +74,10 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     std::atomic<k::u32> uid, gid;
     std::atomic<k::u32> links;
     std::atomic<bool> awaits_name = false; // made without one (O_TMPFILE): link() may give it its first
+    // What was stored into it and could not be kept: how often, and the last time's error in the lowest 8 bits. Who has
+    // it open compares, and is told once.
+    std::atomic<k::u32> losses = 0;
+    static constexpr k::error loss_of(k::u32 losses) noexcept { return static_cast<k::error>(losses & 0xff); }
     std::atomic<k::u64> size = 0;
     std::atomic<k::u64> accessed_ns, modified_ns, changed_ns; // since 1970
 
@@ -118,8 +122,11 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     // A file whose bytes are made when it is read (procfs): it has no pages, and its size says nothing.
     virtual bool is_made_on_reading() const noexcept { return false; }
 
-    // --- A regular file in a program (userfs.h): they do nothing for others. All may sleep; all but the first hold the
-    // writers' lock.
+    // --- A regular file in a program (userfs.h): they do nothing for others. All may sleep; all but the first two hold
+    // the writers' lock.
+    // Has what was stored into mappings kept there. What cannot be is lost, and counted in `losses`; EINTR, ENOMEM,
+    // ETIMEDOUT: it is still here, for another time.
+    virtual k::status write_back() noexcept { return {}; }
     // Much will be read: pages that are missing may come together. The writers' lock is not held.
     virtual void bring_in(k::u64 offset, k::u64 bytes) noexcept { (void)offset, (void)bytes; }
     // Has bytes kept there that were written here. If that fails they are forgotten here.
@@ -158,6 +165,8 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     }
 
   protected:
+    // Its last holder has left; nothing of it has gone. Any context.
+    virtual void going() noexcept {}
     void set_pages(k::ref<vm::object> pages) noexcept { pages_ = std::move(pages); }
 
   private:

@@ -63,6 +63,8 @@ class backing {
   public:
     virtual void keep() noexcept = 0;
     virtual void let_go() noexcept = 0;
+    // What was stored into it is where it lasts, or an error says what was not (msync). Blocks; no token is held.
+    virtual k::status keep_bytes() noexcept { return {}; }
 
   protected:
     ~backing() = default;

@@ -207,7 +207,7 @@ k::status space::fault_shared(entry& e, user_address at, bool write) noexcept {
     k::ref<object> what = e.what.share();
     lwkt::token_hold hold(what->token_);
     if (write) {
-        page* p = TRY(what->writable_page_locked(index));
+        page* p = TRY(what->writable_page_locked(index, true));
         if (generation_ != generation) return k::error::again;
         return show(at, p, access);
     }

@@ -80,16 +80,16 @@ k::result<k::ref<object>> object::with_pager(pager& from, k::u64 pages) noexcept
     pager* source = &from;
     page_budget* no_budget = nullptr;
     file_pager* no_file = nullptr;
-    auto* made = mem::make<object>(pages, source, no_budget, no_file);
+    auto* made = mem::make<object>(pages, source, no_budget, no_file, noting::all_writes);
     if (!made) return k::error::nomem;
     return k::ref<object>(made);
 }
 
-k::result<k::ref<object>> object::of_file(file_pager& from, k::u64 pages) noexcept {
+k::result<k::ref<object>> object::of_file(file_pager& from, k::u64 pages, noting what) noexcept {
     file_pager* file = &from;
     pager* source = file;
     page_budget* no_budget = nullptr;
-    auto* made = mem::make<object>(pages, source, no_budget, file);
+    auto* made = mem::make<object>(pages, source, no_budget, file, what);
     if (!made) return k::error::nomem;
     return k::ref<object>(made);
 }
@@ -97,7 +97,7 @@ k::result<k::ref<object>> object::of_file(file_pager& from, k::u64 pages) noexce
 k::result<k::ref<object>> object::anonymous(k::u64 pages, page_budget* budget) noexcept {
     pager* none = nullptr;
     file_pager* no_file = nullptr;
-    auto* made = mem::make<object>(pages, none, budget, no_file);
+    auto* made = mem::make<object>(pages, none, budget, no_file, noting::all_writes);
     if (!made) return k::error::nomem;
     return k::ref<object>(made);
 }
@@ -108,7 +108,7 @@ k::result<k::ref<object>> object::of_bytes(std::span<const std::byte> bytes, pag
     const k::u64 pages = pages_in(k::align_up<k::u64>(bytes.size(), arch::page_size));
     pager* from = source.get();
     file_pager* no_file = nullptr;
-    auto* made = mem::make<object>(pages, from, budget, no_file);
+    auto* made = mem::make<object>(pages, from, budget, no_file, noting::all_writes);
     if (!made) return k::error::nomem;
     source.release(); // the object's from here on
     return k::ref<object>(made);
@@ -183,18 +183,18 @@ k::result<found_page> object::page_locked(k::u64 index) noexcept {
     }
 }
 
-k::result<page*> object::writable_page_locked(k::u64 index) noexcept {
+k::result<page*> object::writable_page_locked(k::u64 index, bool noted) noexcept {
     found_page found;
     do {
         if (index >= pages()) return k::error::io;
-        TRY(make_dirty_locked(index));
+        if (noted) TRY(make_dirty_locked(index));
         auto there = page_locked(index);
         if (!there) {
-            if (file_ && !tree_.find_page(index)) clean_locked(index, 1);
+            if (noted && !tree_.find_page(index)) clean_locked(index, 1);
             return there.error();
         }
         found = *there;
-    } while (!are_dirty(index, 1)); // it was written back meanwhile
+    } while (noted && !are_dirty(index, 1)); // it was written back meanwhile
     if (found.sole) return found.p;
     unmap_everywhere(index, 1);
     page_ref fresh = copy_of_page(found.p, xio::reason::copy_on_write);
@@ -225,7 +225,7 @@ void object::clean_locked(k::u64 first, k::u64 count) noexcept {
 }
 
 bool object::make_all_dirty(k::u64 first, k::u64 count) noexcept {
-    if (!file_) return true;
+    if (!notes_writes_) return true;
     lwkt::token_hold hold(token_);
     for (k::u64 index = first; index < first + count; index++)
         if (index >= pages() || !make_dirty_locked(index)) return false;
@@ -257,7 +257,7 @@ k::status object::erase_locked(k::u64 first, k::u64 count) noexcept {
 k::status object::resize(k::u64 pages) noexcept {
     lwkt::token_hold hold(token_);
     const k::u64 before = pages_.exchange(pages, std::memory_order_relaxed);
-    if (file_) paged_ = pages;
+    if (notes_writes_) paged_ = pages;
     if (pages >= before) return {};
     if (pager_) forgotten_.fetch_add(1, std::memory_order_release); // what is being brought in may not come back
     clean_locked(pages, before - pages);

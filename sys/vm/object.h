@@ -41,6 +41,10 @@ class file_pager : public pager {
     ~file_pager() = default;
 };
 
+// Of which changes a file's pager is told: of all, or only of what is stored into mappings, because it sees to it that
+// whatever else is written is kept at once.
+enum class noting : k::u8 { all_writes, mapped_writes };
+
 // How many pages some objects may have together.
 class page_budget {
   public:
@@ -70,10 +74,11 @@ class object final : public k::counted<object> {
     // shared by whoever maps them. ENOMEM.
     static k::result<k::ref<object>> of_bytes(std::span<const std::byte> bytes, page_budget* budget = nullptr) noexcept;
     static k::result<k::ref<object>> with_pager(pager& from, k::u64 pages) noexcept;
-    static k::result<k::ref<object>> of_file(file_pager& from, k::u64 pages) noexcept;
+    static k::result<k::ref<object>> of_file(file_pager& from, k::u64 pages, noting what = noting::all_writes) noexcept;
     void last_holder_left() noexcept;
-    object(k::u64 pages, pager* from, page_budget* budget, file_pager* file) noexcept // for the functions above
-        : pages_(pages), paged_(from ? pages : 0), pager_(from), budget_(budget), file_(file) {}
+    object(k::u64 pages, pager* from, page_budget* budget, file_pager* file, noting what) noexcept // for those above
+        : pages_(pages), paged_(from ? pages : 0), pager_(from), budget_(budget), file_(file),
+          notes_writes_(file && what == noting::all_writes) {}
 
     k::u64 pages() const noexcept { return pages_.load(std::memory_order_relaxed); }
     // Another size. Pages beyond it go, and so do their mappings everywhere; when it grows again they are zeroes.
@@ -106,7 +111,7 @@ class object final : public k::counted<object> {
         if (in_page + bytes > arch::page_size) return false;
         lwkt::token_hold hold(token_);
         const found_page found = tree_.find(pages_in(offset));
-        return may_be_written_as_is(pages_in(offset), found) &&
+        return found.sole && (!notes_writes_ || is_dirty(pages_in(offset))) &&
                from.read_at_hand({static_cast<std::byte*>(direct(found.p)) + in_page, bytes}, xio::reason::file_write);
     }
     // The same without copying (object_pages.cc). A stable source of bytes that lie in the object: whoever writes to
@@ -114,7 +119,9 @@ class object final : public k::counted<object> {
     k::result<xio::source> lend(k::u64 offset, k::u64 bytes) noexcept;
     // Puts whole pages of a stable source in, at a page boundary, in place of what is there. How many bytes; the rest
     // is to be copied. Thread context.
-    k::u64 adopt(k::u64 offset, const xio::source& from) noexcept;
+    k::u64 adopt(k::u64 offset, const xio::source& from) noexcept { return adopt(offset, from, false); }
+    // The same of what was read from where the pages are kept: nothing, if some of them are there already.
+    k::u64 bring(k::u64 offset, const xio::source& from) noexcept { return adopt(offset, from, true); }
     // The same between the object and private memory, where neither keeps a list of what is lent: branches of the page
     // trees are shared. Puts `count` pages from `first` on at `at` in a space / takes those at `at` in their place. How
     // many pages, from the start; fewer, or none, where memory is not plain private memory, pages are not there,
@@ -162,7 +169,7 @@ class object final : public k::counted<object> {
     // ENOMEM. Thread context.
     template <class Change> k::status change_page(k::u64 index, Change change) noexcept {
         lwkt::token_hold hold(token_);
-        page* p = TRY(writable_page_locked(index));
+        page* p = TRY(writable_page_locked(index, notes_writes_));
         lwkt::critical section;
         change(std::span(static_cast<std::byte*>(direct(p)), arch::page_size));
         return {};
@@ -176,11 +183,13 @@ class object final : public k::counted<object> {
     // The following hold the token (of a shared object; it is given up while a pager works).
     // The page of an index, paged in or zeroed if it is not there. EIO beyond the size, ENOMEM.
     k::result<found_page> page_locked(k::u64 index) noexcept REQUIRES(token_);
-    // The same to be written in place: sole. Whatever it replaces has lost all its mappings.
-    k::result<page*> writable_page_locked(k::u64 index) noexcept REQUIRES(token_);
+    // The same to be written in place: sole. Whatever it replaces has lost all its mappings. `noted`: a file's is
+    // dirty.
+    k::result<page*> writable_page_locked(k::u64 index, bool noted) noexcept REQUIRES(token_);
+    k::u64 adopt(k::u64 offset, const xio::source& from, bool only_missing) noexcept;
     k::result<page_ref> fresh_page(k::u64 index) noexcept REQUIRES(token_);
     bool is_paged_in(k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
-    // May it be written to without asking: nobody else sees it, and it is known to be dirty if that must be known?
+    // May a mapping write to it without asking: nobody else sees it, and it is known to be dirty if that must be known?
     bool may_be_written_as_is(k::u64 index, const found_page& found) const noexcept {
         return found.sole && (!file_ || is_dirty(index));
     }
@@ -189,10 +198,14 @@ class object final : public k::counted<object> {
     k::status make_dirty_locked(k::u64 index) noexcept REQUIRES(token_);
     void make_dirty_again_locked(k::u64 index) noexcept REQUIRES(token_);
     void clean_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
-    // The same of pages that will be replaced; are they all dirty then? Takes the token for that.
+    // The same of pages that will be replaced, if such writes are noted; are they all dirty then? Takes the token for
+    // that.
     bool make_all_dirty(k::u64 first, k::u64 count) noexcept;
     bool are_dirty(k::u64 first, k::u64 count) const noexcept REQUIRES(token_) {
         return !file_ || dirty_.next(first, first + count, false) == first + count;
+    }
+    bool are_noted(k::u64 first, k::u64 count) const noexcept REQUIRES(token_) {
+        return !notes_writes_ || are_dirty(first, count);
     }
     k::status page_in_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
     // Is every page there, and filled by nobody?
@@ -221,6 +234,7 @@ class object final : public k::counted<object> {
     pager* pager_;                     // immutable; null: zeroes
     page_budget* budget_;              // immutable; null: none
     file_pager* file_;                 // immutable; the pager, if it is a file's
+    const bool notes_writes_;          // a file's, and all that is written makes pages dirty, not only mappings
     dirty_pages dirty_;                // of a file's
     std::atomic<k::u64> resident_ = 0; // pages in the tree of a shared one
     // Writes under way, whose pages may be pinned to be filled; the top bit: sinks over pages of it were lent once.

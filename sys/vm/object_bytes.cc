@@ -116,7 +116,7 @@ k::result<unsigned> object::pin_to_write(k::u64 index, std::span<page*> to, k::u
             break;
         }
         bool is_fresh = (whole >> n & 1) && !tree_.find(index + n).p;
-        if (is_fresh && file_) {
+        if (is_fresh && notes_writes_) {
             if (auto dirty = make_dirty_locked(index + n); !dirty) {
                 why = dirty.error();
                 break;
@@ -138,7 +138,7 @@ k::result<unsigned> object::pin_to_write(k::u64 index, std::span<page*> to, k::u
             fresh |= 1u << n;
             continue;
         }
-        auto p = writable_page_locked(index + n);
+        auto p = writable_page_locked(index + n, notes_writes_);
         if (!p || !(*p)->holds.try_add(hold::sink_pin)) {
             why = p ? k::error::again : p.error();
             break;
@@ -158,7 +158,7 @@ k::status object::put_filled(k::u64 index, page* p) noexcept {
     if (was_there && wanted) unmap_everywhere(index, 1); // somebody else was quicker, but wrote before us
     k::status put;
     if (wanted) put = tree_.insert(index, held);
-    if (wanted && put) make_dirty_again_locked(index); // if it was written back, as it was, meanwhile
+    if (wanted && put && notes_writes_) make_dirty_again_locked(index); // if it was written back, as it was, meanwhile
     if (wanted && put && !was_there)
         resident_.fetch_add(1, std::memory_order_relaxed);
     else if (budget_)
@@ -172,7 +172,7 @@ xio::moved object::write_in_page(k::u64 offset, k::u64 bytes, const xio::source&
     page* p;
     {
         lwkt::token_hold hold(token_);
-        auto found = writable_page_locked(pages_in(offset));
+        auto found = writable_page_locked(pages_in(offset), notes_writes_);
         if (!found) return {0, found.error()};
         p = *found;
         if (!p->holds.try_add(hold::sink_pin)) return {0, k::error::again};

@@ -80,11 +80,12 @@ bool object::is_paged_in(k::u64 first, k::u64 count) const noexcept {
     return first >= end || tree_.count(first, end - first) == end - first;
 }
 
-k::u64 object::adopt(k::u64 offset, const xio::source& from) noexcept {
+k::u64 object::adopt(k::u64 offset, const xio::source& from, bool only_missing) noexcept {
     const k::u64 first = pages_in(offset), wanted = pages_in(from.size());
     if (!wanted || from.promise() != xio::stability::stable || !make_all_dirty(first, wanted)) return 0;
     lwkt::token_hold hold(token_);
-    if (first + wanted > pages() || !are_dirty(first, wanted)) return 0;
+    if (first + wanted > pages() || !are_noted(first, wanted)) return 0;
+    if (only_missing && tree_.count(first, wanted)) return 0;
     if (const auto all = snapshot::of(from, 0, false); all.tree && from.start().offset % arch::page_size == 0) {
         return graft_locked(first, wanted, *all.tree, all.first) ? wanted << arch::page_shift : 0;
     }
@@ -120,8 +121,8 @@ k::status object::share_pages(k::u64 first, object& from, k::u64 from_first, k::
         if (from.is_paged_in(from_first, count)) break;
         if (vain == attempts) return k::error::again;
     }
-    if (first + count > pages() || from_first + count > from.pages() || (first < paged_ && !file_) ||
-        !are_dirty(first, count))
+    if (first + count > pages() || from_first + count > from.pages() || (first < paged_ && !notes_writes_) ||
+        !are_noted(first, count))
         return k::error::again;
     if (from.is_filled(from_first, count)) return k::error::again;
     from.write_protect_everywhere(from_first, count);
@@ -204,7 +205,7 @@ k::u64 object::take_from(space& from, k::u64 at, k::u64 first, k::u64 count) noe
     const page_tree& theirs = e->what->tree_;
     const k::u64 generation = from.generation_, index = e->index_of(at);
     lwkt::token_hold hold(token_);
-    if (from.generation_ != generation || first + count > pages() || !are_dirty(first, count) ||
+    if (from.generation_ != generation || first + count > pages() || !are_noted(first, count) ||
         theirs.count(index, count) != count || from.is_filled(theirs, index, count))
         return 0;
     if (!e->habit.is_worth(count)) return 0;

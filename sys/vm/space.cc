@@ -540,6 +540,15 @@ k::status space::residency(user_address base, k::u64 bytes, std::span<k::u8> one
     return {};
 }
 
+backing_ref space::shared_backing(user_address& at, user_address end) noexcept {
+    lwkt::token_hold hold(token_);
+    for (entry* e = first_from(at); e && e->base < end; e = next_of(*e)) {
+        at = e->end;
+        if (e->is_shared() && (e->most_access & arch::user_write) && e->of.get()) return e->of.share();
+    }
+    return {};
+}
+
 bool space::is_mapped(user_address base, k::u64 bytes) noexcept {
     auto r = checked(base, bytes);
     if (!r) return false;

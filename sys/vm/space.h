@@ -82,6 +82,9 @@ class space final : public k::counted<space>, public xio::user_memory {
     k::status set_locked(user_address base, k::u64 bytes, bool locked) noexcept;
     // mincore: visit(page index from base, is it there). ENOMEM if part of the range is not mapped.
     k::status residency(user_address base, k::u64 bytes, std::span<k::u8> one_a_page) noexcept;
+    // What the first shared mapping in [at, end) that may be written was made of, and in `at` where it ends; null:
+    // there is none.
+    backing_ref shared_backing(user_address& at, user_address end) noexcept;
     // Is all of the range mapped?
     bool is_mapped(user_address base, k::u64 bytes) noexcept;
 

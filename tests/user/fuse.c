@@ -470,6 +470,87 @@ static void others_are_let_in_if_they_may(void) {
     }
 }
 
+// A mapping of "out", two pages.
+static volatile unsigned char* begin_mapping(enum lie lie, int* fd) {
+    begin_with(lie, "");
+    *fd = open("out", O_RDWR);
+    CHECK(*fd >= 0 && ftruncate(*fd, 2 * page) == 0);
+    unsigned char* at = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    CHECK(at != MAP_FAILED);
+    return at;
+}
+
+static void what_is_stored_arrives(void) {
+    int fd;
+    volatile unsigned char* at = begin_mapping(no_lie, &fd);
+    at[1] = 1;
+    CHECK(msync((void*)at, page, MS_SYNC) == 0);
+    CHECK(seen->written[1] == 1 && seen->stored == 1 && seen->asked[FSYNC] == 1);
+    CHECK_EQ(pwrite(fd, "x", 1, 2), 1);
+    CHECK(at[2] == 'x');
+    CHECK_EQ(seen->stored, 1); // the caller's own
+    at[page] = 2;
+    CHECK(fsync(fd) == 0 && seen->written[page] == 2);
+    at[3] = 3;
+    CHECK(close(fd) == 0); // before the program is told of it
+    CHECK_EQ(seen->written[3], 3);
+    at[4] = 4;
+    CHECK_EQ(seen->asked[RELEASE], 0);
+    CHECK(munmap((void*)at, 2 * page) == 0); // the last use of what was opened
+    struct seen* s = seen;
+    end();
+    CHECK(s->written[4] == 4 && s->asked[RELEASE] == 1 && s->asked[OPEN] == 1 && s->size == 2 * page);
+}
+
+static void what_is_stored_may_be_refused(void) {
+    int fd;
+    volatile unsigned char* at = begin_mapping(keeps_nothing_stored, &fd);
+    const int other = open("out", O_RDONLY);
+    CHECK(other >= 0);
+    at[1] = 1;
+    CHECK_ERROR(msync((void*)at, page, MS_SYNC), EIO);
+    CHECK(msync((void*)at, page, MS_SYNC) == 0);
+    CHECK_ERROR(fsync(other), EIO);
+    CHECK(fsync(other) == 0);
+    CHECK(munmap((void*)at, 2 * page) == 0 && close(fd) == 0 && close(other) == 0);
+    end();
+}
+
+static void a_program_is_silent_to_stores(void) {
+    int fd;
+    volatile unsigned char* at = begin_mapping(silent_to_stores, &fd);
+    at[1] = 1;
+    IN_CHILD(waits) (void)msync((void*)at, page, MS_SYNC);
+    while (!seen->stored)
+        sleep_ms(5);
+    const long long begun = now_ns();
+    if (copied() >= 0) { // Linux waits for the answer
+        CHECK(kill(waits, SIGKILL) == 0);
+        CHECK_EQ(KILLED_BY(waits), SIGKILL);
+    }
+    CHECK(chdir("/") == 0);
+    CHECK(umount2(base, MNT_FORCE | MNT_DETACH) == 0);
+    CHECK(fsync(fd) == -1);
+    CHECK(munmap((void*)at, 2 * page) == 0);
+    close(fd);
+    CHECK(now_ns() - begun < 20000000000);
+    if (copied() < 0) CHECK_EQ(EXIT_STATUS(waits), 0);
+    CHECK_EQ(EXIT_STATUS(server), 0);
+    CHECK(rmdir(base) == 0);
+}
+
+static void a_death_loses_what_is_stored(void) {
+    int fd;
+    volatile unsigned char* at = begin_mapping(no_lie, &fd);
+    at[1] = 1;
+    CHECK(kill(server, SIGKILL) == 0);
+    CHECK_EQ(KILLED_BY(server), SIGKILL);
+    CHECK(msync((void*)at, page, MS_SYNC) == -1);
+    CHECK(munmap((void*)at, 2 * page) == 0);
+    close(fd);
+    CHECK(chdir("/") == 0 && umount(base) == 0 && rmdir(base) == 0);
+}
+
 TAP_MAIN(T(files_are_seen_and_read), T(the_device_keeps_its_rules), T(what_is_written_arrives),
          T(bytes_are_copied_once), T(answers_that_make_no_sense_are_refused),
          T(lists_and_bytes_that_make_no_sense_are_refused), T(an_old_version_is_refused),
@@ -477,4 +558,5 @@ TAP_MAIN(T(files_are_seen_and_read), T(the_device_keeps_its_rules), T(what_is_wr
          T(who_ends_without_closing_flushes), T(a_death_ends_all_waiting), T(who_waits_can_be_killed),
          T(a_forced_unmount_waits_for_nobody), T(killed_askers_are_limited), T(what_a_killed_asker_opened_is_closed),
          T(bytes_past_the_cache), T(a_block_mount_says_farewell), T(names_change_places), T(extended_attributes),
-         T(others_are_let_in_if_they_may))
+         T(others_are_let_in_if_they_may), T(what_is_stored_arrives), T(what_is_stored_may_be_refused),
+         T(a_program_is_silent_to_stores), T(a_death_loses_what_is_stored))

@@ -175,6 +175,8 @@ enum lie {
     lists_nodes_late,
     lists_nodes_twice, // "big" is "hello"
     no_list_of_nodes,
+    keeps_nothing_stored,
+    silent_to_stores,
 };
 
 // What the test and its server both see.
@@ -195,6 +197,7 @@ static struct seen {
     _Atomic unsigned access; // what was wanted last
     _Atomic uint64_t range[2];
     _Atomic int mode;         // of FALLOCATE
+    _Atomic int stored;       // writes of what was stored into mappings
     _Atomic uint64_t back[4]; // of NOTIFY_REPLY: its number, node, offset and length
     unsigned char back_bytes[256 << 10];
     char value[16]; // of the extended attribute that was set
@@ -436,7 +439,7 @@ static void serve(enum lie lie) {
                                    .max_pages = 64};
             if (i->major != 7 || i->minor < 31) _exit(6);
             if (lie == old_version) out.minor = 5;
-            if (lie >= lists_nodes) out.flags |= 1 << 13;
+            if (lie >= lists_nodes && lie <= no_list_of_nodes) out.flags |= 1 << 13;
             answer_in_parts(q, 0, &out, sizeof out);
             break;
         }
@@ -507,6 +510,15 @@ static void serve(enum lie lie) {
             break;
         case WRITE: {
             const struct rw_in* w = more;
+            if (w->rw_flags & 1) {
+                seen->stored++;
+                if (w->fh != 60) seen->unexpected++;
+                if (lie == silent_to_stores) break;
+                if (lie == keeps_nothing_stored) {
+                    answer_in_parts(q, EIO, NULL, 0);
+                    break;
+                }
+            }
             if (q->node != 6 || w->offset + w->size > sizeof seen->written) {
                 answer_in_parts(q, ENOSPC, NULL, 0);
                 break;

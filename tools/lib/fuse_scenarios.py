@@ -120,15 +120,12 @@ def ext(it):
 
 
 # The programs whose files are in /tmp.
-file_tests = ["tree", "paths", "fs_model", "removed", "fifo", "inotify", "locks", "text_busy", "large_moves", "sockets", "mounts"]
+file_tests = ["tree", "paths", "fs_model", "removed", "fifo", "inotify", "locks", "text_busy", "large_moves", "sockets", "mounts", "mapped"]
 # fs_model is told what is not there: with libfuse 2 a file with two names is two, each with a cache of its own, and names cannot
 # change places; fuse2fs lists names without types.
 # What cannot be so there, and why.
-no_shared_mappings = "mappings that are shared and written to (ENODEV)"
 not_on_either = {
     "user.tree.a_nameless_file_can_be_given_a_name": "a program makes files with names only (EOPNOTSUPP)",
-    "user.tree.what_was_unlinked_lives_while_it_is_open": no_shared_mappings,
-    "user.text_busy.mappings_count_as_what_they_were_opened_for": no_shared_mappings,
     "user.tree.holes_are_found": "nobody is asked where holes are: all is data",
     "user.tree.a_set_user_program_runs_as_its_owner": "set-user bits mean nothing on such a mount",
 }
@@ -181,7 +178,7 @@ for i in 1 2 3 4 5 6 7 8 9; do pidof fuse2fs memfs >/dev/null || break; sleep 1;
 def memfs_tests(it, **how):
     """On one in memory, by this kernel's own protocol."""
     return own_tests(it, "memfs files & until mount -t user files /tmp 2>/dev/null; do sleep 0.1; done", not_on_memfs,
-                     "mappings", file_tests, **how)
+                     "", file_tests, **how)
 
 
 def fuse2fs_tests(it, **how):
@@ -192,6 +189,6 @@ def fuse2fs_tests(it, **how):
         tree.mkdir()
         file_systems.make_image("ext4", tree, image, 256 * mebibyte)
         results = own_tests(it, "fuse2fs -o allow_other,default_permissions /dev/vda /tmp || exit 1", not_on_fuse2fs,
-                            "mappings exchange types links", [*file_tests, "attributes"], disks=(machine.disk(str(image)),), **how)
+                            "exchange types links", [*file_tests, "attributes"], disks=(machine.disk(str(image)),), **how)
         wrong = file_systems.fsck(image)
     return [*results, check(f"{it.name}.leaves_what_e2fsck_likes", not wrong, *wrong)]
