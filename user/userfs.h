@@ -9,6 +9,10 @@
 #include <string.h>
 #include <sys/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define USERFS_VERSION 1
 
 // --- The protocol: each question is a message (caps.h) whose text begins with a request; the answer's result is 0 or
@@ -113,3 +117,7 @@ struct userfs_functions {
 
 // Answers what comes to a service (caps_service) until the file system is unmounted (0) or something fails (-1, errno).
 int userfs_serve(int service, const struct userfs_functions* functions, void* fs);
+
+#ifdef __cplusplus
+}
+#endif

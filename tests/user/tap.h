@@ -7,7 +7,9 @@
 // A failed CHECK says where and ends the process. Programs take names of tests as arguments. They must pass on Linux:
 // that is how it is known that a test is right.
 #pragma once
+#ifndef _GNU_SOURCE // C++ always says so
 #define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -136,9 +138,9 @@ __attribute__((unused)) static size_t memory_for(size_t wished) {
 }
 
 __attribute__((unused)) static char* anonymous(size_t bytes) {
-    char* at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(at != MAP_FAILED);
-    return at;
+    return (char*)at;
 }
 
 __attribute__((unused)) static void* shared(size_t bytes) {
@@ -160,10 +162,13 @@ __attribute__((unused)) static void tap_on_fault(int number, siginfo_t* info, vo
     siglongjmp(tap_fault_return, 1);
 }
 __attribute__((unused)) static void catch_faults(void) {
-    struct sigaction action = {.sa_sigaction = tap_on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    struct sigaction action;
     sigemptyset(&action.sa_mask);
+    action.sa_sigaction = tap_on_fault;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     for (int at = 0; at < 4; at++)
-        CHECK(sigaction((int[]){SIGSEGV, SIGBUS, SIGFPE, SIGILL}[at], &action, NULL) == 0);
+        CHECK(sigaction(faults[at], &action, NULL) == 0);
 }
 #define TRY_FAULT(...)                                                                                                 \
     ({                                                                                                                 \
@@ -197,7 +202,7 @@ __attribute__((unused)) static int tap_run(const struct tap_test* test, int limi
     }
     int raw = 0;
     const long long deadline = now_ns() + limit_seconds * 1000000000LL;
-    struct timespec pause = {.tv_nsec = 100000};
+    struct timespec pause = {0, 100000};
     for (;;) {
         pid_t ended = waitpid(child, &raw, WNOHANG);
         if (ended == child) break;

@@ -12,7 +12,7 @@ import sys
 import project
 
 code_folders = ["arch", "kernel", "sys", "drivers", "user", "tests"]
-cxx_suffixes = (".h", ".cc")
+cxx_suffixes = (".h", ".hpp", ".cc")
 # Written in pieces, so that this file passes its own check.
 unfinished = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 other_buffer_types = re.compile(r"\b(ui" + r"o|ui" + r"o_\w+|UI" + r"O_\w+)\b")

@@ -26,7 +26,7 @@ packages = {
     "gdb": ["gdb"],
     "host": ["libgtest-dev"],
     "disks": ["e2fsprogs"],
-    "user": ["gcc", "musl-tools", "busybox-static", "bash-static", "zsh-static"],
+    "user": ["gcc", "g++", "musl-tools", "busybox-static", "bash-static", "zsh-static"],
     "debian": ["debootstrap"],
     "fuse": ["squashfuse", "fuse2fs", "squashfs-tools", "e2fsprogs"],
     "fuzz": ["clang", "libclang-rt-14-dev"],

@@ -6,10 +6,12 @@ import fnmatch
 import sys
 import time
 
+import example_scenarios as examples
 import file_system_scenarios as file_systems
 import fuse_scenarios as fuse
 import project
 import scenarios as do
+import trace_scenarios
 
 # Name, what is done, with which arguments. Those marked `tests` run tests that have names of their own, so a GLOB
 # that fits no scenario's name picks among them.
@@ -31,6 +33,8 @@ table = [
     ("fuse.fuse2fs", fuse.ext, {}),
     ("fuse.memfs-programs", fuse.memfs_tests, {}),
     ("fuse.fuse2fs-programs", fuse.fuse2fs_tests, {}),
+    ("trace", trace_scenarios.trace, {}),
+    ("examples", examples.examples, {}),
     ("edu", do.bouncing, {}),
     ("iommu", do.out_of_reach, {}),
     ("iommu.virtio", do.disks, dict(smp=4, iommu=True)),

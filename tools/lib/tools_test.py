@@ -17,6 +17,7 @@ import machine
 import project
 import tap
 import tracing
+import versus
 
 library = Path(__file__).resolve().parent
 
@@ -213,6 +214,16 @@ class bench(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"getppid +90 +360 +0\.25 +120 +yes")
         self.assertRegex(done.stdout, r"pipe write 1MiB stream +90 +360 +0\.25 +36 +NO")
+        self.assertRegex(done.stdout, r"bytes each way: 64 +2600 +180 +14\.44 +2500 +NO +Linux: by vmsplice")
+
+    def test_budgets_of_messages_are_of_both_ways(self):
+        each_way = {"message round trip, bytes each way: 65536": 5000, "message round trip, bytes each way: 1048576, in a pool": 12000}
+        for name, budget in each_way.items():
+            self.assertEqual(versus.budget_of(name, {}, {}), 2 * budget)
+        ours = {"message round trip, bytes each way: 1048576": 20000}
+        self.assertEqual(versus.budget_of(versus.huge_message, ours, {}), 20000)
+        self.assertEqual(versus.budget_of("userfs read 1048576, uncached, looked at", ours, {}), 40000)
+        self.assertEqual(versus.budget_of("memfs read 4096", {}, {}), None)
 
 
 class serial_line(unittest.TestCase):

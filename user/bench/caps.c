@@ -1,14 +1,18 @@
-// Messages: by CAPS where the kernel has it, through a pair of unix sockets elsewhere. The other process reads one word
-// of each page of what it gets and sends as much back, of which we read one word a page.
+// Messages: by CAPS where the kernel has it, and by what every kernel has: a pair of unix sockets, pipes, and pipes into
+// which pages are spliced instead of copied. The other process reads one word of each page of what it gets and sends as
+// much back, of which we read one word a page.
 #include "user/bench/bench.h"
 #include "user/caps.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -125,52 +129,79 @@ static long long caps_round_trips(int turns, long bytes, enum how how) {
     return took;
 }
 
-static void move(ssize_t (*how)(int, void*, size_t, int), int socket, char* buffer, long bytes) {
+// What another kernel has for this, with one buffer on each side: nobody writes to it before the answer is there, so
+// what is spliced needs no copy either.
+typedef ssize_t mover(int fd, void* at, size_t bytes);
+
+static ssize_t spliced(int pipe, void* from, size_t bytes) {
+    const struct iovec one = {from, bytes};
+    return vmsplice(pipe, &one, 1, 0);
+}
+static ssize_t written(int fd, void* from, size_t bytes) { return write(fd, from, bytes); }
+
+static void move(mover* how, int fd, char* buffer, long bytes) {
     for (long done = 0; done < bytes;) {
-        const ssize_t count = how(socket, buffer + done, bytes - done, 0);
-        if (count <= 0) die("socket");
+        const ssize_t count = how(fd, buffer + done, bytes - done);
+        if (count <= 0) die("message");
         done += count;
     }
 }
 
-static ssize_t put(int socket, void* from, size_t bytes, int flags) { return send(socket, from, bytes, flags); }
+struct line { // in: to read from, out: to write to, of both ends
+    int in[2], out[2];
+    mover* put;
+};
 
-static long long socket_round_trips(int turns, long bytes, enum how how) {
+static struct line by_sockets(void) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0) die("socketpair");
+    return (struct line){{ends[0], ends[1]}, {ends[0], ends[1]}, written};
+}
+
+// As long as a pipe may be, so that a mebibyte goes in one piece.
+static struct line by_pipes(mover* put) {
+    int there[2], back[2];
+    if (pipe(there) < 0 || pipe(back) < 0) die("pipe");
+    if (fcntl(there[1], F_SETPIPE_SZ, mib) < 0 || fcntl(back[1], F_SETPIPE_SZ, mib) < 0) die("F_SETPIPE_SZ");
+    return (struct line){{back[0], there[0]}, {there[1], back[1]}, put};
+}
+
+static long long line_round_trips(int turns, long bytes, struct line l) {
     char* buffer = memory(longest);
     const pid_t child = start();
     if (child == 0)
         for (touch(buffer, longest, 1);;) {
-            move(recv, ends[1], buffer, bytes);
+            move(read, l.in[1], buffer, bytes);
             sum_of(buffer, bytes);
-            move(put, ends[1], buffer, bytes);
+            move(l.put, l.out[1], buffer, bytes);
         }
     touch(buffer, longest, 3);
     const long long begun = now_ns();
     for (int turn = 0; turn < turns; turn++) {
-        if (how == retouched) touch(buffer, bytes, turn);
-        move(put, ends[0], buffer, bytes);
-        move(recv, ends[0], buffer, bytes);
+        move(l.put, l.out[0], buffer, bytes);
+        move(read, l.in[0], buffer, bytes);
         sum_of(buffer, bytes);
     }
     const long long took = now_ns() - begun;
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
-    close(ends[0]), close(ends[1]);
+    for (int end = 0; end < 2; end++) {
+        if (l.out[end] != l.in[end]) close(l.out[end]);
+        close(l.in[end]);
+    }
     munmap(buffer, longest);
     return took;
 }
 
-static long long round_trips(int turns, long bytes, enum how how) {
-    return (has_caps() ? caps_round_trips : socket_round_trips)(turns, bytes, how);
-}
-static long long plain(int turns, long bytes) { return round_trips(turns, bytes, copied); }
-static long long rewritten(int turns, long bytes) { return round_trips(turns, bytes, retouched); }
+static long long plain(int turns, long bytes) { return caps_round_trips(turns, bytes, copied); }
+static long long rewritten(int turns, long bytes) { return caps_round_trips(turns, bytes, retouched); }
 static long long in_part(int turns, long bytes) { return caps_round_trips(turns, bytes, partly_read); }
-static long long by_pool(int turns, long bytes) { return round_trips(turns, bytes, pooled); }
+static long long by_pool(int turns, long bytes) { return caps_round_trips(turns, bytes, pooled); }
+static long long through_sockets(int turns, long bytes) { return line_round_trips(turns, bytes, by_sockets()); }
+static long long through_pipes(int turns, long bytes) { return line_round_trips(turns, bytes, by_pipes(written)); }
+static long long through_splices(int turns, long bytes) { return line_round_trips(turns, bytes, by_pipes(spliced)); }
 
-void measure_messages(void) {
+static void measure_caps(void) {
     measure("message round trip, bytes each way: 64", plain, 500, 64);
     measure("message round trip, bytes each way: 65536", plain, 100, 65536);
     measure("message round trip, bytes each way: 1048576", plain, 20, mib);
@@ -180,6 +211,21 @@ void measure_messages(void) {
     measure("message round trip, bytes each way: 1048576, in a pool", by_pool, 20, mib);
     // Only one way, and in a machine that has the memory.
     enum { huge = 1024 * mib };
-    if (has_caps() && sysconf(_SC_PHYS_PAGES) / 3 * 2 * (long long)page > huge)
+    if (sysconf(_SC_PHYS_PAGES) / 3 * 2 * (long long)page > huge)
         measure("message of bytes, of which 1048576 are read, and its reply: 1073741824", in_part, 20, huge);
+}
+
+void measure_messages(void) {
+    static const struct {
+        const char* by;
+        long long (*run)(int turns, long bytes);
+    } ways[] = {{"a unix socket", through_sockets}, {"pipes", through_pipes}, {"vmsplice", through_splices}};
+    static const long sizes[] = {64, 65536, mib};
+    char name[80];
+    if (has_caps()) measure_caps();
+    for (unsigned way = 0; way < sizeof ways / sizeof ways[0]; way++)
+        for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            snprintf(name, sizeof name, "message round trip, bytes each way: %ld, by %s", sizes[i], ways[way].by);
+            measure(name, ways[way].run, sizes[i] == mib ? 20 : sizes[i] > page ? 100 : 500, sizes[i]);
+        }
 }
