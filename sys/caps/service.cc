@@ -172,13 +172,8 @@ void service::rouse(lwkt::successor& next) noexcept {
     if (s.sleep.wake(next)) s.roused = true;
 }
 
-k::result<arrival> service::get_as(stage as, const waiting& how, lwkt::successor& next) noexcept {
-    k::result<arrival> got = arrival();
-    if (const k::status done = get_into(*got, as, how, next); !done) got = done.error();
-    return got;
-}
-
-inline k::status service::get_into(arrival& out, stage as, const waiting& how, lwkt::successor& next) noexcept {
+[[gnu::always_inline]] inline k::status service::get_into(arrival& out, stage as, const waiting& how,
+                                                          lwkt::successor& next) noexcept {
     k::status failed;
     for (;;) {
         if (pending_.load()) {
@@ -204,6 +199,12 @@ inline k::status service::get_into(arrival& out, stage as, const waiting& how, l
         if (interrupted) return k::error::intr;
         if (!in_time) return k::error::timedout;
     }
+}
+
+k::result<arrival> service::get_as(stage as, const waiting& how, lwkt::successor& next) noexcept {
+    k::result<arrival> got = arrival();
+    if (const k::status done = get_into(*got, as, how, next); !done) got = done.error();
+    return got;
 }
 
 // Gives a message back that stands in no list any more, and says whom that concerns.
@@ -302,20 +303,9 @@ void service::cancel_reply(message& m) noexcept {
     settle(then);
 }
 
-k::status service::reply(message_ref m, k::status result, bool receipt, lwkt::successor* next) noexcept {
-    if (receipt) [[unlikely]] {
-        m->receipt_ = mem::make<notice>(arrival_kind::fetched, m->server_id_);
-        if (!m->receipt_) return k::error::nomem;
-    }
-    return send(std::move(m), std::move(result), next);
-}
-
-k::status service::reply(arrival& a, k::status result, lwkt::successor* next) noexcept {
-    return send(std::move(a.what), std::move(result), next, a.id);
-}
-
 // The reply goes out. With `unclaimed`, the name of a request that nobody has claimed: EINVAL if there is none.
-inline k::status service::send(message_ref m, k::status result, lwkt::successor* next, message_id unclaimed) noexcept {
+[[gnu::always_inline]] inline k::status service::send(message_ref m, k::status result, lwkt::successor* next,
+                                                      message_id unclaimed) noexcept {
     if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
         trace::note(trace::event::replied, reinterpret_cast<k::u64>(m.get()), m->item_bytes(), name());
     message_ref answered;
@@ -338,6 +328,18 @@ inline k::status service::send(message_ref m, k::status result, lwkt::successor*
         return send_elsewhere(*m, std::move(result));
     next ? answered->done_.wake(*next) : answered->done_.wake();
     return {};
+}
+
+k::status service::reply(message_ref m, k::status result, bool receipt, lwkt::successor* next) noexcept {
+    if (receipt) [[unlikely]] {
+        m->receipt_ = mem::make<notice>(arrival_kind::fetched, m->server_id_);
+        if (!m->receipt_) return k::error::nomem;
+    }
+    return send(std::move(m), std::move(result), next);
+}
+
+k::status service::reply(arrival& a, k::status result, lwkt::successor* next) noexcept {
+    return send(std::move(a.what), std::move(result), next, a.id);
 }
 
 // To who does not wait in call(), or waits no more. The message is claimed.
