@@ -44,15 +44,18 @@ bool is_running(unsigned cpu) noexcept {
     return scheduler_of(cpu) != nullptr;
 }
 
-void switch_away() noexcept {
-    scheduler& s = local_scheduler();
-    switch_to(s, s.pop());
+static void see_off(scheduler& s) noexcept;
+
+void finish_switch() noexcept {
+    arch::cpu::local().critical = self().critical_depth;
+    scheduler& s = local_scheduler(); // not the one before the switch, if this thread was handed over
+    if (s.departed_how != departure::none) [[unlikely]]
+        see_off(s);
 }
 
-void switch_to(scheduler& s, thread& to) noexcept {
-    thread& from = self();
+// `to` is another one; `idle`: one of the two may be the idle thread.
+[[gnu::always_inline]] static inline void change_threads(scheduler& s, thread& from, thread& to, bool idle) noexcept {
     to.state = thread_state::running;
-    if (&to == &from) return;
     const k::u64 now = arch::clock::cycles();
     if (from.user) {
         s.running_user.store(scheduler::changing(), std::memory_order_relaxed);
@@ -60,7 +63,7 @@ void switch_to(scheduler& s, thread& to) noexcept {
     }
     s.switched_at.store(now, std::memory_order_release);
     s.running_user.store(to.user, std::memory_order_release);
-    s.idling.store(&to == s.idle, std::memory_order_relaxed);
+    if (idle) s.idling.store(&to == s.idle, std::memory_order_relaxed);
     arch::cpu_local& cpu = arch::cpu::local();
     from.critical_depth = cpu.critical;
     cpu.thread = &to;
@@ -76,13 +79,13 @@ void switch_to(scheduler& s, thread& to) noexcept {
     finish_switch();
 }
 
-static void see_off(scheduler& s) noexcept;
-
-void finish_switch() noexcept {
-    arch::cpu::local().critical = self().critical_depth;
-    scheduler& s = local_scheduler(); // not the one before the switch, if this thread was handed over
-    if (s.departed_how != departure::none) [[unlikely]]
-        see_off(s);
+void switch_away() noexcept {
+    scheduler& s = local_scheduler();
+    thread &from = self(), &to = s.pop();
+    if (&to == &from)
+        to.state = thread_state::running;
+    else
+        change_threads(s, from, to, true);
 }
 
 // The thread that was left for good, or for another CPU.
@@ -249,7 +252,7 @@ void block_for(thread& next) noexcept {
     }
     t.state = thread_state::blocked;
     if (t.user) t.user->sleeps.store(t.user->sleeps.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    switch_to(s, next);
+    change_threads(s, t, next, false);
 }
 
 void yield() noexcept {

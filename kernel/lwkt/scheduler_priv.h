@@ -104,8 +104,6 @@ scheduler* scheduler_of(unsigned cpu) noexcept;
 // Gives the CPU to the best ready thread. In a critical section; the caller has put the running thread where
 // it belongs (queue, wait queue, departure). Returns when the thread runs again.
 void switch_away() noexcept;
-// The same to a thread that stands in no queue.
-void switch_to(scheduler& s, thread& to) noexcept;
 // The first thing a thread does when it has the CPU.
 void finish_switch() noexcept;
 // Puts a thread that now belongs to this CPU into its lists. In a critical section or an IPI function.

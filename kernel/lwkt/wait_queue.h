@@ -140,7 +140,7 @@ class single_waiter : private wait_place {
     ~single_waiter() { kassert(!sleeper_.load(std::memory_order_relaxed)); }
 
     // As wait_queue::wait(); but for whoever expects to sleep: ready() is first asked when the thread can be woken.
-    template <class Ready> bool wait(Ready ready, ktime::ns deadline, successor& next) noexcept {
+    template <class Ready> [[gnu::always_inline]] bool wait(Ready ready, ktime::ns deadline, successor& next) noexcept {
         for (;;) {
             critical section;
             lie_down();
