@@ -225,6 +225,14 @@ class bench(unittest.TestCase):
         self.assertEqual(versus.budget_of("userfs read 1048576, uncached, looked at", ours, {}), 40000)
         self.assertEqual(versus.budget_of("memfs read 4096", {}, {}), None)
 
+    def test_messages_are_compared_with_the_best_way_of_linux(self):
+        name = "message round trip, bytes each way: 65536"
+        linux = {f"{name}, by pipes": 3.0, f"{name}, by a unix socket": 2.0, f"{name[:-1]}, by pipes": 1.0}
+        self.assertEqual(versus.best_way(name, linux), (2.0, "a unix socket"))
+        self.assertEqual(versus.best_way(f"{name}, rewritten", linux), (2.0, "a unix socket"))
+        for other in (f"{name}, by vmsplice", "getppid", "message round trip, bytes each way: 64"):
+            self.assertEqual(versus.best_way(other, linux), None)
+
 
 class serial_line(unittest.TestCase):
     def test_waits_for_text_and_types(self):

@@ -3,6 +3,7 @@
 #include "kernel/lwkt/ipiq.h"
 #include "kernel/lwkt/port.h"
 #include "kernel/lwkt/token.h"
+#include "kernel/lwkt/trace.h"
 #include "kernel/lwkt/wait_queue.h"
 
 namespace {
@@ -139,4 +140,18 @@ BENCHMARK(thread_spawn_exit, 0) {
                 "bench", arch::cpu::id(), lwkt::normal_priority, [](void*) {}, nullptr))
             lwkt::yield();
     });
+}
+
+// One event of the list, as it is unless somebody looks, and while it is written down.
+BENCHMARK(trace_event_off, 10) {
+    if (trace::is_on.load()) return not_measured("it is on");
+    return bench::per_operation(operations, [] { trace::note(trace::event::lent, 1, 2); });
+}
+
+BENCHMARK(trace_event_on, 0) {
+    if (!trace::start(1024)) return not_measured("it is on, or no memory");
+    const bench::figure f =
+        bench::per_operation(operations, [] { trace::note(trace::event::lent, 1, 2, std::string_view("a name")); });
+    trace::clear();
+    return f;
 }
