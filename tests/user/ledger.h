@@ -14,14 +14,20 @@ static char* proc_text(const char* path) {
     return text;
 }
 
-// Bytes that the ledger has in a line; -1: this kernel keeps no books. What it takes to ask is counted too, the next
-// time.
-static long long in_ledger(const char* line) {
-    const char* text = proc_text("/proc/xio");
+// The number in a line of a file of /proc that begins with `line`; -1: there is no such file.
+__attribute__((unused)) static long long in_text(const char* path, const char* line) {
+    const char* text = proc_text(path);
     if (!text) return -1;
     const char* at = strstr(text, line);
     CHECK(at);
+    at += strlen(line);
     return strtoll(at + strcspn(at, "0123456789"), NULL, 10);
+}
+
+// Bytes that the ledger has in a line; -1: this kernel keeps no books. What it takes to ask is counted too, the next
+// time.
+static long long in_ledger(const char* line) {
+    return in_text("/proc/xio", line);
 }
 
 // Bytes copied since the machine was started, for whatever reason.

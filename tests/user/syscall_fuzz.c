@@ -4,12 +4,14 @@
 // A few workers, each a process that calls and calls until it dies, hangs or has done enough; its keeper then starts
 // the next. Workers may do to themselves and to each other whatever they can.
 #include "tests/user/tap.h"
+#include "user/caps.h"
 
 #include <grp.h>
 #include <sys/prctl.h>
 #include <sys/time.h>
 
 enum { workers = 4, nobody = 54321, calls_of_a_life = 4000, last_call = 460 };
+enum { first_own = 1024, last_own = 1035 }; // Nutcracker's own calls (docs/syscalls.md)
 
 struct progress {
     volatile uint64_t calls; // of all lives
@@ -18,7 +20,8 @@ struct progress {
     volatile int number;     // what it is calling
 };
 static struct progress* all;
-static volatile uint32_t* counts; // calls by number
+static volatile uint32_t* counts;     // calls by number
+static volatile uint32_t* own_counts; // and of our own
 
 static uint32_t state;
 static uint32_t draw(void) {
@@ -130,6 +133,68 @@ static long call(long number, const long* a) {
 
 static void harmless(int number) {}
 
+// --- Calls of our own: what they take is seldom met by chance
+
+static int first_end = -1; // a service, a client of it, a room
+
+static void prepare_ends(void) {
+    char name[32];
+    snprintf(name, sizeof name, "fuzz.%d", getpid());
+    const int service = caps_service(name, CAPS_USER);
+    if (service < 0) return; // another kernel
+    const int client = caps_connect(name, CAPS_USER, 0), room = caps_room(3 * page, 0);
+    if (client == service + 1 && room == client + 1) first_end = service;
+}
+
+// A message that is all good but for a few places.
+static long a_message(void) {
+    static struct caps_message m;
+    static struct caps_item items[CAPS_MOST_ITEMS];
+    static struct caps_sender sender;
+    m = (struct caps_message){.items = items, .sender = &sender, .timeout_ns = 1 + draw() % 1000000};
+    m.id = draw() % 2 ? (uint64_t)argument() : draw() % 4;
+    m.text_bytes = draw() % 260;
+    m.item_count = draw() % 3;
+    m.item_room = draw() % 10;
+    m.result = draw() % 8 ? 0 : (int)argument();
+    for (int at = 0; at < CAPS_MOST_ITEMS; at++)
+        items[at] = (struct caps_item){.kind = draw() % 6,
+                                       .fd = draw() % 2 ? -1 : (int)(first_end + draw() % 6),
+                                       .at = draw() % 4 ? (uint64_t)address() : 0,
+                                       .bytes = draw() % 4 ? 1 + draw() % (4 * page) : (uint64_t)argument(),
+                                       .fills = draw() % 10,
+                                       .flags = draw() % 2};
+    for (int turn = 0; draw() % 4 == 0 && turn < 4; turn++)
+        ((uint32_t*)&m)[draw() % 16] = (uint32_t)argument();
+    return (long)&m;
+}
+
+static long own_call(long* a) {
+    const long number = first_own + draw() % (last_own - first_own + 1);
+    if (first_end >= 0 && draw() % 2) a[0] = first_end + draw() % 3;
+    switch (number) {
+    case NUTCRACKER_SYS_caps_service:
+    case NUTCRACKER_SYS_caps_connect:
+        a[1] = draw() % 4 ? draw() % 64 : a[1];
+        a[2] = draw() % 1000000;
+        break;
+    case NUTCRACKER_SYS_caps_put:
+    case NUTCRACKER_SYS_caps_get:
+    case NUTCRACKER_SYS_caps_reply:
+        if (draw() % 4) a[1] = a_message();
+        a[2] = draw() % 4 ? draw() % 16 : a[2];
+        break;
+    case NUTCRACKER_SYS_caps_call:
+    case NUTCRACKER_SYS_caps_reply_wait:
+        if (draw() % 4) a[1] = a_message();
+        if (draw() % 2) a[2] = a[1];
+        a[3] = draw() % 4 ? draw() % 16 : a[3];
+        break;
+    case NUTCRACKER_SYS_caps_room: a[0] = draw() % 2 ? 1 + draw() % (16 * page) : argument(); break;
+    }
+    return number;
+}
+
 static void prepare_life(void) {
     struct sigaction action = {.sa_handler = harmless};
     const struct itimerval often = {{0, 3000}, {0, 3000}};
@@ -166,6 +231,7 @@ static void prepare_life(void) {
     syscall(SYS_epoll_create1, 0);
     syscall(SYS_timerfd_create, 1, 0);
     syscall(SYS_memfd_create, "fuzz", 0);
+    prepare_ends();
     dup2(3, 0);
     dup2(4, 1);
     dup2(6, 2);
@@ -215,6 +281,7 @@ static void live(struct progress* mine, uint32_t seed) {
         long number = draw() % (last_call + 1), a[6];
         for (int at = 0; at < 6; at++)
             a[at] = argument();
+        if (draw() % 8 == 0) number = own_call(a);
         // Now and then numbers that are none.
         if (draw() % 256 == 0) number = argument();
         if (left_out(number)) continue;
@@ -225,6 +292,7 @@ static void live(struct progress* mine, uint32_t seed) {
         number = spare_this_life(number, a);
         mine->number = number;
         if (number >= 0 && number <= last_call) counts[number]++;
+        if (number >= first_own && number <= last_own) own_counts[number - first_own]++;
         const long result = call(number, a);
         if ((number == SYS_fork || number == SYS_vfork || number == SYS_clone || number == SYS_clone3) && result == 0)
             call(SYS_exit, a);
@@ -309,6 +377,7 @@ int main(void) {
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     all = guarded();
     counts = guarded();
+    own_counts = guarded();
     const long long before = free_bytes(), deadline = now_ns() + seconds * 1000000000LL;
     for (int at = 0; at < workers; at++) {
         keepers[at] = fork();
@@ -324,15 +393,18 @@ int main(void) {
         kept += waitpid(keepers[at], &status, 0) == keepers[at] && status == 0;
     }
     sweep();
-    uint64_t calls = 0, good = 0, numbers = 0;
+    uint64_t calls = 0, good = 0, numbers = 0, own_numbers = 0, own_calls = 0;
     for (int at = 0; at < workers; at++)
         calls += all[at].calls, good += all[at].good;
     for (int at = 0; at <= last_call; at++)
         numbers += counts[at] > 0;
-    note("%llu calls of %llu numbers, %llu good", (unsigned long long)calls, (unsigned long long)numbers,
-         (unsigned long long)good);
+    for (int at = 0; at <= last_own - first_own; at++)
+        own_numbers += own_counts[at] > 0, own_calls += own_counts[at];
+    note("%llu calls of %llu numbers, %llu good; %llu of %llu numbers of our own", (unsigned long long)calls,
+         (unsigned long long)numbers, (unsigned long long)good, (unsigned long long)own_calls,
+         (unsigned long long)own_numbers);
     dprintf(1, "%sok 1 - workers_are_kept\n", kept == workers ? "" : "not ");
-    const int enough = calls > 1000 && numbers > 300;
+    const int enough = calls > 1000 && numbers > 300 && own_numbers == last_own - first_own + 1;
     dprintf(1, "%sok 2 - calls_are_made\n", enough ? "" : "not ");
     long long missing = 0;
     for (int turn = 0; turn < 100; turn++) {
