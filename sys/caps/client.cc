@@ -1,5 +1,6 @@
 #include "sys/caps/client.h"
 
+#include "kernel/lwkt/trace.h"
 #include "sys/caps/names_priv.h"
 #include "sys/caps/service.h"
 
@@ -67,12 +68,31 @@ k::status client::open(const wish& w, const waiting& how) noexcept {
     return m->answered_ ? k::status() : m->result();
 }
 
-k::status client::call(message_ref& m, const waiting& how) noexcept {
-    if (service_->begin_ && service_->begin_(*service_, *m)) {
-        m->answered_ = true;
-        m->result_ = {}; // of the call before
-        return {};
+// Calls begin() and writes the message's way down, all of which is here.
+[[gnu::noinline]] static bool begin_traced(service& s, message& m, begin_function begin) noexcept {
+    const auto which = reinterpret_cast<k::u64>(&m);
+    trace::note(trace::event::message_put, which, m.item_bytes(), s.name());
+    if (!begin(s, m)) return false; // it is put once more, into the queue
+    trace::note(trace::event::message_got, which, 0, s.name());
+    trace::note(trace::event::replied, which, m.item_bytes(), s.name());
+    return true;
+}
+
+// May the service answer in the caller's context, and does it?
+inline bool client::is_answered_here(message& m) noexcept {
+    if (!service_->begin_) return false;
+    if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]] {
+        if (!begin_traced(*service_, m, service_->begin_)) return false;
+    } else if (!service_->begin_(*service_, m)) {
+        return false;
     }
+    m.answered_ = true;
+    m.result_ = {}; // of the call before
+    return true;
+}
+
+k::status client::call(message_ref& m, const waiting& how) noexcept {
+    if (is_answered_here(*m)) return {};
     lwkt::successor server;
     TRY(service_->submit(*m, nullptr, how, server));
     // A deadline at once is about room in the queue: who calls, waits for the reply.
