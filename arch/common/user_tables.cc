@@ -379,6 +379,7 @@ bool user_tables::remove(u64 va, std::size_t pages) noexcept {
     removing op;
     // Mostly it lies in one table, to which the way is short.
     const unsigned first = index_of(va, 0);
+    if (!pages) return false;
     if (pages <= table_entries - first)
         if (u64* table = table_of(va)) return over_entries(&table[first], &table[first + pages], op);
     return over_range<top_level>(top_, va, va + pages * page_size, op);

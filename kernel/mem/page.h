@@ -55,7 +55,8 @@ class hold_counts {
     // True if nothing holds the page any more; the caller must free it then.
     [[nodiscard]] bool drop(hold kind) noexcept {
         const k::u64 before = word_.fetch_sub(unit(kind), std::memory_order_acq_rel);
-        // Not always checked: without that this is two instructions, which messages and files need for every page.
+        // Checked by the debug kernel only, which runs all self-tests: without that this is two instructions, which
+        // messages and files need for every page.
         if constexpr (k::debug_build) kassert(before & mask(kind));
         return before == unit(kind);
     }

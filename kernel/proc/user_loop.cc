@@ -23,6 +23,7 @@ void handle_page_fault(thread& t, const arch::user_exit& why) {
     const k::status done = t.owner.space->fault(why.address, why.access);
     if (done) return;
     switch (done.error()) {
+    case k::error::intr: return; // the signal first, and the fault once more
     case k::error::nospc:
     case k::error::io: return fault_signal(sig_bus, bus_address, why.address);
     case k::error::nomem:

@@ -218,17 +218,18 @@ k::status load(message& m, const letter& l, xio::user_address at, rooms* where) 
 // What a receiver was given, taken back unless that was all good.
 class unloading {
   public:
-    unloading(message& of, k::u64 flags) noexcept : message_(of), flags_(flags) {}
+    explicit unloading(k::u64 flags) noexcept : flags_(flags) {}
     ~unloading() {
-        if (!good_) undo();
+        if (good_) return;
+        for (unsigned i = 0; i < count_; i++)
+            take_back(records_[i]);
     }
     unloading(const unloading&) = delete;
 
     // Everything that the message has, with a head that says the rest, to `to`. `where`: the request's rooms, of which
     // those in the reply's items are filled; null: none. EMSGSIZE: there is no room for the items; the head says how
     // many.
-    k::status unload(letter& l, xio::user_address to, const rooms* where) noexcept {
-        message& m = message_;
+    k::status unload(message& m, letter& l, xio::user_address to, const rooms* where) noexcept {
         message_head& h = l.head;
         const std::span<const std::byte> text = m.text();
         h.text_bytes = static_cast<k::u32>(text.size());
@@ -238,7 +239,7 @@ class unloading {
             return k::error::msgsize;
         }
         for (unsigned i = 0; i < m.items(); i++) {
-            const item_record given = TRY(give(m.at(i), where)); // before it counts as one to be taken back
+            const item_record given = TRY(give(m, i, where)); // before it counts as one to be taken back
             records_[count_++] = given;
         }
         h.item_count = count_;
@@ -251,20 +252,14 @@ class unloading {
         return {};
     }
     void keep() noexcept { good_ = true; }
-    // Nothing was received, and the message is as it was. Before others can have it.
-    void undo() noexcept {
-        while (count_)
-            take_back(records_[--count_]);
-        for (unsigned i = 0; i < message_.items(); i++)
-            message_.at(i).source.keep_on();
-    }
 
   private:
-    k::result<item_record> give(caps::item& it, const rooms* where) noexcept {
+    k::result<item_record> give(message& m, unsigned index, const rooms* where) noexcept {
+        caps::item& it = m.at(index);
         item_record out{item_kind::descriptor, -1, 0, it.bytes, it.fills < caps::most_items ? it.fills : no_item, 0};
         switch (it.what) {
         case caps::right::read: {
-            const xio::source& bytes = it.source.hold_still(); // the message does not last much longer
+            xio::source bytes = TRY(m.source(index));
             if (const xio::user_range* room = where ? where->find(it.fills) : nullptr) {
                 out.kind = item_kind::filled;
                 out.at = room->base;
@@ -273,7 +268,7 @@ class unloading {
                 out.kind = item_kind::mapped;
                 out.at = TRY(map(bytes));
             } else {
-                out.fd = TRY(give_file(TRY(files::make_xio_file(bytes.clone()))));
+                out.fd = TRY(give_file(TRY(files::make_xio_file(std::move(bytes)))));
             }
             return out;
         }
@@ -333,7 +328,6 @@ class unloading {
         if (given.kind == item_kind::mapped) unmap(given.at, given.bytes);
     }
 
-    message& message_;
     k::u64 flags_;
     unsigned count_ = 0;
     bool good_ = false;
@@ -354,10 +348,9 @@ k::result<k::u64> receive_arrival(caps::service& s, const caps::waiting& how, le
         if (!told) return told.error();
         return 0;
     }
-    unloading receiver(*a.what, flags);
-    const k::status got = receiver.unload(l, to.at, nullptr);
+    unloading receiver(flags);
+    const k::status got = receiver.unload(*a.what, l, to.at, nullptr);
     if (!got || (flags & peek)) {
-        receiver.undo();
         s.put_back(std::move(a));
         if (!got) return got.error();
         return 0;
@@ -377,8 +370,8 @@ k::status finish_reply(message& m, letter& l, letter_address to, const rooms* wh
         h.text_bytes = h.item_count = 0;
         return l.write_head(to.at);
     }
-    unloading receiver(m, flags);
-    TRY(receiver.unload(l, to.at, where));
+    unloading receiver(flags);
+    TRY(receiver.unload(m, l, to.at, where));
     if (!(flags & peek)) receiver.keep();
     return {};
 }

@@ -242,6 +242,19 @@ static k::status check_rename(const view& v, const spot& from, const spot& to, c
     return is_covered(moved) || is_covered(replaced) ? k::error::busy : k::status();
 }
 
+// The program's part of it, before the names change here. EINTR: it may have done it, and its names are asked for
+// again.
+static k::status rename_in_program(file_system& fs, vop_rename& change, const spot& from, const spot& to,
+                                   const found& moved, const found& replaced, unsigned flags) noexcept {
+    vop_make_room room(change);
+    TRY(fs.call(room));
+    const k::status asked = fs.rename_there(from.dir(), from.name(), to.dir(), to.name(), flags);
+    if (asked || asked.error() != k::error::intr) return asked;
+    if (!moved.node->is(node_type::directory)) forget_name(fs, from.dir(), name_text(from.name()));
+    if (!(replaced && replaced.node->is(node_type::directory))) forget_name(fs, to.dir(), name_text(to.name()));
+    return asked;
+}
+
 k::status rename(const view& v, const spot& from, const spot& to, unsigned flags) noexcept {
     if (from.in.get() != to.in.get()) return k::error::xdev;
     if (from.what != spot::special::none) return k::error::busy;
@@ -278,16 +291,7 @@ k::status rename(const view& v, const spot& from, const spot& to, unsigned flags
                 if (!moved.called || (replaced && !replaced.called)) return k::error::nomem; // as in remove()
                 continue;
             }
-            vop_make_room room(change);
-            TRY(fs.call(room));
-            const k::status asked = fs.rename_there(from.dir(), from.name(), to.dir(), to.name(), flags);
-            if (!asked) {
-                const bool may_have_moved = asked.error() == k::error::intr;
-                if (may_have_moved && !moved.node->is(node_type::directory)) forget_name(fs, from.dir(), from_text);
-                if (may_have_moved && !(replaced && replaced.node->is(node_type::directory)))
-                    forget_name(fs, to.dir(), to_text);
-                return asked;
-            }
+            TRY(rename_in_program(fs, change, from, to, moved, replaced, flags));
         }
         const k::status done = fs.call(change);
         const bool has_changed = !done && (done.error() == k::error::noent || done.error() == k::error::exist);

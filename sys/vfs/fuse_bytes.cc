@@ -48,7 +48,8 @@ k::result<k::u64> fuse_server::write_once(k::u64 node, const handle& by, k::u32 
                                    .node = node,
                                    .arguments = bytes_of(how),
                                    .how = taking::exactly,
-                                   .most = sizeof(fuse::write_answer)},
+                                   .most = sizeof(fuse::write_answer),
+                                   .counts = (write_flags & fuse::write_was_cached) != 0},
                                   std::move(bytes), deadline));
     const k::u64 wrote = r->value<fuse::write_answer>().bytes;
     if (wrote > count) return k::error::io;

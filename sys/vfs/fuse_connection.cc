@@ -161,6 +161,12 @@ bool connection::is_asked_about(k::u64 node) noexcept {
     return about_.find(node) != about_.end();
 }
 
+bool connection::has_left(k::u64 node) noexcept {
+    lwkt::spin_guard guard(lock_);
+    const auto [first, last] = about_.equal_range(node);
+    return std::any_of(first, last, [](const request& r) { return r.counts_ && r.abandoned_; });
+}
+
 // It is in no list any more; the list's hold is the caller's to let go of.
 void connection::forget_locked(request& r) noexcept {
     if (r.queued_.is_linked()) waiting_.erase(waiting_.iterator_to(r));

@@ -68,6 +68,8 @@ class connection : public k::counted<connection> {
     // Is anything unanswered that was asked about a node? A program may not be told to forget it yet: its threads may
     // hear of that first.
     bool is_asked_about(k::u64 node) noexcept;
+    // Has the program not answered yet what somebody asked of the node, in an order that counts, and left?
+    bool has_left(k::u64 node) noexcept;
     bool has_ended() const noexcept { return now_in() == phase::over; }
     // Over: who waits hears ENOTCONN. `politely`: what was posted, and `last` if it is not null, can still be taken.
     void end(request_ref last, bool politely) noexcept;

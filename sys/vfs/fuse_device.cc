@@ -93,7 +93,10 @@ k::result<k::u64> connection::read(xio::sink& to) noexcept {
             const xio::moved m = xio::copy_some(r->payload, rest, xio::reason::file_read);
             if (m.bytes != r->payload.size()) given = m.status ? k::error::io : m.status.error();
         }
-        if (given) return bytes;
+        if (given) {
+            r->payload = xio::source(); // the program has it now
+            return bytes;
+        }
         if (r->opcode_ == opcode::init) started(*r, false);
         if (take_out(*r)) finish(*r, -static_cast<k::i32>(k::error::io));
         if (bytes <= to.size()) return given.error();

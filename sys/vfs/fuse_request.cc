@@ -41,6 +41,7 @@ k::result<request_ref> request::make(const form& f) noexcept {
     }
     made->head_bytes_ = static_cast<k::u32>(bytes);
     made->how_ = f.how;
+    made->counts_ = f.counts;
     made->most_ = f.most;
     made->node_ = f.node;
     made->opcode_ = f.opcode;

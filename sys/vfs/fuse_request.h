@@ -35,6 +35,7 @@ class request : public k::counted<request> {
         k::u64 most = 0; // bytes of the answer
         // In the place of the running thread's; both or neither.
         std::optional<k::u32> uid = {}, gid = {};
+        bool counts = false; // nothing like it may be asked while it may still be done: connection::has_left()
     };
     // ENOMEM.
     static k::result<k::ref<request>> make(const form& f) noexcept;
@@ -73,6 +74,7 @@ class request : public k::counted<request> {
     fuse::opcode opcode_{};
     bool is_for_another_ = false; // the head says whom
     bool has_answer_ = true;
+    bool counts_ = false;
     bool has_number_ = false; // the program's own, for what it wants back
     // Of who asked; the connection's lock guards these and what links it.
     bool posted_ = false;    // nobody waits

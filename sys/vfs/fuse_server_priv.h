@@ -175,6 +175,7 @@ class fuse_server final : public server {
     k::status set_extended(k::u64 node, std::string_view name, std::optional<std::span<const std::byte>> value,
                            unsigned flags) noexcept override;
     k::result<k::u64> list_extended(k::u64 node, std::span<std::byte> to) noexcept override;
+    bool may_still_write(k::u64 node) noexcept override { return line_->has_left(node); }
     access_rule rule(const subject& who) const noexcept override {
         if (!options_.allow_other && (who.uid != options_.uid || who.gid != options_.gid)) return access_rule::nobody;
         return options_.default_permissions ? access_rule::usual : access_rule::programs;

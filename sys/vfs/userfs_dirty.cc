@@ -36,11 +36,13 @@ struct {
 
 // --- The pager's side
 
-// Whoever stores into a mapping holds the file.
-vnode_ref file_pages::node() noexcept {
+// Who stores into a mapping may be about to lose it, and its file with it.
+file_pages::owner file_pages::node() noexcept {
     lwkt::critical section;
     file_node* n = file_.load(std::memory_order_acquire);
-    return n ? vnode_ref::to_living(*n) : vnode_ref();
+    file_system_ref fs = n ? file_system_ref::to_living(n->fs) : file_system_ref();
+    vnode_ref node = fs ? vnode_ref::to_living(*n) : vnode_ref();
+    return {std::move(fs), std::move(node)};
 }
 
 k::status file_pages::reserve(k::u64, k::u64 count) noexcept {
@@ -69,17 +71,23 @@ k::status dirty_files::wait_for_room(k::u64 pages) noexcept {
         return (killed = server_.caller_is_killed()) || server_.is_over() || (taken = take(pages));
     };
     const ktime::ns deadline = ktime::after(server_.patience());
-    do {
-        hurries_.store(true, std::memory_order_relaxed);
-        writer_.wake_all();
-    } while (!room_.wait(is_settled, std::min(deadline, ktime::after(glance))) && ktime::now() < deadline);
+    do
+        hurry();
+    while (!room_.wait(is_settled, std::min(deadline, ktime::after(glance))) && ktime::now() < deadline);
     if (taken) return {};
     return killed ? k::error::intr : k::error::io;
 }
 
 void dirty_files::list(file_pages& of, file_node& n, k::u64 pages) noexcept {
     file_system::opened_ref by;
-    if (!n.turn.load(std::memory_order_relaxed)) by = server_.writer_of(n.number_there);
+    {
+        lwkt::spin_guard guard(lock_); // while it is listed it stays so, as something of it is dirty
+        if (n.turn.load(std::memory_order_relaxed)) {
+            of.dirty.fetch_add(pages, std::memory_order_relaxed);
+            return;
+        }
+    }
+    by = server_.writer_of(n.number_there);
     lwkt::spin_guard guard(lock_);
     of.dirty.fetch_add(pages, std::memory_order_relaxed);
     if (n.turn.load(std::memory_order_relaxed)) return;
@@ -92,10 +100,10 @@ void dirty_files::list(file_pages& of, file_node& n, k::u64 pages) noexcept {
 }
 
 k::status dirty_files::reserve(file_pages& of, k::u64 pages) noexcept {
-    const vnode_ref node = of.node();
-    if (!node || server_.is_over()) return k::error::io;
+    const file_pages::owner held = of.node();
+    if (!held.node || server_.is_over()) return k::error::io;
     TRY(wait_for_room(pages));
-    auto& n = static_cast<file_node&>(*node);
+    auto& n = static_cast<file_node&>(*held.node);
     list(of, n, pages);
     const k::status runs = start_writer();
     if (runs) return runs;
@@ -105,13 +113,9 @@ k::status dirty_files::reserve(file_pages& of, k::u64 pages) noexcept {
 }
 
 void dirty_files::charge(file_pages& of, k::i64 pages) noexcept {
-    of.dirty.fetch_add(static_cast<k::u64>(pages), std::memory_order_release);
-    note_sent(pages);
-}
-
-void dirty_files::note_sent(k::i64 pages) noexcept {
     if (!pages) return;
     const auto more = static_cast<k::u64>(pages);
+    of.dirty.fetch_add(more, std::memory_order_release);
     pages_.fetch_add(more, std::memory_order_relaxed);
     everywhere.pages.fetch_add(more, std::memory_order_relaxed);
     if (pages < 0) room_.wake_all();
@@ -155,28 +159,61 @@ vnode_ref dirty_files::next(k::u64& turn, k::u64 last) noexcept {
     return vnode_ref::to(static_cast<file_node&>(*at));
 }
 
-k::status dirty_files::write_all(bool patient) noexcept {
+// From `turn` on, which says then behind which file to go on: of one that a program does not take the next one is not
+// kept waiting for ever.
+k::status dirty_files::write_all(k::u64& turn) noexcept {
     const file_system_ref held = holds(); // nodes go before it does
     if (!held) return {};
-    k::u64 turn = 0, last;
+    k::u64 last;
     {
         lwkt::spin_guard guard(lock_);
         last = last_turn_;
     }
     k::status outcome;
     while (const vnode_ref node = next(turn, last)) {
-        const k::status done = static_cast<file_node&>(*node).write_back(patient);
+        const k::status done = static_cast<file_node&>(*node).write_back_in_time();
         if (!done && outcome) outcome = done;
-        if (!done && (done.error() == k::error::timedout || done.error() == k::error::intr)) break;
+        if (!done && done.error() == k::error::timedout) return outcome;
     }
+    turn = 0;
     return outcome;
 }
 
-k::status file_node::write_back(bool patient) noexcept {
+void dirty_files::hurry() noexcept {
+    hurries_.store(true, std::memory_order_relaxed);
+    writer_.wake_all();
+}
+
+// The thread does it. Who waits may be the program itself, which has time then to be asked before it counts as silent.
+k::status dirty_files::wait_until_clean() noexcept {
+    const ktime::ns deadline = ktime::after(server_.patience() / 2);
+    bool clean = false, killed = false;
+    const auto is_settled = [&] {
+        return (clean = !listed_.load(std::memory_order_relaxed)) || (killed = server_.caller_is_killed());
+    };
+    do
+        hurry();
+    while (!writer_.wait(is_settled, std::min(deadline, ktime::after(glance))) && ktime::now() < deadline);
+    return clean ? k::status() : killed ? k::error::intr : k::error::timedout;
+}
+
+k::status file_node::write_back() noexcept {
     k::status done;
     if (dirty_pages()) {
         lwkt::sleep_hold hold(writers);
-        done = write_dirty(patient);
+        done = write_dirty(true);
+        forget_if_old();
+    }
+    server_->dirty.settle(*this);
+    return done;
+}
+
+k::status file_node::write_back_in_time() noexcept {
+    k::status done;
+    if (dirty_pages()) {
+        const lwkt::sleep_attempt hold(writers);
+        if (!hold) return k::error::busy;
+        done = write_dirty(false);
         forget_if_old();
     }
     server_->dirty.settle(*this);
@@ -186,6 +223,11 @@ k::status file_node::write_back(bool patient) noexcept {
 // What somebody is just bringing in has not been stored into yet, and is not waited for.
 k::status file_node::write_dirty(bool patient) noexcept {
     if (!dirty_pages()) return {};
+    // One that was left and is done later must not be done after this.
+    for (; server_->may_still_write(number_there); lwkt::sleep_for(ktime::millisecond * 5)) {
+        if (!patient) return k::error::timedout;
+        if (server_->caller_is_killed()) return k::error::intr;
+    }
     vm::object& cache = *pages();
     const k::u64 bytes = size.load(std::memory_order_acquire), end = pages_for(bytes);
     k::status outcome;
@@ -220,14 +262,15 @@ k::status file_node::write_stored(k::u64 first, k::u64 count, k::u64 end, bool p
                         .bytes = std::min(count << arch::page_shift, end - offset)},
                .was_stored = true,
                .deadline = patient ? ktime::forever : ktime::after(server_->patience())};
-    server_->dirty.note_sent(static_cast<k::i64>(count));
+    // While they are on their way they count as dirty: whoever wants them kept waits for that.
+    server_->dirty.charge(pager_, static_cast<k::i64>(count));
     pages()->clean(first, count);
     const k::status done = store_piece(q);
     if (!done && dirty_is_kept(done.error()))
         pages()->soil(first, count);
     else if (!done)
         server_->dirty.note_loss(*this, done.error());
-    server_->dirty.note_sent(-static_cast<k::i64>(count));
+    server_->dirty.charge(pager_, -static_cast<k::i64>(count));
     return done;
 }
 
@@ -274,7 +317,7 @@ void dirty_files::write_for_ever(void* of) noexcept {
 
 void dirty_files::write_while_dirty() noexcept {
     unsigned failures = 0;
-    for (;;) {
+    for (k::u64 turn = 0;;) {
         (void)writer_.wait(
             [&] {
                 return !listed_.load(std::memory_order_relaxed) || hurries_.load(std::memory_order_relaxed) ||
@@ -283,14 +326,18 @@ void dirty_files::write_while_dirty() noexcept {
             ktime::after(between));
         hurries_.store(false, std::memory_order_relaxed);
         const file_system_ref fs = holds(); // before it is written: it may be the last to hold it
-        const k::status done = write_all(false);
+        const k::status done = write_all(turn);
         if (done) failures = 0;
         // Nobody can force it off any more, nor close what he has of it.
         constexpr unsigned ours = 2;
         if (!done && ++failures && fs && fs->holders() <= ours &&
             (done.error() == k::error::timedout || failures >= most_failures))
             server_.give_up();
-        if (!done) (void)writer_.wait([&] { return !listed_.load(std::memory_order_relaxed); }, ktime::after(soon));
+        // What is behind one that was not taken has its turn at once.
+        if (!done && !turn)
+            (void)writer_.wait([&] { return !listed_.load(std::memory_order_relaxed); }, ktime::after(soon));
+        else if (!done)
+            hurries_.store(true, std::memory_order_relaxed);
         if (listed_.load(std::memory_order_relaxed)) continue;
         go_out();
         {
@@ -316,7 +363,7 @@ void dirty_files::write_everything() noexcept {
             last = next->started_;
             held = server_ref::to(next->server_);
         }
-        (void)held->dirty.write_all(false);
+        (void)held->dirty.wait_until_clean();
     }
 }
 

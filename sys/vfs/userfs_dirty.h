@@ -30,7 +30,7 @@ struct dirty_file : boost::intrusive::set_base_hook<> {
     file_system::opened_ref written_by; // while it is
 };
 
-// Of one server. All but charge(), note_sent(), note_loss() and over(): thread context, may sleep.
+// Of one server. All but charge(), note_loss() and over(): thread context, may sleep.
 class dirty_files {
   public:
     explicit dirty_files(server& of) noexcept : server_(of) {}
@@ -40,10 +40,9 @@ class dirty_files {
     k::status reserve(file_pages& of, k::u64 pages) noexcept;
     // So many are dirty, or were reserved for, beyond what is known.
     void charge(file_pages& of, k::i64 pages) noexcept;
-    // So many more are on their way, or fewer: until they have arrived they take the room that they had.
-    void note_sent(k::i64 pages) noexcept;
-    // Carries what is dirty in all files. `patient`: as file_node::write_back(). The first error.
-    k::status write_all(bool patient) noexcept;
+    // Until nothing is dirty in any file. ETIMEDOUT: the program takes its time, or more becomes dirty; EINTR: the
+    // running thread ends.
+    k::status wait_until_clean() noexcept;
     // A file was written back: it need not be kept any more if nothing of it is dirty.
     void settle(file_node& n) noexcept;
     // Of what was dirty something is lost: the log has that once.
@@ -72,6 +71,8 @@ class dirty_files {
     void come_in() noexcept; // among those whose threads run
     void go_out() noexcept;
     void write_while_dirty() noexcept;
+    k::status write_all(k::u64& turn) noexcept;
+    void hurry() noexcept;
     vnode_ref next(k::u64& turn, k::u64 last) noexcept;
     file_system_ref holds() noexcept {
         lwkt::spin_guard guard(lock_);

@@ -44,7 +44,7 @@ class userfs_instance final : public file_system, fuse::listener {
     void node_gone(vnode& n) noexcept override { nodes_.gone(n); }
 
     k::status sync(vnode* node) noexcept override {
-        if (!node) return server_->dirty.write_all(false);
+        if (!node) return server_->dirty.wait_until_clean();
         TRY(node->write_back());
         const bool is_directory = node->is(node_type::directory);
         if (!(node->is(node_type::regular) || (is_directory && server_->syncs_directories()))) return {};

@@ -22,9 +22,13 @@ class file_pages final : public vm::file_pager {
     k::status reserve(k::u64 first, k::u64 count) noexcept override;
     void charge(k::i64 pages) noexcept override;
 
-    // Whose they are, while that one has a holder: from its beginning to vnode::going().
+    // Whose they are, while that one has a holder: from its beginning to vnode::going(). Its file system goes later.
+    struct owner {
+        file_system_ref fs; // none: nobody's
+        vnode_ref node;
+    };
     void set_node(file_node* node) noexcept { file_.store(node, std::memory_order_release); }
-    vnode_ref node() noexcept;
+    owner node() noexcept;
     // How many are dirty, or about to be.
     std::atomic<k::u64> dirty = 0;
     // So many bytes has the server, and what lies in them is the pager's to bring.
@@ -53,9 +57,10 @@ class file_node final : public vnode, public dirty_file {
         pager_.set_node(this);
     }
 
-    k::status write_back() noexcept override { return write_back(true); }
-    // `patient`: whatever time the program takes; else ETIMEDOUT after the server's patience.
-    k::status write_back(bool patient) noexcept;
+    k::status write_back() noexcept override;
+    // The same by a thread that has others to see to: EBUSY if somebody works with the file, ETIMEDOUT if the program
+    // does not take the question in time.
+    k::status write_back_in_time() noexcept;
     k::u64 dirty_pages() const noexcept { return pager_.dirty.load(std::memory_order_acquire); }
     void bring_in(k::u64 offset, k::u64 bytes) noexcept override;
     k::status store_there(k::u64 offset, k::u64 bytes) noexcept override;

@@ -64,7 +64,12 @@ k::result<vm::page_ref> file_pages::page_in(k::u64 index) noexcept {
     const k::u64 ahead = goes_on ? std::min(ahead_.load(std::memory_order_relaxed) * 2, most_ahead) : first_ahead;
     const k::u64 wanted = std::min(std::max(ahead, first_ahead), pages_for(end) - index);
     const k::u64 times = object_->times_forgotten();
-    const xio::source got = TRY(server_->read(node_, offset, std::min(wanted << arch::page_shift, end - offset)));
+    auto said = server_->read(node_, offset, std::min(wanted << arch::page_shift, end - offset));
+    if (!said) { // it has nothing to say of our memory, nor of when to ask again
+        const k::error why = said.error();
+        return why == k::error::nomem || why == k::error::again ? k::error::io : why;
+    }
+    const xio::source got = *std::move(said);
     next_.store(index + wanted, std::memory_order_relaxed);
     ahead_.store(wanted, std::memory_order_relaxed);
     xio::walker from(got);

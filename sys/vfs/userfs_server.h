@@ -39,7 +39,7 @@ struct question {
     file_system::opened* with = nullptr; // of a list
     list_hearer* hearer = nullptr;       // of a list, where may_hear()
     bool was_stored = false;             // of a write: into mappings, some time ago, by whomever
-    ktime::ns deadline = ktime::forever; // of a write, where a program may take its time: ETIMEDOUT
+    ktime::ns deadline = ktime::forever; // of what was stored: until then it must be taken. ETIMEDOUT
 };
 
 // What was told of a node. What only FUSE tells has values that say nothing here.
@@ -101,6 +101,8 @@ class server : public k::counted<server> {
     virtual bool caller_is_killed() const noexcept = 0;
     // How long the kernel waits by itself.
     virtual ktime::ns patience() const noexcept { return 30 * ktime::second; }
+    // Was a write of what was stored there left, which may still be done?
+    virtual bool may_still_write(k::u64 node) noexcept { return (void)node, false; }
     // By what a node can be written, for as long as that is held; null: nothing is needed. Does not block.
     virtual file_system::opened_ref writer_of(k::u64 node) noexcept { return (void)node, file_system::opened_ref(); }
     // What was stored into mappings of its files.

@@ -1,7 +1,7 @@
 // Bytes that a program puts into the cache by itself, and has back from there. It is in the midst of telling, so nobody
 // is waited for: a file that somebody writes to, or brings in, is left alone, and what was told of is asked for again
 // when he is done. What is stored is what the program would answer if it were asked, so that forgetting does as well:
-// whole pages are kept, and those of which it brings a part are forgotten.
+// whole pages are kept, and those of which it brings a part are forgotten. What users stored into mappings stays.
 #include "sys/vfs/data.h"
 #include "sys/vfs/userfs_instance.h"
 
@@ -28,7 +28,7 @@ k::status file_node::put_piece(k::u64 offset, const xio::source& bytes) noexcept
     {
         const lwkt::sleep_attempt hold(writers);
         const bool is_whole = bytes.size() % page == 0 || end >= size.load(std::memory_order_acquire);
-        const bool is_kept = hold && is_whole && !fresh.empty() && pages()->adopt(offset, fresh) == fresh.size();
+        const bool is_kept = hold && is_whole && !fresh.empty() && pages()->renew(offset, fresh) == fresh.size();
         if (hold && !is_kept) pages()->forget(first, count);
         if (hold) forget_if_old();
         if (hold) return {};

@@ -5,6 +5,7 @@
 #include "kernel/lib/result.h"
 #include "kernel/mem/slab.h"
 
+#include <algorithm>
 #include <bit>
 #include <boost/intrusive/set.hpp>
 
@@ -39,9 +40,13 @@ class dirty_pages {
     // How many were set.
     k::u64 clear(k::u64 first, k::u64 count) noexcept {
         const k::u64 before = count_, end = count < ~k::u64{0} - first ? first + count : ~k::u64{0};
-        for (k::u64 page = first; (page = next(page, end, true)) < end; page++) {
-            piece_of(page)->word_of(page) &= ~bit(page);
-            count_--;
+        for (k::u64 page = first; (page = next(page, end, true)) < end;) {
+            piece& p = *piece_of(page);
+            do {
+                p.word_of(page) &= ~bit(page);
+                count_--;
+            } while (++page < end && page % piece::pages && p.has(page));
+            if (p.is_empty()) let_go(p);
         }
         return before - count_;
     }
@@ -70,6 +75,9 @@ class dirty_pages {
         static constexpr k::u64 pages = 2048;
         bool has(k::u64 page) const noexcept { return words[page % pages / 64] >> page % 64 & 1; }
         k::u64& word_of(k::u64 page) noexcept { return words[page % pages / 64]; }
+        bool is_empty() const noexcept {
+            return std::ranges::all_of(words, [](k::u64 word) { return !word; });
+        }
         k::u64 number = 0;
         boost::intrusive::set_member_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>> link;
         k::u64 words[pages / 64] = {};
@@ -79,6 +87,11 @@ class dirty_pages {
         const type& operator()(const piece& p) const { return p.number; }
     };
     static constexpr k::u64 bit(k::u64 page) { return k::u64{1} << page % 64; }
+    void let_go(piece& p) noexcept {
+        if (last_ == &p) last_ = nullptr;
+        pieces_.erase(pieces_.iterator_to(p));
+        mem::destroy(&p);
+    }
     piece* piece_of(k::u64 page) const noexcept {
         if (last_ && last_->number == page / piece::pages) return last_;
         const auto found = pieces_.find(page / piece::pages);

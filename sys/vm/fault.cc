@@ -18,6 +18,13 @@ constexpr k::u8 without_write(k::u8 access) {
     return access & ~arch::user_write;
 }
 
+// What a fault makes of an error of whoever keeps the pages: they may answer anything.
+constexpr k::error as_fault(k::error why) {
+    const bool is_ours =
+        why == k::error::nomem || why == k::error::nospc || why == k::error::intr || why == k::error::again;
+    return is_ours ? why : k::error::io;
+}
+
 } // namespace
 
 k::status space::fault(user_address at, k::u8 access) noexcept {
@@ -137,7 +144,9 @@ k::status space::fault_under(entry& e, user_address at, bool write) noexcept {
     const k::u64 generation = generation_;
     k::ref<object> under = e.under.share();
     lwkt::token_hold hold(under->token_);
-    const found_page found = TRY(under->page_locked(e.under_index_of(at)));
+    auto there = under->page_locked(e.under_index_of(at));
+    if (!there) return as_fault(there.error());
+    const found_page found = *there;
     if (generation_ != generation) return k::error::again;
     if (!write) {
         TRY(show(at, found.p, without_write(e.access)));
@@ -207,11 +216,14 @@ k::status space::fault_shared(entry& e, user_address at, bool write) noexcept {
     k::ref<object> what = e.what.share();
     lwkt::token_hold hold(what->token_);
     if (write) {
-        page* p = TRY(what->writable_page_locked(index, true));
+        auto p = what->writable_page_locked(index, true);
+        if (!p) return as_fault(p.error());
         if (generation_ != generation) return k::error::again;
-        return show(at, p, access);
+        return show(at, *p, access);
     }
-    const found_page found = TRY(what->page_locked(index));
+    auto there = what->page_locked(index);
+    if (!there) return as_fault(there.error());
+    const found_page found = *there;
     if (generation_ != generation) return k::error::again;
     TRY(show(at, found.p, what->may_be_written_as_is(index, found) ? access : without_write(access)));
     show_neighbours(e, *what, at);

@@ -119,9 +119,11 @@ class object final : public k::counted<object> {
     k::result<xio::source> lend(k::u64 offset, k::u64 bytes) noexcept;
     // Puts whole pages of a stable source in, at a page boundary, in place of what is there. How many bytes; the rest
     // is to be copied. Thread context.
-    k::u64 adopt(k::u64 offset, const xio::source& from) noexcept { return adopt(offset, from, false); }
+    k::u64 adopt(k::u64 offset, const xio::source& from) noexcept { return adopt(offset, from, over::anything); }
     // The same of what was read from where the pages are kept: nothing, if some of them are there already.
-    k::u64 bring(k::u64 offset, const xio::source& from) noexcept { return adopt(offset, from, true); }
+    k::u64 bring(k::u64 offset, const xio::source& from) noexcept { return adopt(offset, from, over::nothing); }
+    // The same of what is newer there: nothing, if some of a file's pages are dirty.
+    k::u64 renew(k::u64 offset, const xio::source& from) noexcept { return adopt(offset, from, over::what_is_clean); }
     // The same between the object and private memory, where neither keeps a list of what is lent: branches of the page
     // trees are shared. Puts `count` pages from `first` on at `at` in a space / takes those at `at` in their place. How
     // many pages, from the start; fewer, or none, where memory is not plain private memory, pages are not there,
@@ -186,7 +188,8 @@ class object final : public k::counted<object> {
     // The same to be written in place: sole. Whatever it replaces has lost all its mappings. `noted`: a file's is
     // dirty.
     k::result<page*> writable_page_locked(k::u64 index, bool noted) noexcept REQUIRES(token_);
-    k::u64 adopt(k::u64 offset, const xio::source& from, bool only_missing) noexcept;
+    enum class over : k::u8 { anything, nothing, what_is_clean };
+    k::u64 adopt(k::u64 offset, const xio::source& from, over what) noexcept;
     k::result<page_ref> fresh_page(k::u64 index) noexcept REQUIRES(token_);
     bool is_paged_in(k::u64 first, k::u64 count) const noexcept REQUIRES(token_);
     // May a mapping write to it without asking: nobody else sees it, and it is known to be dirty if that must be known?

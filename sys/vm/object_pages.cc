@@ -80,12 +80,13 @@ bool object::is_paged_in(k::u64 first, k::u64 count) const noexcept {
     return first >= end || tree_.count(first, end - first) == end - first;
 }
 
-k::u64 object::adopt(k::u64 offset, const xio::source& from, bool only_missing) noexcept {
+k::u64 object::adopt(k::u64 offset, const xio::source& from, over what) noexcept {
     const k::u64 first = pages_in(offset), wanted = pages_in(from.size());
     if (!wanted || from.promise() != xio::stability::stable || !make_all_dirty(first, wanted)) return 0;
     lwkt::token_hold hold(token_);
     if (first + wanted > pages() || !are_noted(first, wanted)) return 0;
-    if (only_missing && tree_.count(first, wanted)) return 0;
+    if (what == over::nothing && tree_.count(first, wanted)) return 0;
+    if (what == over::what_is_clean && dirty_.next(first, first + wanted, true) < first + wanted) return 0;
     if (const auto all = snapshot::of(from, 0, false); all.tree && from.start().offset % arch::page_size == 0) {
         return graft_locked(first, wanted, *all.tree, all.first) ? wanted << arch::page_shift : 0;
     }

@@ -210,20 +210,10 @@ kept_source::~kept_source() {
 void kept_source::keep(xio::source what) noexcept {
     kassert(!on_ && source_.empty() && what.binding() == xio::binding::pages);
     source_ = std::move(what);
-    keep_on();
-}
-
-void kept_source::keep_on() noexcept {
-    if (on_ || !is_loan(source_)) return;
+    if (!is_loan(source_)) return;
     lwkt::critical section;
     on_ = &shelf_of(arch::cpu::id());
     on_->put(*this);
-}
-
-const xio::source& kept_source::hold_still() noexcept {
-    kassert(!front_.load(std::memory_order_relaxed));
-    if (on_) std::exchange(on_, nullptr)->remove(*this);
-    return source_;
 }
 
 k::result<xio::source> kept_source::slice(k::u64 offset, k::u64 bytes) const noexcept {

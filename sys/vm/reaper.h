@@ -31,11 +31,6 @@ class kept_source {
 
     // Begins to keep it; to be called once. A range is no such source.
     void keep(xio::source what) noexcept;
-    // What was kept, and from now on is not exchanged: for who is about to be done with all of it. Nothing may have
-    // been forgotten.
-    const xio::source& hold_still() noexcept;
-    // It takes longer after all.
-    void keep_on() noexcept;
     // A part of what was kept, which nobody exchanges. EINVAL if it does not lie inside, or was forgotten.
     k::result<xio::source> slice(k::u64 offset, k::u64 bytes) const noexcept;
     // What lies before the offset will not be asked for again.
@@ -45,7 +40,7 @@ class kept_source {
     friend class shelf;
 
     // The shelf's lock guards what follows it, if it stands on one; else nobody but its owner knows of it.
-    shelf* on_ = nullptr; // its owner's
+    shelf* on_ = nullptr; // immutable once kept
     lwkt::list_hook link_;
     bool listed_ = false; // still a loan
     std::atomic<k::u64> front_ = 0;

@@ -128,9 +128,12 @@ k::result<space::room> space::find_room(k::u64 bytes, user_address hint, user_ad
 
 void space::enter_map(entry& e, entry_map::iterator before) noexcept {
     const auto it = entries_.insert_before(before, e);
-    if (e.end == full_from_) {
+    if (e.end == full_from_ && !e.grows_down) {
         full_from_ = e.base;
         first_full_ = it;
+    } else if (e.grows_down && e.end >= full_from_) { // what it may grow to is no room
+        full_from_ = std::min(full_from_, reach_of(e));
+        first_full_ = entries_.lower_bound(full_from_);
     } else if (before == first_full_ && e.base >= full_from_) {
         first_full_ = it;
     }
@@ -142,6 +145,7 @@ void space::leave_map(entry& e) noexcept {
     const auto next = entries_.erase(it);
     if (makes_room) full_from_ = std::min(e.end, mmap_top_);
     if (makes_room || is_first) first_full_ = next;
+    if (makes_room && next != entries_.end()) full_from_ = std::min(full_from_, reach_of(*next));
 }
 
 void space::add(entry& e) noexcept {

@@ -594,6 +594,26 @@ static void what_is_being_written_is_not_stored_over(void) {
     end();
 }
 
+static void what_was_stored_into_a_mapping_is_not_stored_over(void) {
+    if (copied() < 0) tap_skip("Linux stores over it");
+    begin_sharing(no_lie, "");
+    static char its[2 * page];
+    memset(its, 'I', sizeof its);
+    const int fd = open("out", O_RDWR);
+    CHECK(fd >= 0 && pwrite(fd, its, sizeof its, 0) == sizeof its);
+    char* at = mmap(NULL, sizeof its, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(at != MAP_FAILED);
+    at[5] = 'm';
+    memset(its, 'J', sizeof its);
+    CHECK(tell_store(6, 0, its, page) == 0);
+    CHECK(tell_store(6, page, its, page) == 0); // nobody's: it is the program's to say
+    CHECK(at[4] == 'I' && at[5] == 'm' && at[page] == 'J');
+    CHECK(msync(at, sizeof its, MS_SYNC) == 0);
+    CHECK(seen->written[4] == 'I' && seen->written[5] == 'm');
+    CHECK(munmap(at, sizeof its) == 0 && close(fd) == 0 && close(line) == 0);
+    end();
+}
+
 static void a_program_that_does_not_look_gets_no_more_back(void) {
     if (copied() < 0) tap_skip("Linux has no such limit");
     begin_sharing(renames_late, "");
@@ -629,4 +649,5 @@ TAP_MAIN(T(room_is_made_and_given_back_there), T(holes_are_where_the_program_say
          T(news_of_a_link_whose_text_is_asked_for_is_heard), T(news_of_what_is_being_renamed_is_heard),
          T(bytes_that_are_stored_are_read), T(what_is_cached_comes_back_as_far_as_there_is_no_gap),
          T(stores_that_make_no_sense_are_refused), T(a_file_is_stored_from_its_own_mapping),
-         T(what_is_being_written_is_not_stored_over), T(a_program_that_does_not_look_gets_no_more_back))
+         T(what_is_being_written_is_not_stored_over), T(what_was_stored_into_a_mapping_is_not_stored_over),
+         T(a_program_that_does_not_look_gets_no_more_back))

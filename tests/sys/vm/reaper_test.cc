@@ -188,23 +188,3 @@ SELFTEST(reaper, the_reaper_races_readers_and_ends) {
         lwkt::yield();
     }
 }
-
-SELFTEST(reaper, what_is_held_still_is_not_exchanged) {
-    kept_loan k;
-    REQUIRE(k.keep());
-    const k::u64 before = copied_for(xio::reason::loan_ended);
-    const xio::source& still = k.kept.hold_still();
-    vm::reap_all_loans();
-    EXPECT_EQ(k.charged(), pages);
-    EXPECT_EQ(copied_for(xio::reason::loan_ended), before);
-    EXPECT_EQ(number_in(still, 2), 102u);
-    EXPECT(&k.kept.hold_still() == &still); // a second time changes nothing
-    k.kept.keep_on();
-    k.kept.keep_on();
-    vm::reap_all_loans();
-    EXPECT_EQ(k.charged(), 0u);
-    EXPECT_EQ(copied_for(xio::reason::loan_ended) - before, bytes);
-    EXPECT_EQ(number_in(k.kept.hold_still(), 2), 102u); // the copy
-    k.kept.keep_on();
-    EXPECT_EQ(k.page(3), 103u);
-}
