@@ -79,7 +79,7 @@ k::status message::add_shared(k::ref<vm::object> memory, k::u64 bytes, bool writ
 
 k::result<xio::source> message::source(unsigned index) noexcept {
     if (index >= items_ || table_[index].what != right::read) return k::error::inval;
-    return table_[index].source.slice(0, table_[index].bytes);
+    return table_[index].source.all();
 }
 
 } // namespace caps

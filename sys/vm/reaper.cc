@@ -68,6 +68,11 @@ class shelf {
         return part_of(loan);
     }
 
+    xio::source all_of(const kept_source& loan) noexcept {
+        lwkt::spin_guard guard(lock_);
+        return loan.source_.clone();
+    }
+
     // Makes copies of loans that were made before `end`. The reaper; ends early without memory.
     void reap(ktime::ns end) noexcept {
         while (reap_one(end))
@@ -218,6 +223,10 @@ void kept_source::keep(xio::source what) noexcept {
 
 k::result<xio::source> kept_source::slice(k::u64 offset, k::u64 bytes) const noexcept {
     return (on_ ? on_->locked_part_of(*this) : shelf::part_of(*this)).slice(offset, bytes);
+}
+
+xio::source kept_source::all() const noexcept {
+    return on_ ? on_->all_of(*this) : source_.clone();
 }
 
 k::result<xio::source> without_loan(const xio::source& from) noexcept {

@@ -33,6 +33,8 @@ class kept_source {
     void keep(xio::source what) noexcept;
     // A part of what was kept, which nobody exchanges. EINVAL if it does not lie inside, or was forgotten.
     k::result<xio::source> slice(k::u64 offset, k::u64 bytes) const noexcept;
+    // All of it that was not forgotten, in the same way.
+    xio::source all() const noexcept;
     // What lies before the offset will not be asked for again.
     void forget_before(k::u64 offset) noexcept { front_.store(offset, std::memory_order_relaxed); }
 

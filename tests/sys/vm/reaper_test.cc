@@ -188,3 +188,25 @@ SELFTEST(reaper, the_reaper_races_readers_and_ends) {
         lwkt::yield();
     }
 }
+
+SELFTEST(reaper, all_of_a_kept_loan_is_what_it_was_before_and_after_it_ended) {
+    kept_loan k;
+    REQUIRE(k.keep());
+    const xio::source before = k.kept.all();
+    EXPECT_EQ(before.size(), bytes);
+    vm::reap_all_loans();
+    EXPECT_EQ(k.charged(), pages); // somebody has the old one
+    const xio::source after = k.kept.all();
+    EXPECT(after.paid_by() == &xio::kernel_payer && after.size() == bytes);
+    for (unsigned i = 0; i < pages; i++) {
+        EXPECT_EQ(number_in(before, i), 100 + i);
+        EXPECT_EQ(number_in(after, i), 100 + i);
+    }
+    // What was forgotten is not copied.
+    kept_loan part;
+    REQUIRE(part.keep());
+    part.kept.forget_before(3 * page_size);
+    vm::reap_all_loans();
+    EXPECT_EQ(part.kept.all().size(), bytes - 3 * page_size);
+    EXPECT_EQ(number_in(part.kept.all(), 0), 103u);
+}
