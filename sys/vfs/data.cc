@@ -26,12 +26,15 @@ k::status zero_in_page(vnode& n, k::u64 from, k::u64 to) noexcept {
     return n.pages()->write(from, nothing).status;
 }
 
-// What a mapping or a longer life left behind the end, in the last page: bytes up to `new_end` will be seen.
+} // namespace
+
 k::status zero_behind_end(vnode& n, k::u64 new_end) noexcept {
     const k::u64 end = size_of(n);
     if (end % arch::page_size == 0 || new_end <= end) return {};
     return zero_in_page(n, end, std::min(new_end, k::align_up(end, k::u64{arch::page_size})));
 }
+
+namespace {
 
 k::status resize_locked(vnode& n, k::u64 bytes) noexcept {
     if (bytes > most_file_bytes) return k::error::fbig;

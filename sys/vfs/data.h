@@ -35,6 +35,9 @@ k::result<k::u64> copy_range(vnode& from, k::u64 from_offset, vnode& to, k::u64 
 
 // EFBIG, ENOMEM.
 k::status resize(vnode& of, k::u64 bytes) noexcept;
+// For a file system whose file is about to become longer, by whoever holds the writers' lock: bytes up to `new_end`
+// will be seen, and what a mapping or a longer life left behind the end, in the last page, are zeroes. ENOMEM, EIO.
+k::status zero_behind_end(vnode& of, k::u64 new_end) noexcept;
 // fallocate(2): room for a range, if need be behind the end, which moves there if `grow`. ENOSPC, ENOMEM, EFBIG.
 k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept;
 // Zeroes a range; whole pages of it go. ENOMEM.

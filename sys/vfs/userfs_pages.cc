@@ -158,8 +158,8 @@ k::status file_node::resize_there(k::u64 bytes) noexcept {
 }
 
 k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
-    TRY(write_dirty(true)); // what it takes away would come back
-    const k::status said = server_->allocate(number_there, mode, offset, bytes);
+    const k::status carried = write_dirty(true); // what it takes away would come back
+    const k::status said = carried ? server_->allocate(number_there, mode, offset, bytes) : carried;
     forget_if_old();
     TRY(said);
     const k::u64 first = offset >> arch::page_shift, before = size.load(std::memory_order_acquire);
@@ -172,11 +172,14 @@ k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) no
 k::status file_node::reach(k::u64 end) noexcept {
     const k::u64 before = size.load(std::memory_order_acquire);
     if (end <= before) return {};
+    const k::u64 last = before >> arch::page_shift;
+    // What is behind the old end is zeroes there; here a mapping may have stored something into that page.
+    if (pages()->next_dirty(last, last + 1, true) == last) TRY(zero_behind_end(*this, end));
     TRY(pages()->resize(pages_for(end)));
     pager_.set_bytes(end);
     size.store(end, std::memory_order_release);
     pages()->extend_paged(pages_for(end));
-    pages()->forget(before >> arch::page_shift, 1); // what is behind the old end is zeroes there
+    pages()->forget(last, 1);
     return {};
 }
 

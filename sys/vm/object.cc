@@ -190,7 +190,7 @@ k::result<page*> object::writable_page_locked(k::u64 index, bool noted) noexcept
         if (noted) TRY(make_dirty_locked(index));
         auto there = page_locked(index);
         if (!there) {
-            if (noted && !tree_.find_page(index)) clean_locked(index, 1);
+            if (noted && (index >= pages() || !tree_.find_page(index))) clean_locked(index, 1);
             return there.error();
         }
         found = *there;

@@ -614,6 +614,24 @@ static void what_was_stored_into_a_mapping_is_not_stored_over(void) {
     end();
 }
 
+static void what_lies_behind_the_end_is_not_seen_when_that_moves(void) {
+    if (copied() < 0) tap_skip("Linux shows it");
+    begin_sharing(no_lie, "");
+    char c = 1;
+    const int fd = open("out", O_RDWR);
+    CHECK(fd >= 0 && pwrite(fd, "abc", 3, 0) == 3);
+    char* at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(at != MAP_FAILED);
+    at[1] = 'm';
+    at[200] = 'x';
+    CHECK(tell_store(6, page, "more", 4) == 0);
+    CHECK_EQ(lseek(fd, 0, SEEK_END), page + 4);
+    CHECK(pread(fd, &c, 1, 200) == 1 && c == 0 && at[200] == 0);
+    CHECK(at[0] == 'a' && at[1] == 'm' && at[2] == 'c');
+    CHECK(munmap(at, page) == 0 && close(fd) == 0 && close(line) == 0);
+    end();
+}
+
 static void a_program_that_does_not_look_gets_no_more_back(void) {
     if (copied() < 0) tap_skip("Linux has no such limit");
     begin_sharing(renames_late, "");
@@ -650,4 +668,4 @@ TAP_MAIN(T(room_is_made_and_given_back_there), T(holes_are_where_the_program_say
          T(bytes_that_are_stored_are_read), T(what_is_cached_comes_back_as_far_as_there_is_no_gap),
          T(stores_that_make_no_sense_are_refused), T(a_file_is_stored_from_its_own_mapping),
          T(what_is_being_written_is_not_stored_over), T(what_was_stored_into_a_mapping_is_not_stored_over),
-         T(a_program_that_does_not_look_gets_no_more_back))
+         T(what_lies_behind_the_end_is_not_seen_when_that_moves), T(a_program_that_does_not_look_gets_no_more_back))

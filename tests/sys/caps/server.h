@@ -77,4 +77,28 @@ template <class T> bool is(const k::result<T>& r, error e) {
     return !r && r.error() == e;
 }
 
+// A service that nobody serves but the test, with one client.
+struct pair {
+    explicit pair(k::u32 most_queued = 1024)
+        : s(make_service("pair", most_queued)), c(s ? connect_to("pair") : client_ref()) {}
+    explicit operator bool() const { return bool(c); }
+    caps::message_id put(k::u32 number = 0) {
+        message_ref m = fresh_message(number);
+        if (!m) return 0;
+        auto id = c->put(std::move(m), no_wait);
+        return id ? *id : 0;
+    }
+    // The number in the next request, which stays taken as `last`.
+    k::u32 take() {
+        auto a = s->get(no_wait);
+        if (!a) return ~0u;
+        last = std::move(*a);
+        return last.what ? number_in(*last.what) : ~0u;
+    }
+
+    service_ref s;
+    client_ref c;
+    arrival last;
+};
+
 } // namespace caps_test
