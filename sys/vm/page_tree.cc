@@ -40,11 +40,13 @@ template <class Drop> void page_tree::drop_children(node* n, Drop drop) noexcept
         drop(child);
     };
     static_assert(fanout % 4 == 0);
-    for (void** four = n->slots.data(); left; four += 4) {
+    void** four = n->slots.data();
+    while (left) {
         drop_one(four[0]);
         drop_one(four[1]);
         drop_one(four[2]);
         drop_one(four[3]);
+        four += 4;
     }
 }
 
