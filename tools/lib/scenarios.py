@@ -11,6 +11,7 @@ import hashlib
 import os
 import random
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -366,8 +367,8 @@ def pull_first_disk(running, how, asked, patience):
         running.wait_for("osynced", patience, asked)
 
 
-def pulled_out(it, driver, torn=False):
-    """A disk is pulled out of the machine (device_del) while it is read and written."""
+def pull_while_busy(it, driver, options):
+    """What the serial port said, as bytes and as text, and how QEMU ended."""
     with tempfile.TemporaryDirectory(prefix="nutcracker-") as folder:
         images = [Path(folder) / name for name in ("first.img", "second.img")]
         for image in images:
@@ -375,12 +376,24 @@ def pulled_out(it, driver, torn=False):
         how = machine.options(smp=2, disk_driver=driver, disks=tuple(machine.disk(image) for image in images),
                               slots=True, monitor=str(Path(folder) / "monitor"))
         modules = {"initrd": userland.initrd(), "exec": with_names(pull_script, driver).encode()}
-        with machine.boot(how, "tear_out" if torn else "", modules) as running:
+        with machine.boot(how, options, modules) as running:
             asked = running.wait_for("oPULL", command_timeout)
             pull_first_disk(running, how, asked, command_timeout)
             running.wait(command_timeout)
             it.log().write_bytes(running.bytes())
-            serial, text, ended = running.bytes(), running.text(), running.status
+            return running.bytes(), running.text(), running.status
+
+
+def pulled_out(it, driver, torn=False):
+    """A disk is pulled out of the machine (device_del) while it is read and written.
+
+    Of a controller that is torn out QEMU 7.2 itself dies at times: a request of the disk that has gone is completed
+    into queues that were freed with it. What the kernel would have done is not known then: once more.
+    """
+    for _ in range(5 if torn else 1):
+        serial, text, ended = pull_while_busy(it, driver, "tear_out" if torn else "")
+        if ended != -signal.SIGSEGV:
+            break
     output = frames.split(serial)[1].decode(errors="replace")
     lines = output.splitlines()
     tail = [f"QEMU: {ended}", *last_lines(output, 30), *last_lines(text, 30)]
