@@ -2,6 +2,7 @@
 
 #include "drivers/block/registry.h"
 #include "kernel/files/fuse_file.h"
+#include "kernel/files/mount_options.h"
 #include "kernel/files/pty.h"
 #include "kernel/lib/text.h"
 #include "kernel/proc/current.h"
@@ -34,71 +35,48 @@ std::optional<k::u64> parse_bytes(std::string_view text) noexcept {
     return *number << shift;
 }
 
-std::optional<k::u32> parse_octal(std::string_view text) noexcept {
-    k::u32 value = 0;
-    if (text.empty() || text.size() > 5) return std::nullopt;
-    for (char c : text) {
-        if (c < '0' || c > '7') return std::nullopt;
-        value = value * 8 + static_cast<k::u32>(c - '0');
-    }
-    return value;
-}
-
 // size=, nr_blocks=, nr_inodes=, mode=, uid=, gid=.
-k::status read_option(std::string_view option, vfs::tmpfs_limits& to) noexcept {
-    const std::size_t equals = option.find('=');
-    const std::string_view name = option.substr(0, equals);
-    const std::string_view value = equals == option.npos ? std::string_view() : option.substr(equals + 1);
-    if (name == "mode") {
-        const auto mode = parse_octal(value);
+k::status read_option(const mount_option& o, vfs::tmpfs_limits& to) noexcept {
+    constexpr std::size_t mode_digits = 5;
+    if (o.name == "mode") {
+        const auto mode = parse_octal(o.value, mode_digits);
         if (!mode || *mode > vfs::permission_bits) return k::error::inval;
         to.root_mode = *mode;
         return {};
     }
-    const auto number = parse_bytes(value);
+    const auto number = parse_bytes(o.value);
     if (!number) return k::error::inval;
-    if (name == "size")
+    if (o.name == "size")
         to.pages = *number ? k::align_up(*number, k::u64{arch::page_size}) >> arch::page_shift : ~k::u64{0} >> 1;
-    else if (name == "nr_blocks")
+    else if (o.name == "nr_blocks")
         to.pages = *number ? *number : ~k::u64{0} >> 1;
-    else if (name == "nr_inodes")
+    else if (o.name == "nr_inodes")
         to.nodes = *number ? *number : ~k::u64{0} >> 1;
-    else if (name == "uid" && *number <= ~k::u32{0})
+    else if (o.name == "uid" && *number <= ~k::u32{0})
         to.root_uid = static_cast<k::u32>(*number);
-    else if (name == "gid" && *number <= ~k::u32{0})
+    else if (o.name == "gid" && *number <= ~k::u32{0})
         to.root_gid = static_cast<k::u32>(*number);
     else
         return k::error::inval;
     return {};
 }
 
-// timeout=, in seconds, or in milliseconds with ms behind it; nodes=.
-k::status read_option(std::string_view option, vfs::userfs_options& to) noexcept {
-    const std::size_t equals = option.find('=');
-    if (equals == option.npos) return k::error::inval;
-    const std::string_view name = option.substr(0, equals);
-    std::string_view value = option.substr(equals + 1);
-    const bool in_ms = name == "timeout" && value.ends_with("ms");
-    if (in_ms) value.remove_suffix(2);
-    const auto number = k::parse_number(value);
-    constexpr k::u64 most_seconds = 86'400;
-    if (!number || !*number) return k::error::inval;
-    if (name == "timeout" && *number <= most_seconds * (in_ms ? 1000 : 1))
-        to.timeout = *number * (in_ms ? ktime::millisecond : ktime::second);
-    else if (name == "nodes")
-        to.nodes = *number;
-    else
-        return k::error::inval;
+// timeout=, nodes=.
+k::status read_option(const mount_option& o, vfs::userfs_options& to) noexcept {
+    if (o.name == "timeout") {
+        const auto patience = parse_patience(o.value);
+        if (!patience) return k::error::inval;
+        to.timeout = *patience;
+        return {};
+    }
+    const auto number = k::parse_number(o.value);
+    if (o.name != "nodes" || !number || !*number) return k::error::inval;
+    to.nodes = *number;
     return {};
 }
 
-template <class Options> k::status read_options(std::string_view options, Options& to) noexcept {
-    while (!options.empty()) {
-        const std::size_t end = std::min(options.find(','), options.size());
-        if (end) TRY(read_option(options.substr(0, end), to));
-        options.remove_prefix(std::min(end + 1, options.size()));
-    }
-    return {};
+template <class Options> k::status read_into(std::string_view text, Options& to) noexcept {
+    return read_options(text, [&](const mount_option& o) { return read_option(o, to); });
 }
 
 } // namespace
@@ -114,12 +92,10 @@ bool is_on_a_disk(std::string_view type) noexcept {
 }
 
 k::result<vfs::file_system_ref> mount_disk(k::u64 device, std::string_view options, bool read_only) noexcept {
-    while (!options.empty()) {
-        const std::size_t end = std::min(options.find(','), options.size());
-        const std::string_view option = options.substr(0, end);
-        if (!option.empty() && option != "defaults" && option != "errors=remount-ro") return k::error::inval;
-        options.remove_prefix(std::min(end + 1, options.size()));
-    }
+    TRY(read_options(options, [](const mount_option& o) {
+        const bool is_known = o.value.empty() ? o.name == "defaults" : o.name == "errors" && o.value == "remount-ro";
+        return is_known ? k::status() : k::status(k::error::inval);
+    }));
     block::device_ref on = block::find_device(device >> 8 & 0xfff, device & 0xff);
     if (!on) return k::error::nxio;
     return ext::mount(std::move(on), read_only);
@@ -131,13 +107,13 @@ k::result<vfs::file_system_ref> make_file_system(std::string_view type, std::str
     if (type == "devpts") return share_pty_names();
     if (type == "user") {
         vfs::userfs_options wanted{.service = source, .interrupted = proc::is_killed};
-        TRY(read_options(options, wanted));
+        TRY(read_into(options, wanted));
         return vfs::make_userfs(wanted);
     }
     if (is_fuse(type)) return mount_fuse(type, options);
     if (type != "tmpfs" && type != "ramfs") return k::error::nodev;
     vfs::tmpfs_limits limits = vfs::usual_tmpfs_limits();
-    TRY(read_options(options, limits));
+    TRY(read_into(options, limits));
     return vfs::make_tmpfs(limits);
 }
 
@@ -145,7 +121,7 @@ k::status change_file_system(vfs::file_system& fs, std::string_view options) noe
     if (fs.type() != "tmpfs") return {};
     const vfs::file_system_state now = fs.state();
     vfs::tmpfs_limits limits{.pages = now.blocks, .nodes = now.nodes};
-    TRY(read_options(options, limits));
+    TRY(read_into(options, limits));
     return vfs::change_limits(fs, limits.pages, limits.nodes);
 }
 

@@ -1,6 +1,7 @@
 #include "kernel/files/fuse_file.h"
 
 #include "kernel/files/caller.h"
+#include "kernel/files/mount_options.h"
 #include "kernel/lib/text.h"
 #include "kernel/mem/slab.h"
 #include "kernel/proc/thread.h"
@@ -71,50 +72,43 @@ bool is_signalled() noexcept {
 
 // --- mount(2)
 
-std::optional<k::u32> parse_mode(std::string_view text) noexcept {
-    k::u32 value = 0;
-    if (text.empty() || text.size() > 6) return std::nullopt;
-    for (char c : text) {
-        if (c < '0' || c > '7') return std::nullopt;
-        value = value * 8 + static_cast<k::u32>(c - '0');
-    }
-    return value;
-}
-
 struct wanted {
     vfs::fuse_options how;
     std::optional<k::u32> fd = {}, mode = {}, uid = {}, gid = {};
 };
 
-k::status read_option(std::string_view option, wanted& to) noexcept {
-    const std::size_t equals = option.find('=');
-    const std::string_view name = option.substr(0, equals);
-    if (equals == option.npos) {
-        if (name == "default_permissions")
-            to.how.default_permissions = true;
-        else if (name == "allow_other")
-            to.how.allow_other = true;
-        else
-            return k::error::inval;
+k::status read_option(const mount_option& o, wanted& to) noexcept {
+    constexpr std::size_t mode_digits = 6;
+    if (o.name == "default_permissions" && o.value.empty()) {
+        to.how.default_permissions = true;
         return {};
     }
-    const std::string_view value = option.substr(equals + 1);
-    if (name == "rootmode") {
-        to.mode = parse_mode(value);
+    if (o.name == "allow_other" && o.value.empty()) {
+        to.how.allow_other = true;
+        return {};
+    }
+    if (o.name == "rootmode") {
+        to.mode = parse_octal(o.value, mode_digits);
         return to.mode ? k::status() : k::error::inval;
     }
-    const auto number = k::parse_number(value);
+    if (o.name == "timeout") {
+        const auto patience = parse_patience(o.value);
+        if (!patience) return k::error::inval;
+        to.how.timeout = *patience;
+        return {};
+    }
+    const auto number = k::parse_number(o.value);
     if (!number || *number > ~k::u32{0}) return k::error::inval;
     const auto small = static_cast<k::u32>(*number);
-    if (name == "fd")
+    if (o.name == "fd")
         to.fd = small;
-    else if (name == "user_id")
+    else if (o.name == "user_id")
         to.uid = small;
-    else if (name == "group_id")
+    else if (o.name == "group_id")
         to.gid = small;
-    else if (name == "max_read" && small)
+    else if (o.name == "max_read" && small)
         to.how.most_read = small;
-    else if (name != "blksize" || !small)
+    else if (o.name != "blksize" || !small)
         return k::error::inval;
     return {};
 }
@@ -140,11 +134,7 @@ bool is_fuse(std::string_view type) noexcept {
 
 k::result<vfs::file_system_ref> mount_fuse(std::string_view type, std::string_view options) noexcept {
     wanted w{.how = {.type = type, .who = {identify, proc::is_killed, is_signalled}}};
-    while (!options.empty()) {
-        const std::size_t end = std::min(options.find(','), options.size());
-        if (end) TRY(read_option(options.substr(0, end), w));
-        options.remove_prefix(std::min(end + 1, options.size()));
-    }
+    TRY(read_options(options, [&](const mount_option& o) { return read_option(o, w); }));
     if (!w.fd || !w.mode || !w.uid || !w.gid) return k::error::inval;
     if (static_cast<vfs::node_type>(*w.mode & 0170000) != vfs::node_type::directory) return k::error::inval;
     w.how.root_mode = *w.mode;

@@ -6,7 +6,7 @@ namespace vfs::userfs {
 
 k::result<xio::source> fuse_server::read_once(k::u64 node, k::u64 handle, k::u32 flags, k::u64 offset, k::u64 bytes,
                                               k::u64& got) noexcept {
-    TRY(line_->start());
+    TRY(start());
     const k::u64 most = std::min(bytes, most_read());
     const fuse::read_question how{.handle = handle,
                                   .offset = offset,
@@ -57,8 +57,8 @@ k::result<k::u64> fuse_server::write_once(k::u64 node, const handle& by, k::u32 
 }
 
 k::status fuse_server::write(question& q) noexcept {
-    const handle_ref by = TRY(any_handle(q.head.node, true));
-    TRY(line_->start());
+    const handle_ref by = TRY(any_handle(q.head.node, true, q.deadline));
+    TRY(start());
     for (k::u64 done = 0; done < q.bytes.size();) {
         const k::u64 part = std::min(q.bytes.size() - done, most_write());
         const k::u64 wrote = TRY(write_once(q.head.node, of(*by), q.was_stored ? k::u32{fuse::write_was_cached} : 0,

@@ -52,9 +52,11 @@ k::status connection::begin(const asker& who, k::u64 most_read) noexcept {
     return {};
 }
 
-k::status connection::start() noexcept {
+k::status connection::start(ktime::ns deadline) noexcept {
     bool killed = false;
-    starting_.wait([&] { return now_in() != phase::starting || (killed = who_.killed && who_.killed()); });
+    const bool in_time = starting_.wait(
+        [&] { return now_in() != phase::starting || (killed = who_.killed && who_.killed()); }, deadline);
+    if (!in_time) return k::error::timedout;
     switch (now_in()) {
     case phase::running: return {};
     case phase::starting: return k::error::intr;
@@ -109,9 +111,10 @@ k::status connection::wait_for_place(ktime::ns deadline) noexcept {
 }
 
 k::status connection::ask(request& r, ktime::ns deadline) noexcept {
-    TRY(start());
+    TRY(start(deadline));
     TRY(wait_for_place(deadline));
     r.counted_ = true;
+    if (r.counts_) r.asked_at_ = ktime::now();
     if (!queue(request_ref::to(r))) {
         asked_count_.fetch_sub(1, std::memory_order_relaxed);
         return k::error::notconn;
@@ -161,10 +164,13 @@ bool connection::is_asked_about(k::u64 node) noexcept {
     return about_.find(node) != about_.end();
 }
 
-bool connection::has_left(k::u64 node) noexcept {
+ktime::ns connection::unanswered_since(k::u64 node) noexcept {
+    ktime::ns since = ktime::forever;
     lwkt::spin_guard guard(lock_);
     const auto [first, last] = about_.equal_range(node);
-    return std::any_of(first, last, [](const request& r) { return r.counts_ && r.abandoned_; });
+    for (auto at = first; at != last; ++at)
+        if (at->counts_ && at->abandoned_) since = std::min(since, at->asked_at_);
+    return since;
 }
 
 // It is in no list any more; the list's hold is the caller's to let go of.

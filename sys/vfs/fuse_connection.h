@@ -68,14 +68,15 @@ class connection : public k::counted<connection> {
     // Is anything unanswered that was asked about a node? A program may not be told to forget it yet: its threads may
     // hear of that first.
     bool is_asked_about(k::u64 node) noexcept;
-    // Has the program not answered yet what somebody asked of the node, in an order that counts, and left?
-    bool has_left(k::u64 node) noexcept;
+    // Since when has the program not answered what somebody asked of the node, in an order that counts, and left?
+    // ktime::forever: there is nothing of that kind.
+    ktime::ns unanswered_since(k::u64 node) noexcept;
     bool has_ended() const noexcept { return now_in() == phase::over; }
     // Over: who waits hears ENOTCONN. `politely`: what was posted, and `last` if it is not null, can still be taken.
     void end(request_ref last, bool politely) noexcept;
 
     // Waits for init's answer if need be; the errors of ask(). Then: bytes in one read and one write.
-    k::status start() noexcept;
+    k::status start(ktime::ns deadline = ktime::forever) noexcept;
     k::u64 most_read() const noexcept { return most_read_; }
     k::u64 most_write() const noexcept { return most_write_; }
     bool knows_forget_many() const noexcept { return minor_ >= least_minor_for_many; }

@@ -59,14 +59,16 @@ k::result<handle_ref> fuse_server::note_open(k::u64 node, k::u32 flags, bool is_
     return handle_ref(made);
 }
 
-k::result<handle_ref> fuse_server::open_there(k::u64 node, k::u32 flags, bool is_directory) noexcept {
+k::result<handle_ref> fuse_server::open_there(k::u64 node, k::u32 flags, bool is_directory,
+                                              ktime::ns deadline) noexcept {
     if (line_->is_full()) return k::error::nfile; // who opens must be able to close
     const skill needed = is_directory ? skill::open_directory : skill::open;
     fuse::open_answer said{.handle = 0, .flags = fuse::keeps_cache, .unused = 0};
     if (has(needed)) {
         const fuse::open_question how{flags, 0};
         auto answer = ask_for<fuse::open_answer>(
-            {.opcode = is_directory ? opcode::open_directory : opcode::open, .node = node, .arguments = bytes_of(how)});
+            {.opcode = is_directory ? opcode::open_directory : opcode::open, .node = node, .arguments = bytes_of(how)},
+            deadline);
         if (answer)
             said = *answer;
         else if (answer.error() == k::error::nosys)
@@ -98,9 +100,9 @@ handle_ref fuse_server::find(k::u64 node, bool (handle::*fits)() const noexcept)
     return {};
 }
 
-k::result<handle_ref> fuse_server::any_handle(k::u64 node, bool to_write) noexcept {
+k::result<handle_ref> fuse_server::any_handle(k::u64 node, bool to_write, ktime::ns deadline) noexcept {
     if (handle_ref there = find(node, to_write ? &handle::writes : &handle::reads)) return there;
-    return open_there(node, to_write ? k::u32{write_only} : 0, false);
+    return open_there(node, to_write ? k::u32{write_only} : 0, false, deadline);
 }
 
 handle_ref fuse_server::take_fresh(k::u64 node) noexcept {

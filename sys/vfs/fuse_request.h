@@ -35,7 +35,7 @@ class request : public k::counted<request> {
         k::u64 most = 0; // bytes of the answer
         // In the place of the running thread's; both or neither.
         std::optional<k::u32> uid = {}, gid = {};
-        bool counts = false; // nothing like it may be asked while it may still be done: connection::has_left()
+        bool counts = false; // nothing like it may be asked while it may still be done
     };
     // ENOMEM.
     static k::result<k::ref<request>> make(const form& f) noexcept;
@@ -75,6 +75,7 @@ class request : public k::counted<request> {
     bool is_for_another_ = false; // the head says whom
     bool has_answer_ = true;
     bool counts_ = false;
+    ktime::ns asked_at_ = 0;  // if it counts
     bool has_number_ = false; // the program's own, for what it wants back
     // Of who asked; the connection's lock guards these and what links it.
     bool posted_ = false;    // nobody waits

@@ -2,6 +2,31 @@
 
 namespace vfs::userfs {
 
+k::result<request_ref> fuse_server::ask(const fuse::request::form& f, xio::source payload,
+                                        ktime::ns deadline) noexcept {
+    const ktime::ns last = ktime::after(options_.timeout);
+    request_ref r = TRY(fuse::request::make(f));
+    r->payload = std::move(payload);
+    const k::status said = line_->ask(*r, std::min(deadline, last));
+    if (said) return r;
+    if (said.error() == k::error::timedout && last <= deadline) give_up();
+    return said.error();
+}
+
+k::status fuse_server::start() noexcept {
+    const k::status said = line_->start(ktime::after(options_.timeout));
+    if (!said && said.error() == k::error::timedout) give_up();
+    return said;
+}
+
+bool fuse_server::may_still_write(k::u64 node) noexcept {
+    const ktime::ns since = line_->unanswered_since(node);
+    if (since == ktime::forever) return false;
+    if (ktime::now() - since < options_.timeout) return true;
+    give_up();
+    return false;
+}
+
 // An answer that names a node has to be forgotten some time; the caller's nodes see to that.
 k::result<node_told> fuse_server::ask_entry(const fuse::request::form& f) noexcept {
     const auto e = TRY(ask_for<fuse::entry_answer>(f));

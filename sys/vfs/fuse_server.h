@@ -16,7 +16,8 @@ struct fuse_options {
     bool default_permissions = false; // the kernel checks permissions; else the program does
     bool says_last = false;           // the program is told of the end
     k::u64 most_read = ~k::u64{0};
-    k::u64 nodes = 0; // at most so many are known at a time; 0: what the memory allows
+    ktime::ns timeout = ktime::forever; // a program that does not answer in time is given up
+    k::u64 nodes = 0;                   // at most so many are known at a time; 0: what the memory allows
 };
 
 // Begins with a program. EINVAL: its line has been mounted before; ENOMEM. Does not wait for it. Thread context.

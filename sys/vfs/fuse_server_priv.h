@@ -162,6 +162,7 @@ class fuse_server final : public server {
         dirty.over();
     }
     bool is_over() const noexcept override { return line_->has_ended(); }
+    ktime::ns patience() const noexcept override { return std::min(options_.timeout, server::patience()); }
     bool caller_is_killed() const noexcept override { return options_.who.killed && options_.who.killed(); }
     file_system::opened_ref writer_of(k::u64 node) noexcept override { return find(node, &handle::writes); }
     k::result<file_system::opened_ref> open(vnode& node, k::u32 flags) noexcept override;
@@ -175,7 +176,7 @@ class fuse_server final : public server {
     k::status set_extended(k::u64 node, std::string_view name, std::optional<std::span<const std::byte>> value,
                            unsigned flags) noexcept override;
     k::result<k::u64> list_extended(k::u64 node, std::span<std::byte> to) noexcept override;
-    bool may_still_write(k::u64 node) noexcept override { return line_->has_left(node); }
+    bool may_still_write(k::u64 node) noexcept override;
     access_rule rule(const subject& who) const noexcept override {
         if (!options_.allow_other && (who.uid != options_.uid || who.gid != options_.gid)) return access_rule::nobody;
         return options_.default_permissions ? access_rule::usual : access_rule::programs;
@@ -202,19 +203,17 @@ class fuse_server final : public server {
         handle, boost::intrusive::member_hook<handle, boost::intrusive::set_member_hook<>, &handle::by_node>,
         boost::intrusive::key_of_value<node_of>, boost::intrusive::constant_time_size<false>>;
 
+    // ETIMEDOUT: not by the deadline, or the mount's; in that case the program is given up.
     k::result<request_ref> ask(const fuse::request::form& f, xio::source payload = {},
-                               ktime::ns deadline = ktime::forever) noexcept {
-        request_ref r = TRY(fuse::request::make(f));
-        r->payload = std::move(payload);
-        TRY(line_->ask(*r, deadline));
-        return r;
-    }
+                               ktime::ns deadline = ktime::forever) noexcept;
     // Asks what is answered with a value.
-    template <class T> k::result<T> ask_for(fuse::request::form f) noexcept {
+    template <class T> k::result<T> ask_for(fuse::request::form f, ktime::ns deadline = ktime::forever) noexcept {
         f.how = taking::exactly;
         f.most = sizeof(T);
-        return TRY(ask(f))->template value<T>();
+        return TRY(ask(f, {}, deadline))->template value<T>();
     }
+    // Until the program has said how much it takes and gives at once.
+    k::status start() noexcept;
     k::result<node_told> ask_entry(const fuse::request::form& f) noexcept;
     k::result<node_told> look_up(question& q) noexcept;
     k::result<node_told> make(question& q) noexcept;
@@ -233,12 +232,13 @@ class fuse_server final : public server {
     k::result<std::size_t> list_with_nodes(question& q, std::span<std::byte> to) noexcept;
     void let_go_of_fresh(k::u64 node) noexcept;
 
-    k::result<handle_ref> open_there(k::u64 node, k::u32 flags, bool is_directory) noexcept;
+    k::result<handle_ref> open_there(k::u64 node, k::u32 flags, bool is_directory,
+                                     ktime::ns deadline = ktime::forever) noexcept;
     k::result<handle_ref> note_open(k::u64 node, k::u32 flags, bool is_directory,
                                     const fuse::open_answer& said) noexcept;
     handle_ref find(k::u64 node, bool (handle::*fits)() const noexcept) noexcept; // writes, reads, is_directory
     // One that somebody has, or one for as long as it is held.
-    k::result<handle_ref> any_handle(k::u64 node, bool to_write) noexcept;
+    k::result<handle_ref> any_handle(k::u64 node, bool to_write, ktime::ns deadline = ktime::forever) noexcept;
     handle_ref take_fresh(k::u64 node) noexcept;
     // Who asks; threads of the kernel are the mounting user.
     fuse::request_head caller() const noexcept {

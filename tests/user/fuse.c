@@ -308,6 +308,43 @@ static void a_forced_unmount_waits_for_nobody(void) {
     CHECK(rmdir(base) == 0);
 }
 
+// Past the mount's time nobody waits any more, and the program is given up.
+static void a_silent_program_is_given_up_in_time(void) {
+    if (copied() < 0) tap_skip("Linux has no time limit here");
+    begin_with(says_nothing, ",timeout=300ms");
+    char text[100];
+    const int fd = open("hello", O_RDONLY);
+    CHECK(fd >= 0);
+    const long long begun = now_ns();
+    CHECK_ERROR(read(fd, text, sizeof text), ETIMEDOUT);
+    CHECK(now_ns() - begun >= 300000000);
+    CHECK_EQ(seen->asked[READ], 1);
+    CHECK_ERROR(read(fd, text, sizeof text), ENOTCONN);
+    struct stat is;
+    CHECK_ERROR(stat("dir/x", &is), ENOTCONN);
+    close(fd);
+    end();
+}
+
+static void a_program_that_never_begins_is_given_up_in_time(void) {
+    if (copied() < 0) tap_skip("Linux has no time limit here");
+    prepare();
+    static const char* const wrong[] = {"timeout",    "timeout=",   "timeout=0",     "timeout=0ms",
+                                        "timeout=ms", "timeout=1h", "timeout=86401", "timeout=-1"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char more[100];
+        snprintf(more, sizeof more, ",%s", wrong[i]);
+        CHECK_ERROR(mount_it(more), EINVAL);
+    }
+    CHECK(mount_it(",timeout=200ms") == 0);
+    struct stat is;
+    char path[100];
+    snprintf(path, sizeof path, "%s/hello", base);
+    CHECK_ERROR(stat(path, &is), ETIMEDOUT);
+    CHECK_ERROR(stat(path, &is), ENOTCONN);
+    CHECK(umount(base) == 0 && rmdir(base) == 0);
+}
+
 // However many are killed while a program says nothing, what it holds of them is limited; the next ones wait, and can
 // be killed, too.
 static void killed_askers_are_limited(void) {
@@ -471,8 +508,8 @@ static void others_are_let_in_if_they_may(void) {
 }
 
 // A mapping of "out", two pages.
-static volatile unsigned char* begin_mapping(enum lie lie, int* fd) {
-    begin_with(lie, "");
+static volatile unsigned char* begin_mapping(enum lie lie, const char* more, int* fd) {
+    begin_with(lie, more);
     *fd = open("out", O_RDWR);
     CHECK(*fd >= 0 && ftruncate(*fd, 2 * page) == 0);
     unsigned char* at = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
@@ -482,7 +519,7 @@ static volatile unsigned char* begin_mapping(enum lie lie, int* fd) {
 
 static void what_is_stored_arrives(void) {
     int fd;
-    volatile unsigned char* at = begin_mapping(no_lie, &fd);
+    volatile unsigned char* at = begin_mapping(no_lie, "", &fd);
     at[1] = 1;
     CHECK(msync((void*)at, page, MS_SYNC) == 0);
     CHECK(seen->written[1] == 1 && seen->stored == 1 && seen->asked[FSYNC] == 1);
@@ -504,7 +541,7 @@ static void what_is_stored_arrives(void) {
 
 static void what_is_stored_may_be_refused(void) {
     int fd;
-    volatile unsigned char* at = begin_mapping(keeps_nothing_stored, &fd);
+    volatile unsigned char* at = begin_mapping(keeps_nothing_stored, "", &fd);
     const int other = open("out", O_RDONLY);
     CHECK(other >= 0);
     at[1] = 1;
@@ -518,9 +555,9 @@ static void what_is_stored_may_be_refused(void) {
 
 static void a_program_is_silent_to_stores(void) {
     int fd;
-    volatile unsigned char* at = begin_mapping(silent_to_stores, &fd);
+    volatile unsigned char* at = begin_mapping(silent_to_stores, "", &fd);
     at[1] = 1;
-    IN_CHILD(waits) (void)msync((void*)at, page, MS_SYNC);
+    IN_CHILD(waits)(void) msync((void*)at, page, MS_SYNC);
     while (!seen->stored)
         sleep_ms(5);
     const long long begun = now_ns();
@@ -539,9 +576,28 @@ static void a_program_is_silent_to_stores(void) {
     CHECK(rmdir(base) == 0);
 }
 
+// Also where the kernel asked by itself, and has left.
+static void silence_to_stores_ends_in_time(void) {
+    if (copied() < 0) tap_skip("Linux has no time limit here");
+    for (int by_itself = 0; by_itself < 2; by_itself++) {
+        int fd;
+        volatile unsigned char* at = begin_mapping(silent_to_stores, ",timeout=500ms", &fd);
+        at[1] = 1;
+        while (by_itself && !seen->stored)
+            sleep_ms(5);
+        const long long begun = now_ns();
+        CHECK_EQ(fsync(fd), -1);
+        CHECK(errno == ETIMEDOUT || errno == ENOTCONN);
+        CHECK(now_ns() - begun < 20000000000);
+        CHECK(munmap((void*)at, 2 * page) == 0);
+        close(fd);
+        end();
+    }
+}
+
 static void a_death_loses_what_is_stored(void) {
     int fd;
-    volatile unsigned char* at = begin_mapping(no_lie, &fd);
+    volatile unsigned char* at = begin_mapping(no_lie, "", &fd);
     at[1] = 1;
     CHECK(kill(server, SIGKILL) == 0);
     CHECK_EQ(KILLED_BY(server), SIGKILL);
@@ -556,7 +612,9 @@ TAP_MAIN(T(files_are_seen_and_read), T(the_device_keeps_its_rules), T(what_is_wr
          T(lists_and_bytes_that_make_no_sense_are_refused), T(an_old_version_is_refused),
          T(what_is_not_done_is_asked_once), T(a_refusal_of_one_file_is_not_one_of_all),
          T(who_ends_without_closing_flushes), T(a_death_ends_all_waiting), T(who_waits_can_be_killed),
-         T(a_forced_unmount_waits_for_nobody), T(killed_askers_are_limited), T(what_a_killed_asker_opened_is_closed),
-         T(bytes_past_the_cache), T(a_block_mount_says_farewell), T(names_change_places), T(extended_attributes),
-         T(others_are_let_in_if_they_may), T(what_is_stored_arrives), T(what_is_stored_may_be_refused),
-         T(a_program_is_silent_to_stores), T(a_death_loses_what_is_stored))
+         T(a_forced_unmount_waits_for_nobody), T(a_silent_program_is_given_up_in_time),
+         T(a_program_that_never_begins_is_given_up_in_time), T(killed_askers_are_limited),
+         T(what_a_killed_asker_opened_is_closed), T(bytes_past_the_cache), T(a_block_mount_says_farewell),
+         T(names_change_places), T(extended_attributes), T(others_are_let_in_if_they_may), T(what_is_stored_arrives),
+         T(what_is_stored_may_be_refused), T(a_program_is_silent_to_stores), T(silence_to_stores_ends_in_time),
+         T(a_death_loses_what_is_stored))
