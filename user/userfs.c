@@ -4,6 +4,7 @@
 #include "user/caps.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 enum { list_room = 32 << 10, names_room = 2 * 256 + 4096 };
 
@@ -111,9 +112,7 @@ static int answer(struct turn* t, const struct userfs_functions* f, void* fs, in
     }
 }
 
-int userfs_serve(int service, const struct userfs_functions* functions, void* fs) {
-    static struct turn turn;
-    struct turn* t = &turn;
+static int serve(int service, const struct userfs_functions* functions, void* fs, struct turn* t) {
     t->m = (struct caps_message){.items = t->items, .sender = &t->sender}; // id 0: nothing to reply to yet
     for (;;) {
         t->m.item_room = CAPS_MOST_ITEMS;
@@ -146,4 +145,12 @@ int userfs_serve(int service, const struct userfs_functions* functions, void* fs
             return caps_reply(service, &t->m, 0);
         }
     }
+}
+
+int userfs_serve(int service, const struct userfs_functions* functions, void* fs) {
+    struct turn* t = malloc(sizeof *t);
+    if (!t) return -1;
+    const int outcome = serve(service, functions, fs, t);
+    free(t);
+    return outcome;
 }

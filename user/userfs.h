@@ -116,6 +116,8 @@ struct userfs_functions {
 };
 
 // Answers what comes to a service (caps_service) until the file system is unmounted (0) or something fails (-1, errno).
+// Any number of threads may do so, if the functions are made for that: one of them hears of the unmount, the others go
+// on waiting.
 int userfs_serve(int service, const struct userfs_functions* functions, void* fs);
 
 #ifdef __cplusplus

@@ -3,6 +3,8 @@
 #include "kernel/mem/slab.h"
 #include "sys/vfs/vnode.h"
 
+#include <algorithm>
+#include <boost/intrusive/list.hpp>
 #include <cstring>
 
 namespace vfs::userfs {
@@ -40,11 +42,22 @@ k::result<xio::source> copy_of(std::string_view text) noexcept {
     return xio::source::copy_of(std::as_bytes(std::span(text)));
 }
 
+// A write of what was stored into a mapping whose asker is gone.
+struct left_write : boost::intrusive::list_base_hook<> {
+    k::u64 node = 0;
+    caps::message_id id{};
+    ktime::ns since = 0;
+};
+
 // A service, which is asked by messages.
 class service_server final : public server {
   public:
     service_server(caps::client_ref to, const userfs_options& o) noexcept
         : client_(std::move(to)), timeout_(o.timeout), interrupted_(o.interrupted) {}
+    ~service_server() override {
+        lwkt::spin_guard guard(left_lock_);
+        left_.clear_and_dispose([](left_write* w) { mem::destroy(w); });
+    }
     void last_holder_left() noexcept override {
         client_->close();
         mem::destroy(this);
@@ -74,6 +87,7 @@ class service_server final : public server {
     bool is_over() const noexcept override { return is_given_up(); }
     bool caller_is_killed() const noexcept override { return interrupted_ && interrupted_(); }
     ktime::ns patience() const noexcept override { return timeout_; }
+    bool may_still_write(k::u64 node) noexcept override;
 
   private:
     k::result<caps::message_ref> write_down(question& q) noexcept;
@@ -84,12 +98,20 @@ class service_server final : public server {
         if (!said) return k::error::io;
         return said;
     }
+    left_write* find_left(k::u64 node) noexcept {
+        lwkt::spin_guard guard(left_lock_);
+        const auto at = std::ranges::find(left_, node, &left_write::node);
+        return at == left_.end() ? nullptr : &*at;
+    }
     bool is_given_up() const noexcept { return given_up_.load(std::memory_order_relaxed); }
 
     const caps::client_ref client_;
     const ktime::ns timeout_;
     bool (*const interrupted_)();
     std::atomic<bool> given_up_ = false;
+    lwkt::spinlock left_lock_;
+    // No two are of the same node, whose file's writers' lock is held by whoever puts one in, finds it or takes it out.
+    boost::intrusive::list<left_write> left_ GUARDED_BY(left_lock_);
 };
 
 k::result<caps::message_ref> service_server::write_down(question& q) noexcept {
@@ -117,6 +139,9 @@ k::result<caps::message_ref> service_server::write_down(question& q) noexcept {
 
 k::result<caps::message_ref> service_server::ask(question& q) noexcept {
     if (is_given_up()) return k::error::notconn;
+    mem::box<left_write> left;
+    if (q.was_stored && !(left = mem::make_box<left_write>())) return k::error::nomem;
+    const ktime::ns begun = ktime::now();
     caps::message_ref m = TRY(write_down(q));
     const caps::waiting how{.deadline = ktime::after(timeout_), .interrupted = interrupted_};
     auto id = client_->put(m.share(), how);
@@ -124,7 +149,13 @@ k::result<caps::message_ref> service_server::ask(question& q) noexcept {
     if (!answer) {
         if (answer.error() == k::error::nomem) return k::error::nomem;
         if (answer.error() == k::error::intr) {
-            if (id) (void)client_->dispose(*id);
+            if (id && left) {
+                left->node = q.head.node, left->id = *id, left->since = begun;
+                lwkt::spin_guard guard(left_lock_);
+                left_.push_back(*left.release());
+            } else if (id) {
+                (void)client_->dispose(*id);
+            }
             return k::error::intr;
         }
         const bool silent = answer.error() == k::error::timedout && !is_given_up();
@@ -138,6 +169,24 @@ k::result<caps::message_ref> service_server::ask(question& q) noexcept {
     }
     if (const k::status said = (*answer)->result(); !said) return believable(said.error());
     return answer;
+}
+
+bool service_server::may_still_write(k::u64 node) noexcept {
+    left_write* const left = find_left(node);
+    if (!left) return false;
+    auto answer = client_->get(left->id, {.deadline = caps::at_once});
+    if (answer)
+        client_->done(**answer);
+    else if (answer.error() == k::error::again && ktime::now() - left->since < timeout_)
+        return true;
+    else
+        give_up();
+    {
+        lwkt::spin_guard guard(left_lock_);
+        left_.erase(left_.iterator_to(*left));
+    }
+    mem::destroy(left);
+    return false;
 }
 
 bool service_server::say(question& q) noexcept {

@@ -1,9 +1,10 @@
-// What is stored into mappings of a file in a program reaches it, or somebody is told: a server that says no, that dies,
-// that is silent.
+// What is stored into mappings of a file in a program reaches it, or somebody is told: a server that says no, that
+// dies, that is silent.
+#include "tests/user/tap.h"
 #include "user/caps.h"
 #include "user/userfs.h"
-#include "tests/user/tap.h"
 
+#include <pthread.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -12,7 +13,7 @@ enum { pages = 8 };
 
 // One file, "f", whose bytes the test sees, too.
 static struct there {
-    _Atomic int writes, syncs, error, silent;
+    _Atomic int writes, syncs, error, silent, first_waits;
     _Atomic int uses_itself;
     _Atomic uint64_t size;
     size_t room;
@@ -21,6 +22,7 @@ static struct there {
 } * there;
 
 static pid_t server;
+static int server_threads = 1;
 
 static int is_root(void* fs, userfs_question q, struct userfs_attributes* out) {
     *out = (struct userfs_attributes){.node = 1, .mode = S_IFDIR | 0755, .links = 2};
@@ -40,8 +42,8 @@ static int read_bytes(void* fs, userfs_question q, struct userfs_bytes* out) {
 }
 
 static int write_bytes(void* fs, userfs_question q, int fd) {
-    there->writes++;
-    while (there->silent)
+    const int before = there->writes++;
+    while (there->silent || (there->first_waits && !before))
         sleep_ms(5);
     if (there->error) return there->error;
     if (q->offset + q->bytes > there->room) return EFBIG;
@@ -71,13 +73,17 @@ static int synced(void* fs, userfs_question q) {
     return msync(at, page, MS_SYNC) ? errno : 0;
 }
 
-static void begin_with(size_t bytes, const char* options) {
+static void* serve(void* at) {
     static const struct userfs_functions functions = {.mount = is_root,
                                                       .look_up = look_up,
                                                       .read = read_bytes,
                                                       .write = write_bytes,
                                                       .change = change,
                                                       .sync = synced};
+    _exit(userfs_serve(*(int*)at, &functions, NULL) < 0);
+}
+
+static void begin_with(size_t bytes, const char* options) {
     if (caps_room(0, 0) < 0 && errno == ENOSYS) tap_skip("this kernel has no file systems in programs");
     there = shared(sizeof *there + bytes);
     there->size = there->room = bytes;
@@ -86,7 +92,13 @@ static void begin_with(size_t bytes, const char* options) {
     CHECK(mkdir(there->base, 0755) == 0);
     server = fork();
     CHECK(server >= 0);
-    if (!server) _exit(userfs_serve(caps_service(there->name, CAPS_USER), &functions, NULL) < 0);
+    if (!server) {
+        int service = caps_service(there->name, CAPS_USER);
+        pthread_t another;
+        for (int i = 1; i < server_threads; i++)
+            CHECK(pthread_create(&another, NULL, serve, &service) == 0);
+        serve(&service);
+    }
     const int client = caps_connect(there->name, CAPS_WAIT, 10000000000);
     CHECK(client >= 0 && close(client) == 0);
     CHECK(mount(there->name, there->base, "user", 0, options) == 0);
@@ -276,6 +288,50 @@ static void a_silent_server_is_given_up(void) {
     end_without_server();
 }
 
+// Who asked for the first one is killed; another thread of the server's would do the second one before it.
+static volatile unsigned char* leave_a_write(const char* options, int* fd) {
+    server_threads = 2;
+    begin_with(pages * page, options);
+    there->first_waits = 1;
+    volatile unsigned char* at = map_f(fd, page);
+    at[0] = 1;
+    IN_CHILD(left) keep(at);
+    while (!there->writes)
+        sleep_ms(5);
+    CHECK(kill(left, SIGKILL) == 0);
+    CHECK_EQ(KILLED_BY(left), SIGKILL);
+    at[0] = 2;
+    return at;
+}
+
+static void a_write_that_was_left_is_not_overtaken(void) {
+    int fd;
+    volatile unsigned char* at = leave_a_write(NULL, &fd);
+    IN_CHILD(second) CHECK(keep(at) == 0);
+    sleep_ms(300);
+    CHECK_EQ(there->writes, 1);
+    there->first_waits = 0;
+    CHECK_EQ(EXIT_STATUS(second), 0);
+    CHECK(there->writes == 2 && there->bytes[0] == 2);
+    for (int i = 0; i < 200; i++) { // nothing of it stays behind
+        at[1] = (unsigned char)i;
+        CHECK(keep(at) == 0 && there->bytes[1] == i);
+    }
+    CHECK(munmap((void*)at, page) == 0 && close(fd) == 0);
+    end();
+}
+
+static void a_write_that_was_left_ends_in_time(void) {
+    int fd;
+    volatile unsigned char* at = leave_a_write("timeout=1", &fd);
+    const long long begun = now_ns();
+    CHECK_EQ(keep(at), -1);
+    CHECK(errno == ENOTCONN || errno == ETIMEDOUT);
+    CHECK(now_ns() - begun < 20000000000 && there->writes == 1);
+    CHECK(munmap((void*)at, page) == 0 && close(fd) == 0);
+    end_without_server();
+}
+
 static void a_forced_unmount_waits_for_nothing_that_is_stored(void) {
     int fd;
     begin_with(pages * page, "timeout=60");
@@ -372,8 +428,9 @@ static void a_server_that_waits_for_itself_can_be_killed(void) {
     CHECK(chdir("/") == 0 && umount(there->base) == 0 && rmdir(there->base) == 0);
 }
 
-TAP_MAIN(T(stores_arrive_by_every_way), T(written_and_stored_bytes_share_pages),
-         T(stores_go_on_while_they_are_written), T(a_refusal_is_told_once_a_descriptor),
-         T(a_death_loses_what_is_stored_and_says_so), T(a_silent_server_is_given_up),
-         T(a_forced_unmount_waits_for_nothing_that_is_stored), T(who_waits_for_room_can_be_killed),
-         T(a_silent_server_does_not_fill_the_memory), T(a_server_that_waits_for_itself_can_be_killed))
+TAP_MAIN(T(stores_arrive_by_every_way), T(written_and_stored_bytes_share_pages), T(stores_go_on_while_they_are_written),
+         T(a_refusal_is_told_once_a_descriptor), T(a_death_loses_what_is_stored_and_says_so),
+         T(a_silent_server_is_given_up), T(a_write_that_was_left_is_not_overtaken),
+         T(a_write_that_was_left_ends_in_time), T(a_forced_unmount_waits_for_nothing_that_is_stored),
+         T(who_waits_for_room_can_be_killed), T(a_silent_server_does_not_fill_the_memory),
+         T(a_server_that_waits_for_itself_can_be_killed))
