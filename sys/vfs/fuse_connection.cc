@@ -65,7 +65,7 @@ k::status connection::start(ktime::ns deadline) noexcept {
     }
 }
 
-// False: it is over.
+// False: it is over, or too much that was wanted back has not been read.
 bool connection::queue(request_ref r) noexcept {
     auto* head = reinterpret_cast<request_head*>(r->head_);
     head->bytes += static_cast<k::u32>(r->payload.size());
@@ -74,7 +74,7 @@ bool connection::queue(request_ref r) noexcept {
     if (r->is_for_another_) head->uid = uid, head->gid = gid;
     {
         lwkt::spin_guard guard(lock_);
-        if (now_in() == phase::over) return false;
+        if (now_in() == phase::over || (r->has_number_ && retrieved_ >= most_retrieved)) return false;
         if (!r->has_number_) r->unique_ = last_unique_ += unique_step;
         head->unique = r->unique_;
         if (r->posted_) posted_++;

@@ -82,10 +82,6 @@ k::status connection::hear(news what, const xio::source& from) noexcept {
 
 // As a request without an answer, whose number is the program's.
 k::status connection::give_back(listener& of, const retrieve_news& what) noexcept {
-    {
-        lwkt::spin_guard guard(lock_);
-        if (retrieved_ >= most_retrieved) return k::error::again;
-    }
     xio::source bytes = TRY(of.retrieve(what.node, what.offset, std::min<k::u64>(what.bytes, most_write_)));
     const retrieved_question how{
         .unused0 = 0, .offset = what.offset, .bytes = static_cast<k::u32>(bytes.size()), .unused1 = 0, .unused2 = {}};
