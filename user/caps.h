@@ -1,7 +1,7 @@
 // Services and messages: Nutcracker's own way to talk to other programs and to the kernel (docs/caps.md is the manual).
 //
 // A message has up to 256 bytes of text, which are copied, and up to 8 items of xio, which are not. The functions below
-// are the system calls. All return -1 and set errno.
+// are the system calls. Where one fails it returns -1 and sets errno.
 #pragma once
 
 #include <stddef.h>
@@ -48,8 +48,8 @@ enum {
 // What an item is. A sender fills in kind and what stands behind it; a receiver is told.
 enum {
     CAPS_MEMORY = 0,     // sent: at, bytes. The receiver sees the memory as it is now
-    CAPS_DESCRIPTOR = 1, // sent: fd, at (an offset), bytes. Of an xio, a file; of a room (offset 0), which is empty
-                         // then received: fd, an xio of so many bytes
+    CAPS_DESCRIPTOR = 1, // sent: fd, at (an offset), bytes. Of an xio, a file; of a room (offset 0), which is empty then
+                         // received: fd, an xio of so many bytes
     CAPS_ROOM = 2,       // sent: at, bytes, fd -1: memory for the reply to fill; or fd, bytes: a room to be passed on
                          // received: fd, a room of so many bytes: map it (shared) or write, and reply with it
     CAPS_SHARE = 3,      // sent and received: fd, a room; flags: CAPS_WRITABLE. Both sides see it from now on

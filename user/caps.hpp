@@ -15,6 +15,11 @@ class item {
   public:
     item() = default;
     explicit item(const caps_item& what) : what_(what) {}
+    // As caps_room; false, and errno.
+    static item make_room(uint64_t bytes, int flags = 0) {
+        const int fd = caps_room(bytes, flags);
+        return fd < 0 ? item() : item({CAPS_ROOM, fd, 0, bytes, CAPS_NOTHING, 0});
+    }
     item(item&& other) noexcept : what_(other.what_) { other.what_ = nothing; }
     item& operator=(item&& other) noexcept {
         if (this != &other) close(), what_ = other.what_, other.what_ = nothing;
@@ -92,6 +97,13 @@ class message {
     bool add_room(void* at, uint64_t bytes) {
         return add({CAPS_ROOM, -1, reinterpret_cast<uintptr_t>(at), bytes, CAPS_NOTHING, 0});
     }
+    bool pass_room(const item& room) { return add({CAPS_ROOM, room.fd(), 0, room.bytes(), CAPS_NOTHING, 0}); }
+    // From now on both sides see it.
+    bool add_shared(const item& room, bool writable) {
+        return add({CAPS_SHARE, room.fd(), 0, 0, CAPS_NOTHING, writable ? CAPS_WRITABLE : 0});
+    }
+    // How long calls with this message wait at most; 0: as long as it takes. clear() forgets it.
+    void set_timeout(uint64_t ns) { m_.timeout_ns = ns; }
 
     // How many items came, and each of them once.
     unsigned items() const { return came_; }
@@ -170,6 +182,9 @@ class client : public end {
         m.drop_what_came();
         return caps_put(fd(), &m.m_, flags) == 0;
     }
+    // As caps_abort: CAPS_REPLIED, REMOVED, FLAGGED or ENDED; -1, and errno.
+    int abort(uint64_t id, int flags = 0) { return caps_abort(fd(), id, flags); }
+    bool dispose(uint64_t id) { return caps_dispose(fd(), id) == 0; }
 
   private:
     explicit client(int fd) : end(fd) {}

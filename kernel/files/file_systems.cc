@@ -61,8 +61,12 @@ k::status read_option(const mount_option& o, vfs::tmpfs_limits& to) noexcept {
     return {};
 }
 
-// timeout=, nodes=.
+// wait, timeout=, nodes=.
 k::status read_option(const mount_option& o, vfs::userfs_options& to) noexcept {
+    if (o.name == "wait" && o.value.empty()) {
+        to.waits = true;
+        return {};
+    }
     if (o.name == "timeout") {
         const auto patience = parse_patience(o.value);
         if (!patience) return k::error::inval;

@@ -1,5 +1,6 @@
 #include "sys/vfs/fuse_connection.h"
 
+#include "kernel/lwkt/trace.h"
 #include "sys/vfs/userfs_server.h"
 
 #include <cstring>
@@ -72,6 +73,7 @@ bool connection::queue(request_ref r) noexcept {
     const k::u32 uid = head->uid, gid = head->gid;
     if (who_.identify) who_.identify(*head);
     if (r->is_for_another_) head->uid = uid, head->gid = gid;
+    trace::note(trace::event::message_put, reinterpret_cast<k::u64>(r.get()), r->payload.size(), "fuse");
     {
         lwkt::spin_guard guard(lock_);
         if (now_in() == phase::over || (r->has_number_ && retrieved_ >= most_retrieved)) return false;

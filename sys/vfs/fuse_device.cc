@@ -1,4 +1,5 @@
 // The device's side of a line: requests go out, answers come in.
+#include "kernel/lwkt/trace.h"
 #include "sys/vfs/fuse_connection.h"
 
 #include <cstring>
@@ -94,6 +95,7 @@ k::result<k::u64> connection::read(xio::sink& to) noexcept {
             if (m.bytes != r->payload.size()) given = m.status ? k::error::io : m.status.error();
         }
         if (given) {
+            trace::note(trace::event::message_got, reinterpret_cast<k::u64>(r.get()), 0, "fuse");
             r->payload = xio::source(); // the program has it now
             return bytes;
         }
@@ -143,6 +145,7 @@ k::result<k::u64> connection::write(const xio::source& from) noexcept {
         r = request_ref(&*found); // the list's hold
         forget_locked(*r);
     }
+    trace::note(trace::event::replied, reinterpret_cast<k::u64>(r.get()), from.size() - sizeof(answer_head), "fuse");
     k::status taken;
     if (head.error)
         taken = from.size() == sizeof(answer_head) ? k::status() : k::status(k::error::io);

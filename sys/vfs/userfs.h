@@ -20,13 +20,14 @@ namespace vfs {
 struct userfs_options {
     std::string_view service; // whose name is copied
     ktime::ns timeout = 30 * ktime::second;
+    bool waits = false; // as long for the service to appear
     // Will the running thread end, so that it waits for no answer? Asked as in caps::waiting. Null: never.
     bool (*interrupted)() = nullptr;
     k::u64 nodes = 0; // at most so many are known at a time; 0: what the memory allows
 };
 
 // Asks the service for its root. ENOENT, EACCES, ECONNREFUSED: there is no such service, or it does not want us; EIO,
-// ETIMEDOUT: it answered nonsense, or not at all; ENOMEM. Thread context, blocks.
+// ETIMEDOUT: it answered nonsense, or not at all; EINTR: interrupted; ENOMEM. Thread context, blocks.
 k::result<file_system_ref> make_userfs(const userfs_options& options) noexcept;
 
 // sync(2): what was stored into mappings of files in programs is carried there, as far as they listen in time. Thread

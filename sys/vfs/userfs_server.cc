@@ -220,8 +220,9 @@ k::result<std::size_t> service_server::ask_text(question& q, std::span<std::byte
 } // namespace
 
 k::result<server_ref> connect(const userfs_options& options) noexcept {
-    const caps::waiting how{.deadline = ktime::after(options.timeout)};
-    auto made = mem::make<service_server>(TRY(caps::client::connect({.name = options.service}, how)), options);
+    const caps::waiting how{.deadline = ktime::after(options.timeout), .interrupted = options.interrupted};
+    const caps::wish whom{.name = options.service, .waits = options.waits};
+    auto made = mem::make<service_server>(TRY(caps::client::connect(whom, how)), options);
     if (!made) return k::error::nomem;
     return server_ref(made);
 }

@@ -173,6 +173,62 @@ void a_put_and_its_reply_by_name() {
     CHECK(echo.get(first) && first.items() == 1 && is_open(first.take(0).fd()));
 }
 
+void requests_are_taken_back() {
+    begin();
+    caps::service s = caps::service::offer(fresh_name(), CAPS_USER);
+    caps::client c = caps::client::connect(fresh_name());
+    CHECK(s && c);
+    caps::message m;
+    CHECK(c.put(m));
+    const uint64_t id = m.id();
+    CHECK_EQ(c.abort(id), CAPS_REMOVED);
+    CHECK(c.get(m) && m.id() == id && m.kind() == CAPS_RETURNED && m.result() == ECANCELED);
+    CHECK(c.abort(id) == -1 && errno == EINVAL);
+    m.clear();
+    CHECK(c.put(m) && c.dispose(m.id()) && !c.dispose(m.id()) && errno == EINVAL);
+    m.clear();
+    m.set_timeout(1000000);
+    CHECK(!c.call(m) && errno == ETIMEDOUT); // nobody takes it
+    CHECK(!s.get(m, CAPS_DONTWAIT) && errno == EAGAIN);
+}
+
+// A server fills a room and keeps another one with its client.
+void rooms_are_made_shared_and_passed_on() {
+    begin();
+    CHECK(!caps::item::make_room(0) && errno == EINVAL);
+    caps::service s = caps::service::offer(fresh_name(), CAPS_USER | CAPS_INHERIT);
+    IN_CHILD(server) {
+        caps::message m;
+        CHECK(s.get(m) && m.items() == 2);
+        const caps::item pool = m.take(0), room = m.take(1);
+        CHECK(pool.kind() == CAPS_SHARE && pool.is_writable() && room.kind() == CAPS_ROOM && room.bytes() == many);
+        char* both = static_cast<char*>(mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_SHARED, pool.fd(), 0));
+        CHECK(both != MAP_FAILED && both[0] == 'c');
+        both[1] = 's';
+        CHECK_EQ(write(room.fd(), "filled", 6), 6);
+        m.answer();
+        CHECK(m.add_descriptor(room.fd(), 0, 6, 1) && s.reply(m));
+    }
+    s.close();
+    caps::client c = caps::client::connect(fresh_name());
+    const caps::item pool = caps::item::make_room(page);
+    CHECK(c && pool);
+    char* mine = static_cast<char*>(mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_SHARED, pool.fd(), 0));
+    CHECK(mine != MAP_FAILED);
+    mine[0] = 'c';
+    char* to = filled(0);
+    caps::message m;
+    CHECK(m.add_shared(pool, true) && m.add_room(to, many) && c.call(m));
+    CHECK(m.items() == 1 && m.take(0).kind() == CAPS_FILLED && !memcmp(to, "filled", 6) && mine[1] == 's');
+    CHECK_EQ(EXIT_STATUS(server), 0);
+    caps::client echo = caps::client::connect("nutcracker.echo"); // which fills the room that it is handed
+    const caps::item other = caps::item::make_room(many);
+    m.clear();
+    CHECK(m.pass_room(other) && m.add_memory(to, many) && echo.call(m) && m.items() == 1);
+    const caps::item back = m.take(0);
+    CHECK(back.bytes() == many && back.fills() == 0);
+}
+
 // --- A file system of one file.
 
 const char content[] = "by a program in C++\n";
@@ -219,4 +275,4 @@ void a_file_system_in_cxx_is_mounted() {
 
 TAP_MAIN(T(handles_move_and_close_once), T(a_server_and_a_client_keep_nothing), T(what_came_goes_with_its_message),
          T(what_came_is_not_sent_again), T(room_is_filled_and_stays_ones_own), T(a_put_and_its_reply_by_name),
-         T(a_file_system_in_cxx_is_mounted))
+         T(requests_are_taken_back), T(rooms_are_made_shared_and_passed_on), T(a_file_system_in_cxx_is_mounted))

@@ -110,6 +110,21 @@ static void the_tests_of_locks_mappings_and_running_programs_pass(void) {
     end_in_tmp();
 }
 
+static void a_mount_waits_for_its_service(void) {
+    begin();
+    IN_CHILD(mounts) CHECK(mount(name, base, "user", 0, "wait") == 0);
+    sleep_ms(50);
+    start_program("/bin/memfs", NULL);
+    CHECK_EQ(EXIT_STATUS(mounts), 0);
+    CHECK(chdir(base) == 0);
+    put("file", "text", 4);
+    end();
+    IN_CHILD(waits) mount("none", "/tmp", "user", 0, "wait");
+    sleep_ms(50);
+    CHECK(kill(waits, SIGKILL) == 0);
+    CHECK_EQ(KILLED_BY(waits), SIGKILL);
+}
+
 // --- Bytes
 
 // Each pair of offset and length is read back through a second mount, which knows nothing yet.
@@ -411,6 +426,7 @@ static void options_are_checked(void) {
     CHECK_ERROR(mount(name, base, "user", 0, "timeout=99999999999999999999"), EINVAL);
     CHECK_ERROR(mount(name, base, "user", 0, "other=1"), EINVAL);
     CHECK_ERROR(mount("none", base, "user", 0, NULL), ENOENT);
+    CHECK_ERROR(mount("none", base, "user", 0, "wait,timeout=100ms"), ETIMEDOUT);
     CHECK(mount(name, base, "user", 0, "timeout=5,nodes=3") == 0);
     char path[100];
     int made = 0;
@@ -470,8 +486,9 @@ static void a_silent_server_holds_up_no_unmount(void) {
 }
 
 TAP_MAIN(T(the_tests_of_trees_pass), T(the_tests_of_removed_directories_pass), T(the_tests_of_paths_pass),
-         T(the_tests_of_locks_mappings_and_running_programs_pass), T(what_was_written_is_at_the_server),
-         T(whole_pages_are_not_copied), T(files_are_mapped_and_run), T(an_archive_shows_its_files),
-         T(an_archive_that_was_cut_off_shows_what_is_there), T(a_stranger_is_refused), T(a_dead_server_gives_errors),
-         T(a_silent_server_is_given_up), T(who_is_killed_waits_no_longer), T(a_forced_unmount_ends_what_waits),
-         T(a_silent_server_holds_up_no_unmount), T(no_mount_gives_rights), T(options_are_checked))
+         T(the_tests_of_locks_mappings_and_running_programs_pass), T(a_mount_waits_for_its_service),
+         T(what_was_written_is_at_the_server), T(whole_pages_are_not_copied), T(files_are_mapped_and_run),
+         T(an_archive_shows_its_files), T(an_archive_that_was_cut_off_shows_what_is_there), T(a_stranger_is_refused),
+         T(a_dead_server_gives_errors), T(a_silent_server_is_given_up), T(who_is_killed_waits_no_longer),
+         T(a_forced_unmount_ends_what_waits), T(a_silent_server_holds_up_no_unmount), T(no_mount_gives_rights),
+         T(options_are_checked))

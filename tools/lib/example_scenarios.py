@@ -15,7 +15,7 @@ from scenarios import check, last_lines
 # What a page's program is called, what is done with it in the guest, and what that must print.
 runs = {
     ("userfs.md", 1): ("hello", """hello & server=$!
-for i in 1 2 3 4 5 6 7 8 9; do mount -t user hello /mnt 2>/dev/null && break; sleep 1; done
+mount -t user -o wait hello /mnt
 cat /mnt/hello; ls /mnt; cat /mnt/other 2>/dev/null || echo none other; head -c 5 /mnt/hello; echo
 umount /mnt && wait $server && echo ended""", "Hello from a program\nhello\nnone other\nHello\nended\n"),
     ("caps.md", 1): ("upper", """upper serve & server=$!

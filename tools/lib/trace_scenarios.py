@@ -13,7 +13,8 @@ from scenarios import check, last_lines, mebibyte
 
 # The server has the first CPU, its client the second. What is looked for comes last: rings are written over.
 message = "taskset 1 caps-count serve & taskset 2 caps-count /bin/busybox; kill $!"
-script = f"""dd if=/dev/vda of=/dev/null bs=64k count=4 iflag=direct 2>/dev/null || echo FAILED
+script = f"""/tests/fuse files_are_seen_and_read >/dev/null || echo FAILED
+dd if=/dev/vda of=/dev/null bs=64k count=4 iflag=direct 2>/dev/null || echo FAILED
 dd if=/dev/zero bs=256k count=2 2>/dev/null | cat >/dev/null
 {message}
 echo 0 >/proc/trace; echo '{tracing.begin_mark}'; cat /proc/trace"""
@@ -75,6 +76,7 @@ def trace(it):
         (Path(folder) / "dump.txt").write_text(dump)
         drawn, _ = pictures("trace.dump", folder, str(Path(folder) / "dump.txt"))
         traced, counted = pictures("trace.command", folder, "--smp", "2", "--exec", message)
+    asked = [steps for steps in tracing.journeys(events) if steps[0].text == "fuse" and [e.what for e in steps] == ["put", "got", "reply"]]
     sent = sum(steps[0].b for steps in crossing(events))
     length = Path("/bin/busybox").stat().st_size
     return [
@@ -83,6 +85,7 @@ def trace(it):
         check("trace.interrupts_between_cpus", {"ipi", "taken"} <= kinds, *sorted(kinds), *tail),
         check("trace.what_is_lent", lent and max(lent) >= 4096, *tail),
         check("trace.transfers_of_the_disk", "FAILED" not in said and 64 << 10 in transfers, *map(str, sorted(transfers)), *tail),
+        check("trace.a_fuse_program_is_asked", any(steps[2].b for steps in asked), *tail),
         check("trace.faults", "fault" in kinds, *tail),
         *drawn, *traced,
         check("trace.command_is_run", "/bin/busybox" in counted, *last_lines(counted)),
