@@ -48,13 +48,13 @@ enum {
 // What an item is. A sender fills in kind and what stands behind it; a receiver is told.
 enum {
     CAPS_MEMORY = 0,     // sent: at, bytes. The receiver sees the memory as it is now
-    CAPS_DESCRIPTOR = 1, // sent: fd, at (an offset), bytes. Of an xio, a file; of a room (offset 0), which is empty
-                         // then received: fd, an xio of so many bytes
-    CAPS_ROOM = 2,   // sent: at, bytes, fd -1: memory for the reply to fill; or fd, bytes: a room to be passed on
-                     // received: fd, a room of so many bytes: map it (shared) or write, and reply with it
-    CAPS_SHARE = 3,  // sent and received: fd, a room; flags: CAPS_WRITABLE. Both sides see it from now on
-    CAPS_MAPPED = 4, // received: at, bytes. munmap() it
-    CAPS_FILLED = 5, // received: at, bytes: what a reply put where the request had room
+    CAPS_DESCRIPTOR = 1, // sent: fd, at (an offset), bytes. Of an xio, a file; of a room (offset 0), which it empties
+                         // received: fd, an xio of so many bytes
+    CAPS_ROOM = 2,       // sent: at, bytes, fd -1: memory for the reply to fill; or fd, bytes: a room to be passed on
+                         // received: fd, a room of so many bytes: map it (shared) or write, and reply with it
+    CAPS_SHARE = 3,      // sent and received: fd, a room; flags: CAPS_WRITABLE. Both sides see it from now on
+    CAPS_MAPPED = 4,     // received: at, bytes. munmap() it
+    CAPS_FILLED = 5,     // received: at, bytes: what a reply put where the request had room
 };
 #define CAPS_NOTHING (-1u)
 #define CAPS_WRITABLE 1u

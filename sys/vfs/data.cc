@@ -154,7 +154,7 @@ k::result<xio::source> lend(vnode& from, k::u64 offset, k::u64 bytes) noexcept {
 k::result<k::u64> copy_range(vnode& from, k::u64 from_offset, vnode& to, k::u64 offset, k::u64 bytes,
                              k::u64 limit) noexcept {
     constexpr k::u64 page = arch::page_size;
-    lwkt::sleep_hold hold(to.writers);
+    const writers_hold hold(to);
     const k::u64 from_end = size_of(from), before = size_of(to);
     if (&from == &to || from_offset >= from_end || (from_offset | offset) % page || limit <= offset)
         return k::error::again;
@@ -206,7 +206,7 @@ namespace {
 } // namespace
 
 k::result<k::u64> write(vnode& to, const write_request& what, const xio::source& from, k::u64& at) noexcept {
-    lwkt::sleep_hold hold(to.writers);
+    const writers_hold hold(to);
     const k::u64 before = size_of(to), bytes = from.size();
     at = what.append ? before : what.offset;
     // Bytes that the file has already, as small writes often are.
@@ -220,7 +220,7 @@ k::result<k::u64> write(vnode& to, const write_request& what, const xio::source&
 }
 
 k::status resize(vnode& of, k::u64 bytes) noexcept {
-    lwkt::sleep_hold hold(of.writers);
+    const writers_hold hold(of);
     if (bytes == size_of(of)) return {};
     TRY(resize_locked(of, bytes));
     of.touch_modified();
@@ -230,7 +230,7 @@ k::status resize(vnode& of, k::u64 bytes) noexcept {
 k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept {
     k::u64 end;
     if (__builtin_add_overflow(offset, bytes, &end) || end > most_file_bytes) return k::error::fbig;
-    lwkt::sleep_hold hold(of.writers);
+    const writers_hold hold(of);
     const k::u64 before = size_of(of);
     const k::u64 first = offset >> arch::page_shift;
     if (pages_for(end) > of.pages()->pages()) TRY(of.pages()->resize(pages_for(end)));
@@ -248,7 +248,7 @@ k::status reserve(vnode& of, k::u64 offset, k::u64 bytes, bool grow) noexcept {
 }
 
 k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept {
-    lwkt::sleep_hold hold(of.writers);
+    const writers_hold hold(of);
     const k::u64 size = size_of(of);
     if (offset >= size) return {};
     const k::u64 end = bytes < size - offset ? offset + bytes : size;
@@ -273,7 +273,7 @@ k::status punch(vnode& of, k::u64 offset, k::u64 bytes) noexcept {
 k::status allocate_there(vnode& of, k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
     k::u64 end;
     if (__builtin_add_overflow(offset, bytes, &end) || end > most_file_bytes) return k::error::fbig;
-    lwkt::sleep_hold hold(of.writers);
+    const writers_hold hold(of);
     TRY(of.allocate_there(mode, offset, bytes));
     of.touch_modified();
     return {};

@@ -10,6 +10,26 @@ namespace vfs {
 
 constexpr k::u64 most_file_bytes = k::u64{1} << 47;
 
+// The writers' lock, held. Who comes by meanwhile and must not wait for it leaves word in `cache_is_old`; that is
+// looked at when the lock is free again, so that none is missed.
+template <class Hold> class [[nodiscard]] writers_lock {
+  public:
+    explicit writers_lock(vnode& of) noexcept NO_THREAD_SAFETY_ANALYSIS : after_{of}, hold_(of.writers) {}
+    explicit operator bool() const noexcept { return static_cast<bool>(hold_); } // of an attempt
+
+  private:
+    struct after {
+        ~after() {
+            if (of.cache_is_old.load()) [[unlikely]]
+                of.forget_old();
+        }
+        vnode& of;
+    } after_;
+    Hold hold_; // goes first
+};
+using writers_hold = writers_lock<lwkt::sleep_hold>;
+using writers_attempt = writers_lock<lwkt::sleep_attempt>; // true: nobody else has it
+
 // From how many bytes on whole aligned pages change hands instead of being copied: to a reader, and from a writer.
 constexpr k::u64 least_given = 64 << 10;
 constexpr k::u64 least_taken = 64 << 10;

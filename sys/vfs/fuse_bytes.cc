@@ -49,7 +49,7 @@ k::result<k::u64> fuse_server::write_once(k::u64 node, const handle& by, k::u32 
                                    .arguments = bytes_of(how),
                                    .how = taking::exactly,
                                    .most = sizeof(fuse::write_answer),
-                                   .counts = (write_flags & fuse::write_was_cached) != 0},
+                                   .counts = true},
                                   std::move(bytes), deadline));
     const k::u64 wrote = r->value<fuse::write_answer>().bytes;
     if (wrote > count) return k::error::io;
@@ -87,7 +87,7 @@ k::status fuse_server::allocate(k::u64 node, k::u32 mode, k::u64 offset, k::u64 
     if (!has(skill::allocate)) return k::error::opnotsupp;
     const handle_ref by = TRY(any_handle(node, true));
     const fuse::allocate_question how{of(*by).number(), offset, bytes, mode, 0};
-    auto said = ask({.opcode = opcode::allocate, .node = node, .arguments = bytes_of(how)});
+    auto said = ask({.opcode = opcode::allocate, .node = node, .arguments = bytes_of(how), .counts = true});
     if (said) return {};
     if (said.error() != k::error::nosys) return said.error();
     lacks(skill::allocate);

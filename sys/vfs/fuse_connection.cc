@@ -168,10 +168,13 @@ bool connection::is_asked_about(k::u64 node) noexcept {
 
 ktime::ns connection::unanswered_since(k::u64 node) noexcept {
     ktime::ns since = ktime::forever;
+    if (!left_count_.load(std::memory_order_relaxed))
+        [[likely]] // who left had the node's lock, which is the caller's now
+        return since;
     lwkt::spin_guard guard(lock_);
     const auto [first, last] = about_.equal_range(node);
     for (auto at = first; at != last; ++at)
-        if (at->counts_ && at->abandoned_) since = std::min(since, at->asked_at_);
+        if (at->is_left_) since = std::min(since, at->asked_at_);
     return since;
 }
 
@@ -185,6 +188,7 @@ void connection::forget_locked(request& r) noexcept {
         posted_--;
         if (r.has_number_) retrieved_--;
     }
+    if (std::exchange(r.is_left_, false)) left_count_.fetch_sub(1, std::memory_order_relaxed);
     if (std::exchange(r.counted_, false)) asked_count_.fetch_sub(1, std::memory_order_release);
 }
 
@@ -211,6 +215,9 @@ bool connection::abandon(request& r) noexcept {
         if (r.queued_.is_linked()) {
             forget_locked(r);
             unasked = request_ref(&r);
+        } else if (r.counts_) {
+            r.is_left_ = true;
+            left_count_.fetch_add(1, std::memory_order_relaxed);
         }
     }
     if (unasked)
@@ -246,6 +253,7 @@ void connection::end(request_ref last, bool politely) noexcept {
         const phase before = phase_.exchange(phase::over, std::memory_order_acq_rel);
         if (before == phase::over && politely) return;
         const auto take_out = [&](request& r) NO_THREAD_SAFETY_ANALYSIS {
+            r.settled_ = true; // who waits for it waits on until it is done below
             forget_locked(r);
             gone.push_back(r);
         };

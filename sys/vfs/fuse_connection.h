@@ -149,6 +149,7 @@ class connection : public k::counted<connection> {
     k::u32 minor_ = 0, flags_ = 0;                      // too
     lwkt::wait_queue readers_, starting_, askers_;
     std::atomic<unsigned> asked_count_ = 0;
+    std::atomic<unsigned> left_count_ = 0; // changed under the lock
     lwkt::spinlock lock_;
     k::u64 last_unique_ GUARDED_BY(lock_) = 0;
     unsigned posted_ GUARDED_BY(lock_) = 0;    // and not done

@@ -1,4 +1,5 @@
 // Files and directories that are open in a program that speaks FUSE.
+#include "sys/vfs/data.h"
 #include "sys/vfs/fuse_server_priv.h"
 
 namespace vfs::userfs {
@@ -122,7 +123,7 @@ k::result<file_system::opened_ref> fuse_server::open(vnode& node, k::u32 flags) 
     if (!opened) {
         opened = TRY(open_there(node.number_there, flags & ~k::u32{not_sent}, is_directory));
         if (!is_directory && !of(*opened).keeps_cache()) {
-            lwkt::sleep_hold hold(node.writers);
+            const writers_hold hold(node);
             static_cast<file_node&>(node).forget_pages();
             node.told_until_ns.store(0, std::memory_order_relaxed);
         }

@@ -81,6 +81,7 @@ class request : public k::counted<request> {
     bool posted_ = false;    // nobody waits
     bool counted_ = false;   // among those that are asked
     bool abandoned_ = false; // who asked is gone
+    bool is_left_ = false;   // so, and it counts
     bool settled_ = false;   // it will be done at once, whoever has gone
     k::i32 error_ = 0;
     k::u64 answered_ = 0;

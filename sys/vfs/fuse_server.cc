@@ -19,7 +19,7 @@ k::status fuse_server::start() noexcept {
     return said;
 }
 
-bool fuse_server::may_still_write(k::u64 node) noexcept {
+bool fuse_server::may_still_change(k::u64 node) noexcept {
     const ktime::ns since = line_->unanswered_since(node);
     if (since == ktime::forever) return false;
     if (ktime::now() - since < options_.timeout) return true;
@@ -162,7 +162,7 @@ k::status fuse_server::change(question& q) noexcept {
         how.handle = of(*by).number();
     }
     TRY(ask_for<fuse::attributes_answer>(
-        {.opcode = opcode::set_attributes, .node = asked.node, .arguments = bytes_of(how)}));
+        {.opcode = opcode::set_attributes, .node = asked.node, .arguments = bytes_of(how), .counts = counts(q)}));
     return {};
 }
 

@@ -162,7 +162,10 @@ class fuse_server final : public server {
         dirty.over();
     }
     bool is_over() const noexcept override { return line_->has_ended(); }
-    ktime::ns patience() const noexcept override { return std::min(options_.timeout, server::patience()); }
+    // Longer than the mount's time, so that it is that which ends a wait and the program is given up.
+    ktime::ns patience() const noexcept override {
+        return options_.timeout == ktime::forever ? server::patience() : options_.timeout + ktime::second;
+    }
     bool caller_is_killed() const noexcept override { return options_.who.killed && options_.who.killed(); }
     file_system::opened_ref writer_of(k::u64 node) noexcept override { return find(node, &handle::writes); }
     k::result<file_system::opened_ref> open(vnode& node, k::u32 flags) noexcept override;
@@ -176,7 +179,7 @@ class fuse_server final : public server {
     k::status set_extended(k::u64 node, std::string_view name, std::optional<std::span<const std::byte>> value,
                            unsigned flags) noexcept override;
     k::result<k::u64> list_extended(k::u64 node, std::span<std::byte> to) noexcept override;
-    bool may_still_write(k::u64 node) noexcept override;
+    bool may_still_change(k::u64 node) noexcept override;
     access_rule rule(const subject& who) const noexcept override {
         if (!options_.allow_other && (who.uid != options_.uid || who.gid != options_.gid)) return access_rule::nobody;
         return options_.default_permissions ? access_rule::usual : access_rule::programs;

@@ -1,6 +1,7 @@
 #include "sys/vfs/userfs.h"
 
 #include "kernel/mem/slab.h"
+#include "sys/vfs/data.h"
 #include "sys/vfs/extended.h"
 #include "sys/vfs/fuse_server.h"
 #include "sys/vfs/program_names.h"
@@ -120,14 +121,13 @@ k::status userfs_instance::list_extended(vnode& of, extended_names& to) noexcept
 
 k::status userfs_instance::ask_again(vnode& of) noexcept {
     if (!of.is_told_old()) return {};
-    std::optional<lwkt::sleep_hold> hold; // what is being written is not told of
-    if (of.is(node_type::regular)) hold.emplace(of.writers);
+    std::optional<writers_hold> hold; // what is being written is not told of
+    if (of.is(node_type::regular)) hold.emplace(of);
     belief how{.news = news()};
     node_told told = TRY(server_->ask_again(of));
     how.until = std::exchange(told.until_ns, 0);
     const k::status noted = nodes_.note_again(of, told);
     if (noted) believe(of.told_until_ns, how);
-    if (hold) static_cast<userfs::file_node&>(of).forget_if_old();
     return noted;
 }
 

@@ -1,6 +1,7 @@
 #include "sys/vfs/userfs_dirty.h"
 
 #include "kernel/lib/log.h"
+#include "sys/vfs/data.h"
 #include "sys/vfs/userfs_nodes.h"
 
 namespace vfs::userfs {
@@ -105,7 +106,7 @@ k::status dirty_files::reserve(file_pages& of, k::u64 pages) noexcept {
     TRY(wait_for_room(pages));
     auto& n = static_cast<file_node&>(*held.node);
     list(of, n, pages);
-    const k::status runs = start_writer();
+    const k::status runs = start_writer(pages);
     if (runs) return runs;
     charge(of, -static_cast<k::i64>(pages));
     settle(n);
@@ -200,9 +201,8 @@ k::status dirty_files::wait_until_clean() noexcept {
 k::status file_node::write_back() noexcept {
     k::status done;
     if (dirty_pages()) {
-        lwkt::sleep_hold hold(writers);
+        const writers_hold hold(*this);
         done = write_dirty(true);
-        forget_if_old();
     }
     server_->dirty.settle(*this);
     return done;
@@ -211,10 +211,9 @@ k::status file_node::write_back() noexcept {
 k::status file_node::write_back_in_time() noexcept {
     k::status done;
     if (dirty_pages()) {
-        const lwkt::sleep_attempt hold(writers);
+        const writers_attempt hold(*this);
         if (!hold) return k::error::busy;
         done = write_dirty(false);
-        forget_if_old();
     }
     server_->dirty.settle(*this);
     return done;
@@ -223,11 +222,7 @@ k::status file_node::write_back_in_time() noexcept {
 // What somebody is just bringing in has not been stored into yet, and is not waited for.
 k::status file_node::write_dirty(bool patient) noexcept {
     if (!dirty_pages()) return {};
-    // One that was left and is done later must not be done after this.
-    for (; server_->may_still_write(number_there); lwkt::sleep_for(ktime::millisecond * 5)) {
-        if (!patient) return k::error::timedout;
-        if (server_->caller_is_killed()) return k::error::intr;
-    }
+    TRY(wait_for_left(patient));
     vm::object& cache = *pages();
     const k::u64 bytes = size.load(std::memory_order_acquire), end = pages_for(bytes);
     k::status outcome;
@@ -266,9 +261,7 @@ k::status file_node::write_stored(k::u64 first, k::u64 count, k::u64 end, bool p
     server_->dirty.charge(pager_, static_cast<k::i64>(count));
     pages()->clean(first, count);
     const k::status done = store_piece(q);
-    if (!done && dirty_is_kept(done.error()))
-        pages()->soil(first, count);
-    else if (!done)
+    if (!done && !(dirty_is_kept(done.error()) && pages()->soil(first, count)))
         server_->dirty.note_loss(*this, done.error());
     server_->dirty.charge(pager_, -static_cast<k::i64>(count));
     return done;
@@ -276,23 +269,26 @@ k::status file_node::write_stored(k::u64 first, k::u64 count, k::u64 end, bool p
 
 // --- The thread
 
-k::status dirty_files::start_writer() noexcept {
-    {
+// Where there is no memory for a thread, others may count on it already.
+k::status dirty_files::start_writer(k::u64 pages) noexcept {
+    for (;; lwkt::sleep_for(glance)) {
+        {
+            lwkt::spin_guard guard(lock_);
+            if (std::exchange(runs_, true)) return {};
+        }
+        server_ref held = server_ref::to(server_);
+        come_in();
+        const k::status spawned =
+            lwkt::spawn("userfs writer", arch::cpu::id(), lwkt::normal_priority, write_for_ever, this);
+        if (spawned) {
+            (void)held.release();
+            return {};
+        }
+        go_out();
         lwkt::spin_guard guard(lock_);
-        if (std::exchange(runs_, true)) return {};
+        runs_ = false;
+        if (pages_.load(std::memory_order_relaxed) <= pages || server_.caller_is_killed()) return spawned;
     }
-    server_ref held = server_ref::to(server_);
-    come_in();
-    const k::status spawned =
-        lwkt::spawn("userfs writer", arch::cpu::id(), lwkt::normal_priority, write_for_ever, this);
-    if (spawned) {
-        (void)held.release();
-        return {};
-    }
-    go_out();
-    lwkt::spin_guard guard(lock_);
-    runs_ = false;
-    return spawned;
 }
 
 void dirty_files::come_in() noexcept {

@@ -67,7 +67,8 @@ class dirty_files {
     bool take(k::u64 pages) noexcept;
     k::status wait_for_room(k::u64 pages) noexcept;
     void list(file_pages& of, file_node& n, k::u64 pages) noexcept;
-    k::status start_writer() noexcept;
+    // So many pages are the caller's own.
+    k::status start_writer(k::u64 pages) noexcept;
     void come_in() noexcept; // among those whose threads run
     void go_out() noexcept;
     void write_while_dirty() noexcept;

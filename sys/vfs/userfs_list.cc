@@ -1,6 +1,7 @@
 // Lists of the names in a directory of a program's. Where it says with a list what the names lead to, that is known
 // afterwards, as if it had been looked up.
 #include "kernel/mem/slab.h"
+#include "sys/vfs/data.h"
 #include "sys/vfs/userfs_instance.h"
 #include "sys/vfs/vop.h"
 
@@ -91,14 +92,13 @@ void userfs_instance::note_listed(directory& in, std::string_view text, const no
 void userfs_instance::note_once_more(vnode& n, const node_told& told, k::u64 news) noexcept {
     if (news != this->news()) return;
     const bool has_size = n.is(node_type::regular);
-    std::optional<lwkt::sleep_attempt> hold;
-    if (has_size && !hold.emplace(n.writers)) return;
+    std::optional<writers_attempt> hold;
+    if (has_size && !hold.emplace(n)) return;
     if (has_size && told.of.size != n.size.load(std::memory_order_acquire))
         return n.told_until_ns.store(0, std::memory_order_relaxed);
     node_told anew = told;
     anew.until_ns = 0;
     if (nodes_.note_again(n, anew)) believe(n.told_until_ns, {told.until_ns, news});
-    if (has_size) static_cast<userfs::file_node&>(n).forget_if_old();
 }
 
 // An answer may have nothing in it that is shown, and not be the last.

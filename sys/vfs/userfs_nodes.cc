@@ -276,7 +276,7 @@ void node_table::trim() noexcept {
     for (unsigned i = 0; i < some && vm::memory_is_short(); i++)
         if (const vnode_ref n = next_file(number)) {
             // What is being written is not forgotten, and not waited for: a directory may be held.
-            if (const lwkt::sleep_attempt hold(n->writers); hold) n->pages()->forget(0, ~k::u64{0} >> arch::page_shift);
+            if (const writers_attempt hold(*n); hold) n->pages()->forget(0, ~k::u64{0} >> arch::page_shift);
         }
     trim_next_.store(number, std::memory_order_relaxed);
 }

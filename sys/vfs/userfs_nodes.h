@@ -70,19 +70,18 @@ class file_node final : public vnode, public dirty_file {
     k::status became(k::u64 bytes) noexcept;
     void forget_pages() noexcept;
     // Its program says that bytes are old: these pages are forgotten now, or all of them when whoever has the writers'
-    // lock, and may wait for the program, is done with what he writes or brings in.
+    // lock, and may wait for the program, lets go of it.
     void bytes_are_old(k::u64 first, k::u64 count) noexcept;
+    void forget_old() noexcept override;
     // The program brings bytes by itself / has back what is cached of them (userfs_store.cc). Waits for nobody.
     k::status put(k::u64 offset, const xio::source& bytes) noexcept;
     k::result<xio::source> cached(k::u64 offset, k::u64 bytes) noexcept;
-    // For him: the writers' lock is held.
-    void forget_if_old() noexcept {
-        if (is_old_.load(std::memory_order_relaxed) && is_old_.exchange(false)) forget_pages();
-    }
 
   private:
     void going() noexcept override { pager_.set_node(nullptr); }
     k::status write_dirty(bool patient) noexcept; // the writers' lock is held
+    // Until nothing that somebody left may still be done. EBUSY, if not patient; EINTR.
+    k::status wait_for_left(bool patient) noexcept;
     bool dirty_is_kept(k::error why) const noexcept;
     k::status write_stored(k::u64 first, k::u64 pages, k::u64 end, bool patient) noexcept;
     void forget_around(k::u64 first, k::u64 end) noexcept; // the writers' lock is held
@@ -90,10 +89,13 @@ class file_node final : public vnode, public dirty_file {
     k::status put_piece(k::u64 offset, const xio::source& bytes) noexcept;
     // Makes it so long here, where the program has it so. The writers' lock is held. ENOMEM.
     k::status reach(k::u64 end) noexcept;
+    // Is the page that has the file's end in it, and more, newer here?
+    bool has_dirty_tail(k::u64 end) noexcept;
+    // What the program has behind the old end, in the page that is newer here.
+    k::status fill_tail(k::u64 bytes) noexcept;
 
     const server_ref server_;
     file_pages& pager_; // the object's
-    std::atomic<bool> is_old_ = false;
 };
 
 // All that are known, each once: a file with two names is one node, and a directory has one.

@@ -95,7 +95,7 @@ void file_node::forget_around(k::u64 first, k::u64 end) noexcept {
 void file_node::bring_in(k::u64 offset, k::u64 bytes) noexcept {
     vm::object& cache = *pages();
     if (cache.resident_pages() == cache.pages()) return; // all is there
-    lwkt::sleep_hold hold(writers);
+    const writers_hold hold(*this);
     const k::u64 size = this->size.load(std::memory_order_acquire), end_page = std::min(offset + bytes, size) >> 12;
     const k::u64 start = offset >> arch::page_shift;
     if (vm::memory_is_short()) forget_around(start, std::max(end_page, start + most_ahead));
@@ -108,7 +108,15 @@ void file_node::bring_in(k::u64 offset, k::u64 bytes) noexcept {
         auto got = server_->read(number_there, first << arch::page_shift, wanted);
         if (!got || got->size() != wanted || cache.bring(first << arch::page_shift, *got) != wanted) break;
     }
-    forget_if_old();
+}
+
+// One that was left and is done later must not be done after what comes now.
+k::status file_node::wait_for_left(bool patient) noexcept {
+    for (; server_->may_still_change(number_there); lwkt::sleep_for(ktime::millisecond * 5)) {
+        if (!patient) return k::error::busy;
+        if (server_->caller_is_killed()) return k::error::intr;
+    }
+    return {};
 }
 
 // All of a question but its bytes is there.
@@ -116,7 +124,7 @@ k::status file_node::store_piece(question& q) noexcept {
     const k::u64 offset = q.head.offset, bytes = q.head.bytes;
     auto lent = pages()->lend(offset, bytes);
     // The rest of what is being filled comes later.
-    if (!lent && q.was_stored) pages()->soil(offset >> arch::page_shift, pages_for(bytes));
+    if (!lent && q.was_stored && !pages()->soil(offset >> arch::page_shift, pages_for(bytes))) return k::error::nomem;
     if (!lent && lent.error() == k::error::again) { // somebody fills one of the pages: a copy of what is there now
         xio::sink copy = TRY(xio::sink::fresh(bytes));
         const xio::moved m = pages()->read(offset, copy);
@@ -129,7 +137,7 @@ k::status file_node::store_piece(question& q) noexcept {
 
 // What could not be stored is forgotten here, too.
 k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
-    k::status stored;
+    k::status stored = wait_for_left(true);
     for (k::u64 done = 0; done < bytes && stored;) {
         const k::u64 part = std::min(most_moved, bytes - done);
         question q{
@@ -145,23 +153,21 @@ k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
     }
     if (!stored || vm::memory_is_short()) pages()->forget(first, count);
     if (!stored && ~told_until_ns.load(std::memory_order_relaxed)) told_until_ns.store(0, std::memory_order_relaxed);
-    forget_if_old();
     return stored;
 }
 
 k::status file_node::resize_there(k::u64 bytes) noexcept {
+    TRY(wait_for_left(true));
     question q{.head = {.operation = operation::change, .node = number_there, .bytes = bytes, .what = change_size}};
     const k::status said = server_->tell(q);
     if (said) pager_.set_bytes(bytes);
-    forget_if_old();
     return said;
 }
 
 k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
-    const k::status carried = write_dirty(true); // what it takes away would come back
-    const k::status said = carried ? server_->allocate(number_there, mode, offset, bytes) : carried;
-    forget_if_old();
-    TRY(said);
+    TRY(wait_for_left(true));
+    TRY(write_dirty(true)); // what it takes away would come back
+    TRY(server_->allocate(number_there, mode, offset, bytes));
     const k::u64 first = offset >> arch::page_shift, before = size.load(std::memory_order_acquire);
     const k::u64 end = mode & fuse::keeps_size ? before : std::max(before, offset + bytes);
     if (mode & (fuse::punches | fuse::zeroes)) pages()->forget(first, pages_for(offset + bytes) - first);
@@ -174,7 +180,7 @@ k::status file_node::reach(k::u64 end) noexcept {
     if (end <= before) return {};
     const k::u64 last = before >> arch::page_shift;
     // What is behind the old end is zeroes there; here a mapping may have stored something into that page.
-    if (pages()->next_dirty(last, last + 1, true) == last) TRY(zero_behind_end(*this, end));
+    if (has_dirty_tail(before)) TRY(zero_behind_end(*this, end));
     TRY(pages()->resize(pages_for(end)));
     pager_.set_bytes(end);
     size.store(end, std::memory_order_release);
@@ -183,9 +189,26 @@ k::status file_node::reach(k::u64 end) noexcept {
     return {};
 }
 
+bool file_node::has_dirty_tail(k::u64 end) noexcept {
+    const k::u64 last = end >> arch::page_shift;
+    return end % arch::page_size && pages()->next_in_memory(last, last + 1, true) == last &&
+           pages()->next_dirty(last, last + 1, true) == last;
+}
+
+k::status file_node::fill_tail(k::u64 bytes) noexcept {
+    const k::u64 before = size.load(std::memory_order_acquire), start = k::align_down(before, k::u64{arch::page_size});
+    const k::u64 wanted = std::min(bytes - start, k::u64{arch::page_size});
+    const xio::source got = TRY(server_->read(number_there, start, wanted));
+    TRY(zero_behind_end(*this, bytes));
+    const k::u64 there = std::min(got.size(), wanted);
+    if (start + there <= before) return {};
+    return pages()->write(before, TRY(got.slice(before - start, start + there - before))).status;
+}
+
 k::status file_node::became(k::u64 bytes) noexcept {
     const k::u64 before = size.load(std::memory_order_acquire);
     if (bytes == before) return {};
+    if (bytes > before && has_dirty_tail(before)) TRY(fill_tail(bytes));
     if (bytes < before) size.store(bytes, std::memory_order_release); // before the pages go
     TRY(pages()->resize(pages_for(bytes)));
     pager_.set_bytes(bytes);
@@ -196,9 +219,18 @@ k::status file_node::became(k::u64 bytes) noexcept {
 }
 
 void file_node::bytes_are_old(k::u64 first, k::u64 count) noexcept {
-    if (const lwkt::sleep_attempt hold(writers); hold) return pages()->forget(first, count);
-    is_old_.store(true);
-    if (const lwkt::sleep_attempt hold(writers); hold) forget_if_old(); // he may just have gone
+    if (const writers_attempt hold(*this); hold) return pages()->forget(first, count);
+    cache_is_old.store(true);
+    forget_old(); // he may just have gone
+}
+
+// Whoever has the lock looks when he has let go of it.
+void file_node::forget_old() noexcept {
+    while (cache_is_old.load()) {
+        const lwkt::sleep_attempt hold(writers);
+        if (!hold) return;
+        if (cache_is_old.exchange(false)) forget_pages();
+    }
 }
 
 void file_node::forget_pages() noexcept {

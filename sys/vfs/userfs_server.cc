@@ -42,12 +42,19 @@ k::result<xio::source> copy_of(std::string_view text) noexcept {
     return xio::source::copy_of(std::as_bytes(std::span(text)));
 }
 
-// A write of what was stored into a mapping whose asker is gone.
-struct left_write : boost::intrusive::list_base_hook<> {
-    k::u64 node = 0;
+bool tells_of_node(const question& q) noexcept {
+    return q.head.operation == operation::look_up || q.head.operation == operation::make;
+}
+
+// A question that the server has and whose asker is gone.
+struct left_question : boost::intrusive::list_base_hook<> {
+    k::u64 node = 0, other = 0;
+    bool counts = false, tells = false; // tells: its answer tells of a node
     caps::message_id id{};
     ktime::ns since = 0;
+    caps::message_ref answer; // when it is there
 };
+using left_questions = boost::intrusive::list<left_question>;
 
 // A service, which is asked by messages.
 class service_server final : public server {
@@ -56,7 +63,7 @@ class service_server final : public server {
         : client_(std::move(to)), timeout_(o.timeout), interrupted_(o.interrupted) {}
     ~service_server() override {
         lwkt::spin_guard guard(left_lock_);
-        left_.clear_and_dispose([](left_write* w) { mem::destroy(w); });
+        left_.clear_and_dispose([](left_question* l) { mem::destroy(l); });
     }
     void last_holder_left() noexcept override {
         client_->close();
@@ -75,6 +82,7 @@ class service_server final : public server {
     k::result<std::size_t> ask_text(question& q, std::span<std::byte> to) noexcept override;
     k::result<xio::source> read(k::u64 node, k::u64 offset, k::u64 bytes) noexcept override;
     bool say(question& q) noexcept override;
+    std::size_t forget(std::span<const forgotten> which) noexcept override;
     void say_last(question& q) noexcept override {
         (void)say(q);
         give_up();
@@ -87,7 +95,7 @@ class service_server final : public server {
     bool is_over() const noexcept override { return is_given_up(); }
     bool caller_is_killed() const noexcept override { return interrupted_ && interrupted_(); }
     ktime::ns patience() const noexcept override { return timeout_; }
-    bool may_still_write(k::u64 node) noexcept override;
+    bool may_still_change(k::u64 node) noexcept override;
 
   private:
     k::result<caps::message_ref> write_down(question& q) noexcept;
@@ -98,10 +106,15 @@ class service_server final : public server {
         if (!said) return k::error::io;
         return said;
     }
-    left_write* find_left(k::u64 node) noexcept {
+    // False: it has to be waited for; the caller must not go.
+    bool leave(const question& q, caps::message_id id, ktime::ns since) noexcept;
+    // An answer that nobody waits for any more. What it tells of is forgotten.
+    void throw_away(caps::message& answer, bool tells) noexcept;
+    // Lets go of those that are answered by now. Gives up a server that is silent for too long.
+    void look_at_left() noexcept;
+    template <class Wanted> bool is_any_left(Wanted wanted) noexcept {
         lwkt::spin_guard guard(left_lock_);
-        const auto at = std::ranges::find(left_, node, &left_write::node);
-        return at == left_.end() ? nullptr : &*at;
+        return std::ranges::any_of(left_, wanted);
     }
     bool is_given_up() const noexcept { return given_up_.load(std::memory_order_relaxed); }
 
@@ -109,9 +122,9 @@ class service_server final : public server {
     const ktime::ns timeout_;
     bool (*const interrupted_)();
     std::atomic<bool> given_up_ = false;
+    std::atomic<unsigned> left_count_ = 0; // changed under the lock
     lwkt::spinlock left_lock_;
-    // No two are of the same node, whose file's writers' lock is held by whoever puts one in, finds it or takes it out.
-    boost::intrusive::list<left_write> left_ GUARDED_BY(left_lock_);
+    left_questions left_ GUARDED_BY(left_lock_);
 };
 
 k::result<caps::message_ref> service_server::write_down(question& q) noexcept {
@@ -138,26 +151,20 @@ k::result<caps::message_ref> service_server::write_down(question& q) noexcept {
 }
 
 k::result<caps::message_ref> service_server::ask(question& q) noexcept {
+    look_at_left();
     if (is_given_up()) return k::error::notconn;
-    mem::box<left_write> left;
-    if (q.was_stored && !(left = mem::make_box<left_write>())) return k::error::nomem;
     const ktime::ns begun = ktime::now();
     caps::message_ref m = TRY(write_down(q));
     const caps::waiting how{.deadline = ktime::after(timeout_), .interrupted = interrupted_};
     auto id = client_->put(m.share(), how);
     auto answer = id ? client_->get(*id, how) : k::result<caps::message_ref>(id.error());
+    if (!answer && answer.error() == k::error::intr && id) {
+        if (leave(q, *id, begun)) return k::error::intr;
+        answer = client_->get(*id, {.deadline = how.deadline});
+    }
     if (!answer) {
         if (answer.error() == k::error::nomem) return k::error::nomem;
-        if (answer.error() == k::error::intr) {
-            if (id && left) {
-                left->node = q.head.node, left->id = *id, left->since = begun;
-                lwkt::spin_guard guard(left_lock_);
-                left_.push_back(*left.release());
-            } else if (id) {
-                (void)client_->dispose(*id);
-            }
-            return k::error::intr;
-        }
+        if (answer.error() == k::error::intr) return k::error::intr;
         const bool silent = answer.error() == k::error::timedout && !is_given_up();
         give_up();
         return silent ? k::error::timedout : k::error::notconn;
@@ -171,22 +178,77 @@ k::result<caps::message_ref> service_server::ask(question& q) noexcept {
     return answer;
 }
 
-bool service_server::may_still_write(k::u64 node) noexcept {
-    left_write* const left = find_left(node);
-    if (!left) return false;
-    auto answer = client_->get(left->id, {.deadline = caps::at_once});
-    if (answer)
-        client_->done(**answer);
-    else if (answer.error() == k::error::again && ktime::now() - left->since < timeout_)
+// Others may have threads that are quicker, and be asked about the same node next.
+bool service_server::leave(const question& q, caps::message_id id, ktime::ns since) noexcept {
+    look_at_left();
+    auto outcome = client_->abort(id, false);
+    if (!outcome || *outcome != caps::abort_outcome::flagged) { // nobody has it, or it is answered
+        if (auto answer = client_->get(id, {.deadline = caps::at_once})) throw_away(**answer, tells_of_node(q));
         return true;
-    else
-        give_up();
+    }
+    auto* const left = mem::make<left_question>();
+    if (!left) return false;
+    left->node = q.head.node, left->other = q.head.other, left->counts = counts(q);
+    left->tells = tells_of_node(q);
+    left->id = id, left->since = since;
+    lwkt::spin_guard guard(left_lock_);
+    left_.push_back(*left);
+    left_count_.fetch_add(1, std::memory_order_relaxed);
+    return true;
+}
+
+void service_server::throw_away(caps::message& answer, bool tells) noexcept {
+    client_->done(answer);
+    if (!tells || !answer.answered() || !answer.result()) return;
+    auto said = answer.value<attributes>();
+    if (!said || !said->node) return;
+    question q{.head = {.operation = operation::forget, .node = said->node, .bytes = 1}};
+    (void)say(q);
+}
+
+void service_server::look_at_left() noexcept {
+    if (!left_count_.load(std::memory_order_relaxed)) [[likely]]
+        return;
+    left_questions answered;
+    bool is_silent = false;
+    const ktime::ns now = ktime::now();
     {
         lwkt::spin_guard guard(left_lock_);
-        left_.erase(left_.iterator_to(*left));
+        for (auto at = left_.begin(); at != left_.end();) {
+            left_question& l = *at++;
+            auto answer = client_->get(l.id, {.deadline = caps::at_once});
+            if (!answer && answer.error() == k::error::again) {
+                is_silent |= now - l.since >= timeout_;
+                continue;
+            }
+            if (answer) l.answer = *std::move(answer);
+            left_.erase(left_.iterator_to(l));
+            answered.push_back(l);
+            left_count_.fetch_sub(1, std::memory_order_relaxed);
+        }
     }
-    mem::destroy(left);
-    return false;
+    answered.clear_and_dispose([this](left_question* l) {
+        if (l->answer) throw_away(*l->answer, l->tells);
+        mem::destroy(l);
+    });
+    if (is_silent) give_up();
+}
+
+bool service_server::may_still_change(k::u64 node) noexcept {
+    look_at_left();
+    return left_count_.load(std::memory_order_relaxed) &&
+           is_any_left([node](const left_question& l) { return l.counts && l.node == node; });
+}
+
+std::size_t service_server::forget(std::span<const forgotten> which) noexcept {
+    look_at_left();
+    if (left_count_.load(std::memory_order_relaxed)) {
+        const auto first = std::ranges::find_if(which, [this](const forgotten& f) {
+            return is_any_left([&](const left_question& l) { return l.node == f.node || l.other == f.node; });
+        });
+        which = which.first(static_cast<std::size_t>(first - which.begin()));
+    }
+    return server::forget(which);
 }
 
 bool service_server::say(question& q) noexcept {

@@ -42,6 +42,11 @@ struct question {
     ktime::ns deadline = ktime::forever; // of what was stored: until then it must be taken. ETIMEDOUT
 };
 
+// Does it change the bytes of a file? If it were done late, after what was asked behind it, they would be wrong.
+inline bool counts(const question& q) noexcept {
+    return q.head.operation == operation::write || (q.head.operation == operation::change && q.head.what & change_size);
+}
+
 // What was told of a node. What only FUSE tells has values that say nothing here.
 struct node_told {
     attributes of{};
@@ -101,8 +106,8 @@ class server : public k::counted<server> {
     virtual bool caller_is_killed() const noexcept = 0;
     // How long the kernel waits by itself.
     virtual ktime::ns patience() const noexcept { return 30 * ktime::second; }
-    // Was a write of what was stored there left, which may still be done?
-    virtual bool may_still_write(k::u64 node) noexcept { return (void)node, false; }
+    // Was a question that counts left by who asked it, and may still be done? The writers' lock of the file is held.
+    virtual bool may_still_change(k::u64 node) noexcept { return (void)node, false; }
     // By what a node can be written, for as long as that is held; null: nothing is needed. Does not block.
     virtual file_system::opened_ref writer_of(k::u64 node) noexcept { return (void)node, file_system::opened_ref(); }
     // What was stored into mappings of its files.

@@ -13,6 +13,16 @@ namespace {
 
 constexpr k::u64 page = arch::page_size, most_at_once = 64 * page;
 
+// What comes to stand behind a file's end in the end's own page, as a copy; empty: nothing does.
+k::result<xio::source> behind_end(const xio::source& bytes, k::u64 offset, k::u64 end) noexcept {
+    const k::u64 first = std::max(offset, end), last = std::min(offset + bytes.size(), k::align_up(end, page));
+    if (end % page == 0 || first >= last) return xio::source();
+    xio::sink copy = TRY(xio::sink::fresh(last - first));
+    const xio::moved m = xio::copy_some(TRY(bytes.slice(first - offset, last - first)), copy, xio::reason::page_in);
+    if (m.bytes != last - first) return m.status ? k::error::io : m.status.error();
+    return copy.into_source();
+}
+
 } // namespace
 
 // The program's memory is looked at before the lock is taken: it may be a mapping of the file itself.
@@ -26,11 +36,10 @@ k::status file_node::put_piece(k::u64 offset, const xio::source& bytes) noexcept
         if (copy) fresh = *std::move(copy);
     }
     {
-        const lwkt::sleep_attempt hold(writers);
+        const writers_attempt hold(*this);
         const bool is_whole = bytes.size() % page == 0 || end >= size.load(std::memory_order_acquire);
         const bool is_kept = hold && is_whole && !fresh.empty() && pages()->renew(offset, fresh) == fresh.size();
         if (hold && !is_kept) pages()->forget(first, count);
-        if (hold) forget_if_old();
         if (hold) return {};
     }
     bytes_are_old(first, count);
@@ -39,12 +48,15 @@ k::status file_node::put_piece(k::u64 offset, const xio::source& bytes) noexcept
 
 k::status file_node::put(k::u64 offset, const xio::source& bytes) noexcept {
     const k::u64 end = offset + bytes.size();
-    if (const lwkt::sleep_attempt hold(writers); hold) {
-        const k::status reached = reach(end);
-        forget_if_old();
-        TRY(reached);
-    } else if (end > size.load(std::memory_order_acquire)) {
-        told_until_ns.store(0, std::memory_order_relaxed);
+    for (bool is_done = false; !is_done;) {
+        const k::u64 before = size.load(std::memory_order_acquire);
+        const xio::source tail = TRY(behind_end(bytes, offset, before));
+        const writers_attempt hold(*this);
+        if (!hold && end > before) told_until_ns.store(0, std::memory_order_relaxed);
+        is_done = !hold || size.load(std::memory_order_acquire) == before;
+        if (!hold || !is_done) continue;
+        TRY(reach(end));
+        if (!tail.empty() && has_dirty_tail(before)) TRY(pages()->write(std::max(offset, before), tail).status);
     }
     for (k::u64 at = offset; at < end;) {
         const k::u64 left = end - at;
@@ -58,7 +70,7 @@ k::status file_node::put(k::u64 offset, const xio::source& bytes) noexcept {
 
 // Who takes pages away holds the writers' lock: what is there stays, and nothing has to be brought in to be lent.
 k::result<xio::source> file_node::cached(k::u64 offset, k::u64 bytes) noexcept {
-    const lwkt::sleep_attempt hold(writers);
+    const writers_attempt hold(*this);
     const k::u64 end = size.load(std::memory_order_acquire);
     if (!hold || offset >= end || !bytes) return xio::source();
     const k::u64 last = std::min(offset + bytes, end);
@@ -66,7 +78,6 @@ k::result<xio::source> file_node::cached(k::u64 offset, k::u64 bytes) noexcept {
         pages()->next_in_memory(offset >> arch::page_shift, k::align_up(last, page) >> arch::page_shift, false);
     const k::u64 stop = std::min(last, gap << arch::page_shift);
     auto lent = stop > offset ? pages()->lend(offset, stop - offset) : k::result<xio::source>(xio::source());
-    forget_if_old();
     if (!lent && lent.error() == k::error::again) return xio::source(); // somebody fills one of them
     return lent;
 }

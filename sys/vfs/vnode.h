@@ -106,8 +106,11 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
 
     // The pages of a regular file; null of others.
     vm::object* pages() const noexcept { return pages_.get(); }
-    // Held by who writes or changes the size, across sleep.
+    // Held by who writes or changes the size, across sleep: by writers_hold.
     lwkt::sleep_lock writers;
+    // Of a file in a program: what is cached of it is old, and whoever lets go of that lock has it forgotten.
+    std::atomic<bool> cache_is_old = false;
+    virtual void forget_old() noexcept {}
 
     // The text of a symbolic link; empty of others. Never changes.
     virtual std::string_view link_text() const noexcept { return {}; }

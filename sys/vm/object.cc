@@ -215,9 +215,11 @@ k::status object::make_dirty_locked(k::u64 index) noexcept {
     return set ? k::status() : k::error::nomem;
 }
 
-void object::make_dirty_again_locked(k::u64 index) noexcept {
-    if (!file_ || dirty_.has(index)) return;
-    if (dirty_.set(index)) file_->charge(1); // there is memory: it was dirty before
+bool object::make_dirty_again_locked(k::u64 index) noexcept {
+    if (!file_ || dirty_.has(index)) return true;
+    if (!dirty_.set(index)) return false;
+    file_->charge(1);
+    return true;
 }
 
 void object::clean_locked(k::u64 first, k::u64 count) noexcept {
@@ -236,12 +238,14 @@ bool object::is_dirty(k::u64 index) const noexcept {
     return dirty_.has(index);
 }
 
-void object::soil(k::u64 first, k::u64 count) noexcept {
+bool object::soil(k::u64 first, k::u64 count) noexcept {
+    bool all = true;
     lwkt::token_hold hold(token_);
     tree_.for_each(first, count, [&](k::u64 index, page*) NO_THREAD_SAFETY_ANALYSIS {
-        if (index < pages()) make_dirty_again_locked(index);
+        if (index < pages()) all &= make_dirty_again_locked(index);
         return true;
     });
+    return all;
 }
 
 k::status object::erase_locked(k::u64 first, k::u64 count) noexcept {

@@ -163,8 +163,8 @@ class object final : public k::counted<object> {
         lwkt::token_hold hold(token_);
         clean_locked(first, count);
     }
-    // They could not be: those that are still there are dirty, as before.
-    void soil(k::u64 first, k::u64 count) noexcept;
+    // They could not be: those that are still there are dirty, as before. False: not all, for want of memory.
+    bool soil(k::u64 first, k::u64 count) noexcept;
 
     // For an object that the kernel keeps: calls change(bytes) with a page, in a critical section. It is written in
     // place if nobody else holds it, else in a copy which every mapping shows from then on. EIO beyond the size,
@@ -199,7 +199,7 @@ class object final : public k::counted<object> {
     bool is_dirty(k::u64 index) const noexcept; // not inline: small writes to files elsewhere would pay for it
     // A file's page is dirty from here on. The token is given up while room is looked for. ENOSPC, EIO, ENOMEM.
     k::status make_dirty_locked(k::u64 index) noexcept REQUIRES(token_);
-    void make_dirty_again_locked(k::u64 index) noexcept REQUIRES(token_);
+    bool make_dirty_again_locked(k::u64 index) noexcept REQUIRES(token_);
     void clean_locked(k::u64 first, k::u64 count) noexcept REQUIRES(token_);
     // The same of pages that will be replaced, if such writes are noted; are they all dirty then? Takes the token for
     // that.

@@ -60,6 +60,8 @@ enum lie {
     no_list_of_nodes,
     keeps_nothing_stored,
     silent_to_stores,
+    attributes_late,
+    stores_when_read,
 };
 
 // What the test and its server both see.
@@ -284,6 +286,20 @@ static void answer_read(const struct in_head* q, const struct rw_in* how, enum l
     answer_in_parts(q, 0, room, count);
 }
 
+// Makes the file longer, before it says what was asked of it.
+static void store_while_asked(uint64_t node) {
+    static const char more[] = "more";
+    const struct {
+        uint64_t node, offset;
+        uint32_t size, unused;
+    } what = {node, page, sizeof more, 0};
+    const struct out_head head = {sizeof head + sizeof what + sizeof more, NEWS_STORE, 0};
+    const struct iovec parts[] = {{(void*)&head, sizeof head}, {(void*)&what, sizeof what}, {(void*)more, sizeof more}};
+    memcpy(seen->written + page, more, sizeof more);
+    seen->size = page + sizeof more;
+    if (writev(line, parts, 3) != (ssize_t)head.len) seen->unexpected++;
+}
+
 static void answer_extended(const struct in_head* q, const uint32_t* most, enum lie lie) {
     static const char value[] = "value", list[] = "user.a\0user.bb";
     const int is_list = q->opcode == LISTXATTR;
@@ -331,6 +347,8 @@ static void serve(enum lie lie) {
             answer_look_up(q, more, lie);
             break;
         case GETATTR: {
+            while (lie == attributes_late && !seen->may_go_on)
+                sleep_ms(5);
             const struct attr_out out = {.valid = 1000, .attr = attributes_of(q->node)};
             answer_in_parts(q, 0, &out, sizeof out);
             break;
@@ -389,6 +407,7 @@ static void serve(enum lie lie) {
             break;
         case READ:
             if (lie == says_nothing) break;
+            if (lie == stores_when_read) store_while_asked(q->node);
             answer_read(q, more, lie);
             break;
         case WRITE: {

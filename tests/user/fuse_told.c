@@ -354,6 +354,33 @@ static void news_that_makes_no_sense_is_refused(void) {
     end();
 }
 
+// Who asked for something else has the file's lock meanwhile, and is killed.
+static void news_of_bytes_is_not_forgotten_by_who_is_killed(void) {
+    if (copied() < 0) tap_skip("Linux waits for the answer");
+    begin_sharing(attributes_late, "");
+    char text[100];
+    const int fd = open("hello", O_RDONLY);
+    CHECK(fd >= 0);
+    CHECK_EQ(read(fd, text, sizeof text), sizeof hello - 1);
+    CHECK_EQ(seen->asked[READ], 1);
+    CHECK(tell_inode(2, -1, 0) == 0);
+    const int asked = seen->asked[GETATTR];
+    IN_CHILD(looks) {
+        struct stat is;
+        (void)!stat("hello", &is);
+    }
+    while (seen->asked[GETATTR] == asked)
+        sleep_ms(5);
+    CHECK(tell_inode(2, 0, 0) == 0);
+    CHECK(kill(looks, SIGKILL) == 0);
+    CHECK_EQ(KILLED_BY(looks), SIGKILL);
+    seen->may_go_on = 1;
+    CHECK_EQ(pread(fd, text, sizeof text, 0), sizeof hello - 1);
+    CHECK_EQ(seen->asked[READ], 2);
+    CHECK(close(fd) == 0 && close(line) == 0);
+    end();
+}
+
 // A program that tells while it is asked waits for nobody.
 static void news_of_what_is_being_asked_is_heard(void) {
     begin_sharing(opens_late, "");
@@ -658,6 +685,59 @@ static void a_program_that_does_not_look_gets_no_more_back(void) {
     end();
 }
 
+// What was stored into a mapping stands in the page where the file's end is; what is behind that is the program's.
+static void what_a_program_has_behind_the_end_stays(void) {
+    if (copied() < 0) tap_skip("Linux writes whole pages back");
+    static char got[page], its[page];
+    begin_sharing(no_lie, "");
+    const int fd = open("out", O_RDWR);
+    CHECK(fd >= 0);
+    memset(its, 'o', sizeof its);
+    CHECK_EQ(pwrite(fd, its, 100, 0), 100);
+    char* at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(at != MAP_FAILED);
+    at[50] = 'm', at[150] = 'j';
+    memset(seen->written + 100, 'p', 100); // it grows there
+    seen->size = 200;
+    CHECK(tell_inode(6, -1, 0) == 0);
+    struct stat is;
+    CHECK(fstat(fd, &is) == 0);
+    CHECK_EQ(is.st_size, 200);
+    CHECK_EQ(pread(fd, got, sizeof got, 0), 200);
+    CHECK(got[49] == 'o' && got[50] == 'm' && got[99] == 'o' && got[100] == 'p' && got[150] == 'p' && got[199] == 'p');
+    at[250] = 'j';
+    memset(its, 'S', sizeof its);
+    memcpy(seen->written + 190, its, 110);
+    seen->size = 300;
+    CHECK(tell_store(6, 190, its, 110) == 0);
+    CHECK_EQ(pread(fd, got, sizeof got, 0), 300);
+    CHECK(got[189] == 'p' && got[199] == 'p' && got[200] == 'S' && got[250] == 'S' && got[299] == 'S');
+    CHECK(msync(at, page, MS_SYNC) == 0);
+    CHECK(seen->written[50] == 'm' && seen->written[150] == 'p' && seen->written[200] == 'S' &&
+          seen->written[250] == 'S' && seen->written[299] == 'S');
+    CHECK_EQ(seen->size, 300);
+    CHECK(munmap(at, page) == 0 && close(fd) == 0 && close(line) == 0);
+    end();
+}
+
+static void a_program_may_store_while_it_is_asked(void) {
+    if (copied() < 0) tap_skip("Linux may wait for the page");
+    begin_with(stores_when_read, "");
+    memset(seen->written, 'w', 100);
+    seen->size = 100;
+    const int fd = open("out", O_RDWR);
+    CHECK(fd >= 0);
+    char* at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(at != MAP_FAILED);
+    at[1] = 'm'; // dirty before it is there
+    CHECK(at[0] == 'w' && at[99] == 'w' && at[100] == 0);
+    char got[8];
+    CHECK_EQ(pread(fd, got, sizeof got, page), 5);
+    CHECK(!strcmp(got, "more"));
+    CHECK(munmap(at, page) == 0 && close(fd) == 0);
+    end();
+}
+
 TAP_MAIN(T(room_is_made_and_given_back_there), T(holes_are_where_the_program_says), T(the_program_says_who_may),
          T(names_are_believed_as_long_as_they_last), T(directories_come_and_go_with_their_names),
          T(what_a_list_leads_to_is_known), T(what_is_known_is_listed_anew), T(names_of_one_node_are_no_more_than_nodes),
@@ -668,4 +748,6 @@ TAP_MAIN(T(room_is_made_and_given_back_there), T(holes_are_where_the_program_say
          T(bytes_that_are_stored_are_read), T(what_is_cached_comes_back_as_far_as_there_is_no_gap),
          T(stores_that_make_no_sense_are_refused), T(a_file_is_stored_from_its_own_mapping),
          T(what_is_being_written_is_not_stored_over), T(what_was_stored_into_a_mapping_is_not_stored_over),
-         T(what_lies_behind_the_end_is_not_seen_when_that_moves), T(a_program_that_does_not_look_gets_no_more_back))
+         T(what_lies_behind_the_end_is_not_seen_when_that_moves), T(a_program_that_does_not_look_gets_no_more_back),
+         T(news_of_bytes_is_not_forgotten_by_who_is_killed), T(what_a_program_has_behind_the_end_stays),
+         T(a_program_may_store_while_it_is_asked))

@@ -13,7 +13,7 @@ enum { pages = 8 };
 
 // One file, "f", whose bytes the test sees, too.
 static struct there {
-    _Atomic int writes, syncs, error, silent, first_waits;
+    _Atomic int writes, syncs, error, silent, first_waits, forgets, removed, looks, look_waits;
     _Atomic int uses_itself;
     _Atomic uint64_t size;
     size_t room;
@@ -30,7 +30,9 @@ static int is_root(void* fs, userfs_question q, struct userfs_attributes* out) {
 }
 
 static int look_up(void* fs, userfs_question q, const char* name, struct userfs_attributes* out) {
-    if (q->node != 1 || strcmp(name, "f")) return ENOENT;
+    if (q->node != 1 || strcmp(name, "f") || there->removed) return ENOENT;
+    for (there->looks++; there->look_waits;)
+        sleep_ms(5);
     *out = (struct userfs_attributes){.node = 2, .mode = S_IFREG | 0644, .links = 1, .size = there->size};
     return 0;
 }
@@ -73,12 +75,24 @@ static int synced(void* fs, userfs_question q) {
     return msync(at, page, MS_SYNC) ? errno : 0;
 }
 
+static int remove_f(void* fs, userfs_question q, const char* name) {
+    there->removed = 1;
+    return 0;
+}
+
+static int forget(void* fs, userfs_question q) {
+    if (q->node == 2) there->forgets++;
+    return 0;
+}
+
 static void* serve(void* at) {
     static const struct userfs_functions functions = {.mount = is_root,
                                                       .look_up = look_up,
                                                       .read = read_bytes,
                                                       .write = write_bytes,
                                                       .change = change,
+                                                      .remove = remove_f,
+                                                      .forget = forget,
                                                       .sync = synced};
     _exit(userfs_serve(*(int*)at, &functions, NULL) < 0);
 }
@@ -332,6 +346,70 @@ static void a_write_that_was_left_ends_in_time(void) {
     end_without_server();
 }
 
+// Nor by what others write or cut off, and its node is not forgotten before.
+static void what_was_left_is_done_before_what_comes_after(void) {
+    for (int turn = 0; turn < 3; turn++) {
+        server_threads = 2;
+        begin_with(pages * page, NULL);
+        there->first_waits = 1;
+        const int fd = open("f", O_RDWR);
+        CHECK(fd >= 0);
+        IN_CHILD(left)(void) !pwrite(fd, "\1", 1, 0);
+        while (!there->writes)
+            sleep_ms(5);
+        CHECK(kill(left, SIGKILL) == 0);
+        CHECK_EQ(KILLED_BY(left), SIGKILL);
+        if (turn == 2) {
+            struct stat is;
+            CHECK(close(fd) == 0 && unlink("f") == 0);
+            for (int i = 0; i < 10; i++) { // questions, with which it would be told
+                CHECK_ERROR(stat(i % 2 ? "g" : "h", &is), ENOENT);
+                CHECK_ERROR(mkdir("g", 0700), ENOSYS);
+            }
+            CHECK_EQ(there->forgets, 0);
+            there->first_waits = 0;
+            for (int i = 0; i < 3000 && !there->forgets; i++) {
+                CHECK_ERROR(mkdir("g", 0700), ENOSYS);
+                sleep_ms(10);
+            }
+            CHECK_EQ(there->forgets, 1);
+            end();
+            continue;
+        }
+        IN_CHILD(second) CHECK(turn ? ftruncate(fd, 0) == 0 : pwrite(fd, "\2", 1, 0) == 1);
+        sleep_ms(200);
+        CHECK(there->writes == 1 && there->size == pages * page);
+        there->first_waits = 0;
+        CHECK_EQ(EXIT_STATUS(second), 0);
+        CHECK(turn ? there->size == 0 : there->bytes[0] == 2);
+        CHECK(close(fd) == 0);
+        end();
+    }
+}
+
+static void what_an_answer_told_nobody_of_is_forgotten(void) {
+    server_threads = 2;
+    begin_with(page, NULL);
+    there->look_waits = 1;
+    IN_CHILD(left) {
+        struct stat is;
+        (void)!stat("f", &is);
+    }
+    while (!there->looks)
+        sleep_ms(5);
+    CHECK(kill(left, SIGKILL) == 0);
+    CHECK_EQ(KILLED_BY(left), SIGKILL);
+    there->look_waits = 0;
+    for (int i = 0; i < 3000 && !there->forgets; i++) {
+        CHECK_ERROR(mkdir("g", 0700), ENOSYS);
+        sleep_ms(10);
+    }
+    CHECK_EQ(there->forgets, 1);
+    const int fd = open("f", O_RDWR);
+    CHECK(fd >= 0 && close(fd) == 0);
+    end();
+}
+
 static void a_forced_unmount_waits_for_nothing_that_is_stored(void) {
     int fd;
     begin_with(pages * page, "timeout=60");
@@ -431,6 +509,7 @@ static void a_server_that_waits_for_itself_can_be_killed(void) {
 TAP_MAIN(T(stores_arrive_by_every_way), T(written_and_stored_bytes_share_pages), T(stores_go_on_while_they_are_written),
          T(a_refusal_is_told_once_a_descriptor), T(a_death_loses_what_is_stored_and_says_so),
          T(a_silent_server_is_given_up), T(a_write_that_was_left_is_not_overtaken),
-         T(a_write_that_was_left_ends_in_time), T(a_forced_unmount_waits_for_nothing_that_is_stored),
+         T(a_write_that_was_left_ends_in_time), T(what_was_left_is_done_before_what_comes_after),
+         T(what_an_answer_told_nobody_of_is_forgotten), T(a_forced_unmount_waits_for_nothing_that_is_stored),
          T(who_waits_for_room_can_be_killed), T(a_silent_server_does_not_fill_the_memory),
          T(a_server_that_waits_for_itself_can_be_killed))

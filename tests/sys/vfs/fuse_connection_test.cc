@@ -191,6 +191,35 @@ SELFTEST(fuse, an_end_is_heard_by_who_waits_and_who_comes) {
     EXPECT(!p.take());
 }
 
+// Those whose time is over in the moment of the end find that they need not wait, or that they are done.
+SELFTEST(fuse, an_end_and_the_end_of_ones_time_meet) {
+    constexpr unsigned askers = 4, rounds = 2000;
+    for (unsigned round = 0; round < rounds; round++) {
+        program p;
+        REQUIRE(p && p.start());
+        const ktime::ns over = ktime::after(100 * ktime::microsecond);
+        std::atomic<unsigned> wrong = 0;
+        const auto ask = [&] {
+            const request_ref r = attributes_wanted();
+            const k::status heard = r ? p->ask(*r, over) : k::status(k::error::nomem);
+            if (!is(heard, k::error::timedout) && !is(heard, k::error::notconn)) wrong++;
+        };
+        const bool ran =
+            support::run_aside([&] { EXPECT(support::run_aside(ask, [&] { EXPECT(support::run_aside(ask, ask)); })); },
+                               [&] {
+                                   for (unsigned taken = round % askers; taken; taken--)
+                                       (void)p.take();
+                                   const ktime::ns then =
+                                       over + round % 64 * ktime::microsecond; // they have to wake up
+                                   while (ktime::now() < then)
+                                       arch::cpu::relax();
+                                   p->end({}, false);
+                               });
+        REQUIRE(ran);
+        EXPECT_EQ(wrong.load(), 0u);
+    }
+}
+
 SELFTEST(fuse, an_answer_to_init_that_makes_no_sense_refuses_all) {
     for (const k::u64 bytes : {k::u64{0}, short_init_answer - 1, sizeof(init_answer) + 1}) {
         program p;
