@@ -82,7 +82,10 @@ bool connection::queue(request_ref r) noexcept {
         if (r->posted_) posted_++;
         if (r->has_number_) retrieved_++;
         r->stage_.store(request::stage::waits, std::memory_order_relaxed);
-        if (r->has_answer_) about_.insert(*r);
+        if (r->has_answer_) {
+            about_.insert(*r);
+            about_others_ += r->other_ != 0;
+        }
         waiting_.push_back(*r.release());
     }
     readers_.wake_one();
@@ -163,13 +166,13 @@ bool connection::is_full() noexcept {
 
 bool connection::is_asked_about(k::u64 node) noexcept {
     lwkt::spin_guard guard(lock_);
-    return about_.find(node) != about_.end();
+    if (about_.find(node) != about_.end()) return true;
+    return about_others_ && std::ranges::any_of(about_, [node](const request& r) { return r.other_ == node; });
 }
 
 ktime::ns connection::unanswered_since(k::u64 node) noexcept {
     ktime::ns since = ktime::forever;
-    if (!left_count_.load(std::memory_order_relaxed))
-        [[likely]] // who left had the node's lock, which is the caller's now
+    if (!left_count_.load(std::memory_order_acquire)) [[likely]]
         return since;
     lwkt::spin_guard guard(lock_);
     const auto [first, last] = about_.equal_range(node);
@@ -182,7 +185,10 @@ ktime::ns connection::unanswered_since(k::u64 node) noexcept {
 void connection::forget_locked(request& r) noexcept {
     if (r.queued_.is_linked()) waiting_.erase(waiting_.iterator_to(r));
     if (r.by_number_.is_linked()) asked_.erase(asked_.iterator_to(r));
-    if (r.by_node_.is_linked()) about_.erase(about_.iterator_to(r));
+    if (r.by_node_.is_linked()) {
+        about_.erase(about_.iterator_to(r));
+        about_others_ -= r.other_ != 0;
+    }
     if (r.interrupting_.is_linked()) interrupting_.erase(interrupting_.iterator_to(r));
     if (std::exchange(r.posted_, false)) {
         posted_--;
@@ -215,9 +221,9 @@ bool connection::abandon(request& r) noexcept {
         if (r.queued_.is_linked()) {
             forget_locked(r);
             unasked = request_ref(&r);
-        } else if (r.counts_) {
+        } else if (r.counts_ && r.by_number_.is_linked()) { // else its answer is being taken
             r.is_left_ = true;
-            left_count_.fetch_add(1, std::memory_order_relaxed);
+            left_count_.fetch_add(1, std::memory_order_release);
         }
     }
     if (unasked)

@@ -155,9 +155,10 @@ class connection : public k::counted<connection> {
     unsigned posted_ GUARDED_BY(lock_) = 0;    // and not done
     unsigned retrieved_ GUARDED_BY(lock_) = 0; // of those
     bool interrupts_ GUARDED_BY(lock_) = true;
-    list waiting_ GUARDED_BY(lock_); // each held
-    set asked_ GUARDED_BY(lock_);    // each held
-    nodes about_ GUARDED_BY(lock_);  // of both, those that have answers
+    list waiting_ GUARDED_BY(lock_);              // each held
+    set asked_ GUARDED_BY(lock_);                 // each held
+    nodes about_ GUARDED_BY(lock_);               // of both, those that have answers
+    unsigned about_others_ GUARDED_BY(lock_) = 0; // of those, who are about another node as well
     interrupt_list interrupting_ GUARDED_BY(lock_);
     file_system* listening_ GUARDED_BY(lock_) = nullptr; // whose listener that is
     listener* listener_ GUARDED_BY(lock_) = nullptr;

@@ -36,6 +36,7 @@ k::result<k::u64> handle::read(k::u64 offset, xio::sink& to) noexcept {
 }
 
 k::result<k::u64> handle::write(k::u64 offset, const xio::source& from) noexcept {
+    TRY(server().wait_for_left(node_, true));
     k::u64 done = 0;
     while (done < from.size()) {
         const k::u64 part = std::min(from.size() - done, server().most_write());

@@ -31,6 +31,7 @@ k::status fuse_server::link(question& q) noexcept {
     const fuse::link_question how{q.head.other};
     const auto made = TRY(ask_entry({.opcode = opcode::link,
                                      .node = q.head.node,
+                                     .other = q.head.other,
                                      .arguments = bytes_of(how),
                                      .names = {q.texts[0]},
                                      .name_count = 1}));
@@ -43,6 +44,7 @@ k::status fuse_server::rename(question& q) noexcept {
         const fuse::rename_question how{q.head.other};
         TRY(ask({.opcode = opcode::rename,
                  .node = q.head.node,
+                 .other = q.head.other,
                  .arguments = bytes_of(how),
                  .names = {q.texts[0], q.texts[1]},
                  .name_count = 2}));
@@ -52,6 +54,7 @@ k::status fuse_server::rename(question& q) noexcept {
     const fuse::rename_with_question how{q.head.other, q.head.what, 0};
     auto done = ask({.opcode = opcode::rename_with,
                      .node = q.head.node,
+                     .other = q.head.other,
                      .arguments = bytes_of(how),
                      .names = {q.texts[0], q.texts[1]},
                      .name_count = 2});

@@ -44,6 +44,7 @@ k::result<request_ref> request::make(const form& f) noexcept {
     made->counts_ = f.counts;
     made->most_ = f.most;
     made->node_ = f.node;
+    made->other_ = f.other;
     made->opcode_ = f.opcode;
     made->is_for_another_ = f.uid.has_value();
     made->has_answer_ = f.opcode != opcode::forget && f.opcode != opcode::forget_many && f.opcode != opcode::retrieved;

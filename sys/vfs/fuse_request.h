@@ -27,7 +27,7 @@ class request : public k::counted<request> {
   public:
     struct form {
         fuse::opcode opcode{};
-        k::u64 node = 0;
+        k::u64 node = 0, other = 0; // what it is about
         std::span<const std::byte> arguments = {};
         std::string_view names[2] = {}; // each with a zero behind it
         unsigned name_count = 0;
@@ -67,7 +67,7 @@ class request : public k::counted<request> {
     std::byte* head_ = nullptr; // the request_head and what follows
     k::u32 head_bytes_ = 0;
     k::u64 unique_ = 0;
-    k::u64 node_ = 0;
+    k::u64 node_ = 0, other_ = 0;
     k::ref<request> next_; // what is said when this one is done
     taking how_ = taking::nothing;
     k::u64 most_ = 0;

@@ -162,10 +162,7 @@ class fuse_server final : public server {
         dirty.over();
     }
     bool is_over() const noexcept override { return line_->has_ended(); }
-    // Longer than the mount's time, so that it is that which ends a wait and the program is given up.
-    ktime::ns patience() const noexcept override {
-        return options_.timeout == ktime::forever ? server::patience() : options_.timeout + ktime::second;
-    }
+    ktime::ns patience() const noexcept override { return std::min(options_.timeout, server::patience()); }
     bool caller_is_killed() const noexcept override { return options_.who.killed && options_.who.killed(); }
     file_system::opened_ref writer_of(k::u64 node) noexcept override { return find(node, &handle::writes); }
     k::result<file_system::opened_ref> open(vnode& node, k::u32 flags) noexcept override;
@@ -206,7 +203,7 @@ class fuse_server final : public server {
         handle, boost::intrusive::member_hook<handle, boost::intrusive::set_member_hook<>, &handle::by_node>,
         boost::intrusive::key_of_value<node_of>, boost::intrusive::constant_time_size<false>>;
 
-    // ETIMEDOUT: not by the deadline, or the mount's; in that case the program is given up.
+    // ETIMEDOUT: not by the deadline, or in the mount's time; in that case the program is given up.
     k::result<request_ref> ask(const fuse::request::form& f, xio::source payload = {},
                                ktime::ns deadline = ktime::forever) noexcept;
     // Asks what is answered with a value.

@@ -106,7 +106,7 @@ k::status dirty_files::reserve(file_pages& of, k::u64 pages) noexcept {
     TRY(wait_for_room(pages));
     auto& n = static_cast<file_node&>(*held.node);
     list(of, n, pages);
-    const k::status runs = start_writer(pages);
+    const k::status runs = start_writer();
     if (runs) return runs;
     charge(of, -static_cast<k::i64>(pages));
     settle(n);
@@ -222,7 +222,7 @@ k::status file_node::write_back_in_time() noexcept {
 // What somebody is just bringing in has not been stored into yet, and is not waited for.
 k::status file_node::write_dirty(bool patient) noexcept {
     if (!dirty_pages()) return {};
-    TRY(wait_for_left(patient));
+    TRY(server_->wait_for_left(number_there, patient));
     vm::object& cache = *pages();
     const k::u64 bytes = size.load(std::memory_order_acquire), end = pages_for(bytes);
     k::status outcome;
@@ -269,26 +269,39 @@ k::status file_node::write_stored(k::u64 first, k::u64 count, k::u64 end, bool p
 
 // --- The thread
 
-// Where there is no memory for a thread, others may count on it already.
-k::status dirty_files::start_writer(k::u64 pages) noexcept {
-    for (;; lwkt::sleep_for(glance)) {
+void dirty_files::set_writer(writer now) noexcept {
+    {
+        lwkt::spin_guard guard(lock_);
+        now_.store(now, std::memory_order_relaxed);
+    }
+    writer_.wake_all();
+}
+
+// Nobody counts on a thread before it is there.
+k::status dirty_files::start_writer() noexcept {
+    for (;;) {
         {
             lwkt::spin_guard guard(lock_);
-            if (std::exchange(runs_, true)) return {};
+            const writer seen = now_.load(std::memory_order_relaxed);
+            if (seen == writer::runs) return {};
+            if (seen == writer::none) {
+                now_.store(writer::starts, std::memory_order_relaxed);
+                break;
+            }
         }
-        server_ref held = server_ref::to(server_);
-        come_in();
-        const k::status spawned =
-            lwkt::spawn("userfs writer", arch::cpu::id(), lwkt::normal_priority, write_for_ever, this);
-        if (spawned) {
-            (void)held.release();
-            return {};
-        }
-        go_out();
-        lwkt::spin_guard guard(lock_);
-        runs_ = false;
-        if (pages_.load(std::memory_order_relaxed) <= pages || server_.caller_is_killed()) return spawned;
+        writer_.wait([&] { return now_.load(std::memory_order_relaxed) != writer::starts; });
     }
+    server_ref held = server_ref::to(server_);
+    come_in();
+    const k::status spawned =
+        lwkt::spawn("userfs writer", arch::cpu::id(), lwkt::normal_priority, write_for_ever, this);
+    if (spawned) {
+        (void)held.release();
+        return {};
+    }
+    go_out();
+    set_writer(writer::none);
+    return spawned;
 }
 
 void dirty_files::come_in() noexcept {
@@ -312,6 +325,7 @@ void dirty_files::write_for_ever(void* of) noexcept {
 }
 
 void dirty_files::write_while_dirty() noexcept {
+    set_writer(writer::runs);
     unsigned failures = 0;
     for (k::u64 turn = 0;;) {
         (void)writer_.wait(
@@ -339,7 +353,7 @@ void dirty_files::write_while_dirty() noexcept {
         {
             lwkt::spin_guard guard(lock_);
             if (files_.empty()) {
-                runs_ = false;
+                now_.store(writer::none, std::memory_order_relaxed);
                 return;
             }
         }

@@ -56,6 +56,7 @@ class dirty_files {
     }
 
   private:
+    enum class writer : k::u8 { none, starts, runs };
     struct turn_of {
         using type = k::u64;
         type operator()(const dirty_file& f) const noexcept { return f.turn.load(std::memory_order_relaxed); }
@@ -67,8 +68,8 @@ class dirty_files {
     bool take(k::u64 pages) noexcept;
     k::status wait_for_room(k::u64 pages) noexcept;
     void list(file_pages& of, file_node& n, k::u64 pages) noexcept;
-    // So many pages are the caller's own.
-    k::status start_writer(k::u64 pages) noexcept;
+    k::status start_writer() noexcept;
+    void set_writer(writer now) noexcept;
     void come_in() noexcept; // among those whose threads run
     void go_out() noexcept;
     void write_while_dirty() noexcept;
@@ -88,9 +89,9 @@ class dirty_files {
     lwkt::spinlock lock_;
     files files_ GUARDED_BY(lock_); // each held
     k::u64 last_turn_ GUARDED_BY(lock_) = 0;
-    file_system_ref fs_ GUARDED_BY(lock_); // whose they are, while there are any
-    bool runs_ GUARDED_BY(lock_) = false;
-    bool said_ GUARDED_BY(lock_) = false; // that something was lost
+    file_system_ref fs_ GUARDED_BY(lock_);   // whose they are, while there are any
+    std::atomic<writer> now_ = writer::none; // changed under the lock
+    bool said_ GUARDED_BY(lock_) = false;    // that something was lost
     // Of those whose threads run: guarded by the lock of their list.
     dirty_files* next_ = nullptr;
     k::u64 started_ = 0;

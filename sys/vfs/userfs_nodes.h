@@ -80,8 +80,6 @@ class file_node final : public vnode, public dirty_file {
   private:
     void going() noexcept override { pager_.set_node(nullptr); }
     k::status write_dirty(bool patient) noexcept; // the writers' lock is held
-    // Until nothing that somebody left may still be done. EBUSY, if not patient; EINTR.
-    k::status wait_for_left(bool patient) noexcept;
     bool dirty_is_kept(k::error why) const noexcept;
     k::status write_stored(k::u64 first, k::u64 pages, k::u64 end, bool patient) noexcept;
     void forget_around(k::u64 first, k::u64 end) noexcept; // the writers' lock is held
@@ -89,6 +87,7 @@ class file_node final : public vnode, public dirty_file {
     k::status put_piece(k::u64 offset, const xio::source& bytes) noexcept;
     // Makes it so long here, where the program has it so. The writers' lock is held. ENOMEM.
     k::status reach(k::u64 end) noexcept;
+    k::status reach_there(k::u64 before, k::u64 end) noexcept;
     // Is the page that has the file's end in it, and more, newer here?
     bool has_dirty_tail(k::u64 end) noexcept;
     // What the program has behind the old end, in the page that is newer here.

@@ -110,15 +110,6 @@ void file_node::bring_in(k::u64 offset, k::u64 bytes) noexcept {
     }
 }
 
-// One that was left and is done later must not be done after what comes now.
-k::status file_node::wait_for_left(bool patient) noexcept {
-    for (; server_->may_still_change(number_there); lwkt::sleep_for(ktime::millisecond * 5)) {
-        if (!patient) return k::error::busy;
-        if (server_->caller_is_killed()) return k::error::intr;
-    }
-    return {};
-}
-
 // All of a question but its bytes is there.
 k::status file_node::store_piece(question& q) noexcept {
     const k::u64 offset = q.head.offset, bytes = q.head.bytes;
@@ -137,7 +128,7 @@ k::status file_node::store_piece(question& q) noexcept {
 
 // What could not be stored is forgotten here, too.
 k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
-    k::status stored = wait_for_left(true);
+    k::status stored = server_->wait_for_left(number_there, true);
     for (k::u64 done = 0; done < bytes && stored;) {
         const k::u64 part = std::min(most_moved, bytes - done);
         question q{
@@ -157,7 +148,7 @@ k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
 }
 
 k::status file_node::resize_there(k::u64 bytes) noexcept {
-    TRY(wait_for_left(true));
+    TRY(server_->wait_for_left(number_there, true));
     question q{.head = {.operation = operation::change, .node = number_there, .bytes = bytes, .what = change_size}};
     const k::status said = server_->tell(q);
     if (said) pager_.set_bytes(bytes);
@@ -165,7 +156,7 @@ k::status file_node::resize_there(k::u64 bytes) noexcept {
 }
 
 k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
-    TRY(wait_for_left(true));
+    TRY(server_->wait_for_left(number_there, true));
     TRY(write_dirty(true)); // what it takes away would come back
     TRY(server_->allocate(number_there, mode, offset, bytes));
     const k::u64 first = offset >> arch::page_shift, before = size.load(std::memory_order_acquire);
@@ -178,14 +169,19 @@ k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) no
 k::status file_node::reach(k::u64 end) noexcept {
     const k::u64 before = size.load(std::memory_order_acquire);
     if (end <= before) return {};
-    const k::u64 last = before >> arch::page_shift;
+    TRY(reach_there(before, end));
     // What is behind the old end is zeroes there; here a mapping may have stored something into that page.
     if (has_dirty_tail(before)) TRY(zero_behind_end(*this, end));
-    TRY(pages()->resize(pages_for(end)));
-    pager_.set_bytes(end);
     size.store(end, std::memory_order_release);
     pages()->extend_paged(pages_for(end));
-    pages()->forget(last, 1);
+    return {};
+}
+
+// Whoever brings in the page with the old end from now on gets what is behind that, too.
+k::status file_node::reach_there(k::u64 before, k::u64 end) noexcept {
+    TRY(pages()->resize(pages_for(end)));
+    pager_.set_bytes(end);
+    pages()->forget(before >> arch::page_shift, 1);
     return {};
 }
 
@@ -208,10 +204,13 @@ k::status file_node::fill_tail(k::u64 bytes) noexcept {
 k::status file_node::became(k::u64 bytes) noexcept {
     const k::u64 before = size.load(std::memory_order_acquire);
     if (bytes == before) return {};
-    if (bytes > before && has_dirty_tail(before)) TRY(fill_tail(bytes));
     if (bytes < before) size.store(bytes, std::memory_order_release); // before the pages go
-    TRY(pages()->resize(pages_for(bytes)));
-    pager_.set_bytes(bytes);
+    TRY(reach_there(before, bytes));
+    const k::status filled = bytes > before && has_dirty_tail(before) ? fill_tail(bytes) : k::status();
+    if (!filled) {
+        pager_.set_bytes(before);
+        return filled;
+    }
     size.store(bytes, std::memory_order_release);
     pages()->extend_paged(pages_for(bytes));
     forget_pages();

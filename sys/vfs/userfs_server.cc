@@ -35,6 +35,14 @@ k::error believable(k::error said) noexcept {
     }
 }
 
+k::status server::wait_for_left(k::u64 node, bool patient) noexcept {
+    for (; may_still_change(node); lwkt::sleep_for(ktime::millisecond * 5)) {
+        if (!patient) return k::error::busy;
+        if (caller_is_killed()) return k::error::intr;
+    }
+    return {};
+}
+
 namespace {
 
 k::result<xio::source> copy_of(std::string_view text) noexcept {
@@ -55,6 +63,8 @@ struct left_question : boost::intrusive::list_base_hook<> {
     caps::message_ref answer; // when it is there
 };
 using left_questions = boost::intrusive::list<left_question>;
+
+constexpr ktime::ns glance = 100 * ktime::millisecond;
 
 // A service, which is asked by messages.
 class service_server final : public server {
@@ -156,7 +166,12 @@ k::result<caps::message_ref> service_server::ask(question& q) noexcept {
     const ktime::ns begun = ktime::now();
     caps::message_ref m = TRY(write_down(q));
     const caps::waiting how{.deadline = ktime::after(timeout_), .interrupted = interrupted_};
-    auto id = client_->put(m.share(), how);
+    // What is answered of what was left makes room, but only when it is looked at.
+    auto id = client_->put(m.share(), {std::min(how.deadline, begun + glance), interrupted_});
+    while (!id && id.error() == k::error::timedout && ktime::now() < how.deadline) {
+        look_at_left();
+        id = client_->put(m.share(), {std::min(how.deadline, ktime::after(glance)), interrupted_});
+    }
     auto answer = id ? client_->get(*id, how) : k::result<caps::message_ref>(id.error());
     if (!answer && answer.error() == k::error::intr && id) {
         if (leave(q, *id, begun)) return k::error::intr;
@@ -211,9 +226,9 @@ void service_server::look_at_left() noexcept {
         return;
     left_questions answered;
     bool is_silent = false;
-    const ktime::ns now = ktime::now();
     {
         lwkt::spin_guard guard(left_lock_);
+        const ktime::ns now = ktime::now();
         for (auto at = left_.begin(); at != left_.end();) {
             left_question& l = *at++;
             auto answer = client_->get(l.id, {.deadline = caps::at_once});

@@ -106,8 +106,10 @@ class server : public k::counted<server> {
     virtual bool caller_is_killed() const noexcept = 0;
     // How long the kernel waits by itself.
     virtual ktime::ns patience() const noexcept { return 30 * ktime::second; }
-    // Was a question that counts left by who asked it, and may still be done? The writers' lock of the file is held.
+    // Was a question that counts left by who asked it, and may still be done?
     virtual bool may_still_change(k::u64 node) noexcept { return (void)node, false; }
+    // Until there is none: one that is done later must not be done after what comes now. EBUSY, if not patient; EINTR.
+    k::status wait_for_left(k::u64 node, bool patient) noexcept;
     // By what a node can be written, for as long as that is held; null: nothing is needed. Does not block.
     virtual file_system::opened_ref writer_of(k::u64 node) noexcept { return (void)node, file_system::opened_ref(); }
     // What was stored into mappings of its files.
