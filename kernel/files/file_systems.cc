@@ -8,8 +8,8 @@
 #include "kernel/proc/current.h"
 #include "kernel/procfs/procfs.h"
 #include "sys/ext/ext.h"
+#include "sys/userfs/userfs.h"
 #include "sys/vfs/tmpfs.h"
-#include "sys/vfs/userfs.h"
 
 namespace files {
 

@@ -5,7 +5,7 @@
 #include "kernel/lib/text.h"
 #include "kernel/mem/slab.h"
 #include "kernel/proc/thread.h"
-#include "sys/vfs/fuse_server.h"
+#include "sys/userfs/fuse_server.h"
 
 namespace files {
 

@@ -1,4 +1,4 @@
-// /dev/fuse: where programs that keep file systems take requests and answer them (sys/vfs/fuse_connection.h).
+// /dev/fuse: where programs that keep file systems take requests and answer them (sys/userfs/fuse_connection.h).
 #pragma once
 
 #include "kernel/files/file.h"

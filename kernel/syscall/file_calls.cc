@@ -6,7 +6,7 @@
 #include "kernel/syscall/calls.h"
 #include "kernel/syscall/file_arguments.h"
 #include "sys/ext/ext.h"
-#include "sys/vfs/userfs.h"
+#include "sys/userfs/userfs.h"
 
 namespace syscalls {
 

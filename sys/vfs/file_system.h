@@ -85,7 +85,7 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
     }
     virtual k::status list_extended(vnode& of, extended_names& to) noexcept { return (void)of, (void)to, k::status(); }
 
-    // --- Of one in a program (userfs.h). All may sleep. Of the directories concerned the `asking` lock is held.
+    // --- Of one in a program (sys/userfs). All may sleep. Of the directories concerned the `asking` lock is held.
     bool is_in_program() const noexcept { return keeping_ == keeping::program; }
     // Until when an answer may be believed, if the program tells of nothing by itself meanwhile: `news` is how often it
     // had when it was asked.

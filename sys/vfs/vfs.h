@@ -6,7 +6,7 @@
 //   data.h         the bytes of regular files: the page cache is the node's vm::object
 //   name.h         the name cache; vnode.h: what a name leads to
 //   file_system.h  what a file system is, its ports and threads; vop.h: the messages
-//   tmpfs.h        files in memory; userfs.h: in programs
+//   tmpfs.h        files in memory; sys/ext has those on disks, sys/userfs those in programs
 //
 // How it runs. Whatever is only looked at (a path, attributes, cached bytes) is looked at in the caller's context on
 // its CPU: names are read without locks in critical sections, bytes come out of the page cache. What changes names is a

@@ -81,7 +81,7 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     std::atomic<k::u64> size = 0;
     std::atomic<k::u64> accessed_ns, modified_ns, changed_ns; // since 1970
 
-    // Of one in a program (userfs.h): its number there, and until when (ktime::now()) what was told of it holds.
+    // Of one in a program (sys/userfs): its number there, and until when (ktime::now()) what was told of it holds.
     k::u64 number_there = 0;
     std::atomic<k::u64> told_until_ns = ~k::u64{0};
     // Is it to be asked for again (file_system::ask_again)?
@@ -125,10 +125,9 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     // A file whose bytes are made when it is read (procfs): it has no pages, and its size says nothing.
     virtual bool is_made_on_reading() const noexcept { return false; }
 
-    // --- A regular file in a program (userfs.h): they do nothing for others. All may sleep; all but the first two hold
-    // the writers' lock.
-    // Has what was stored into mappings kept there. What cannot be is lost, and counted in `losses`; EINTR, ENOMEM,
-    // ETIMEDOUT: it is still here, for another time.
+    // --- A regular file in a program (sys/userfs): they do nothing for others. All may sleep; all but the first two
+    // hold the writers' lock. Has what was stored into mappings kept there. What cannot be is lost, and counted in
+    // `losses`; EINTR, ENOMEM, ETIMEDOUT: it is still here, for another time.
     virtual k::status write_back() noexcept { return {}; }
     // Much will be read: pages that are missing may come together. The writers' lock is not held.
     virtual void bring_in(k::u64 offset, k::u64 bytes) noexcept { (void)offset, (void)bytes; }

@@ -1,8 +1,8 @@
 // libFuzzer on what a FUSE program answers: requests of all shapes wait, and an input takes them and writes answers of
 // any length, number and error. Whatever comes, each request has one answer at most, and no page is lost.
-#include "sys/vfs/fuse_server.h"
+#include "sys/userfs/fuse_server.h"
 #include "tests/fuzz/in_kernel.h"
-#include "tests/sys/vfs/fuse_line.h"
+#include "tests/sys/userfs/fuse_line.h"
 
 using namespace fuse_test;
 

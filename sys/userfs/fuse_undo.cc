@@ -1,6 +1,6 @@
 // What a program has answered to somebody who is gone by then.
 #include "kernel/mem/slab.h"
-#include "sys/vfs/fuse_connection.h"
+#include "sys/userfs/fuse_connection.h"
 
 #include <cstring>
 

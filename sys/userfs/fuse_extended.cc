@@ -1,6 +1,6 @@
 // Extended attributes in a program that speaks FUSE.
+#include "sys/userfs/fuse_server_priv.h"
 #include "sys/vfs/extended.h"
-#include "sys/vfs/fuse_server_priv.h"
 
 namespace vfs::userfs {
 

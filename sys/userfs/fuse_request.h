@@ -4,7 +4,7 @@
 #include "kernel/lib/ref.h"
 #include "kernel/lib/result.h"
 #include "kernel/lwkt/wait_queue.h"
-#include "sys/vfs/fuse_protocol.h"
+#include "sys/userfs/fuse_protocol.h"
 #include "sys/xio/xio.h"
 
 #include <boost/intrusive/list.hpp>

@@ -3,9 +3,9 @@
 #pragma once
 
 #include "kernel/mem/slab.h"
+#include "sys/userfs/fuse_server.h"
+#include "sys/userfs/nodes.h"
 #include "sys/vfs/access.h"
-#include "sys/vfs/fuse_server.h"
-#include "sys/vfs/userfs_nodes.h"
 
 #include <boost/intrusive/set.hpp>
 #include <cstring>

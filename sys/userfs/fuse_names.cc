@@ -1,5 +1,5 @@
 // Names in a program that speaks FUSE: links, renaming, lists.
-#include "sys/vfs/fuse_server_priv.h"
+#include "sys/userfs/fuse_server_priv.h"
 
 namespace vfs::userfs {
 

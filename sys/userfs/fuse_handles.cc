@@ -1,6 +1,6 @@
 // Files and directories that are open in a program that speaks FUSE.
+#include "sys/userfs/fuse_server_priv.h"
 #include "sys/vfs/data.h"
-#include "sys/vfs/fuse_server_priv.h"
 
 namespace vfs::userfs {
 

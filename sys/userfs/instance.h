@@ -1,9 +1,9 @@
 // vfs::userfs_instance: a file system in a program (userfs.h), whichever way its program is spoken to. Names and the
-// rest are in userfs.cc, lists in userfs_list.cc, what a program tells by itself in userfs_news.cc and userfs_store.cc.
+// rest are in userfs.cc, lists in list.cc, what a program tells by itself in news.cc and store.cc.
 #pragma once
 
-#include "sys/vfs/fuse_connection.h"
-#include "sys/vfs/userfs_nodes.h"
+#include "sys/userfs/fuse_connection.h"
+#include "sys/userfs/nodes.h"
 
 namespace vfs {
 
@@ -106,11 +106,11 @@ class userfs_instance final : public file_system, fuse::listener {
         server_->say_last(q);
     }
 
-    // --- News (userfs_news.cc)
+    // --- News (news.cc)
     k::status bytes_are_old(k::u64 node, k::i64 offset, k::i64 bytes) noexcept override;
     k::status name_is_old(k::u64 directory, std::string_view name) noexcept override;
     k::status name_is_gone(k::u64 directory, std::string_view name, k::u64 node) noexcept override;
-    // (userfs_store.cc)
+    // (store.cc)
     k::status store(k::u64 node, k::u64 offset, const xio::source& bytes) noexcept override;
     k::result<xio::source> retrieve(k::u64 node, k::u64 offset, k::u64 bytes) noexcept override;
 

@@ -1,5 +1,5 @@
 // What a program tells by itself: that something which it has said before holds no longer.
-#include "sys/vfs/fuse_connection.h"
+#include "sys/userfs/fuse_connection.h"
 
 namespace vfs::fuse {
 

@@ -1,11 +1,11 @@
-#include "sys/vfs/userfs.h"
+#include "sys/userfs/userfs.h"
 
 #include "kernel/mem/slab.h"
+#include "sys/userfs/fuse_server.h"
+#include "sys/userfs/instance.h"
 #include "sys/vfs/data.h"
 #include "sys/vfs/extended.h"
-#include "sys/vfs/fuse_server.h"
 #include "sys/vfs/program_names.h"
-#include "sys/vfs/userfs_instance.h"
 
 #include <cstring>
 #include <optional>

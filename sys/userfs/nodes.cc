@@ -1,4 +1,4 @@
-#include "sys/vfs/userfs_nodes.h"
+#include "sys/userfs/nodes.h"
 
 #include "kernel/mem/slab.h"
 #include "sys/vfs/data.h"

@@ -1,8 +1,8 @@
 // Lists of the names in a directory of a program's. Where it says with a list what the names lead to, that is known
 // afterwards, as if it had been looked up.
 #include "kernel/mem/slab.h"
+#include "sys/userfs/instance.h"
 #include "sys/vfs/data.h"
-#include "sys/vfs/userfs_instance.h"
 #include "sys/vfs/vop.h"
 
 #include <cstring>

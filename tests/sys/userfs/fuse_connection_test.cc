@@ -1,7 +1,7 @@
 // The line to a FUSE program: what a program may answer, and what is refused without harm to who asked.
-#include "sys/vfs/fuse_server.h"
+#include "sys/userfs/fuse_server.h"
 #include "tests/support/threads.h"
-#include "tests/sys/vfs/fuse_line.h"
+#include "tests/sys/userfs/fuse_line.h"
 
 using namespace fuse_test;
 

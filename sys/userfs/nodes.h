@@ -2,8 +2,8 @@
 #pragma once
 
 #include "kernel/lwkt/spinlock.h"
+#include "sys/userfs/server.h"
 #include "sys/vfs/name.h"
-#include "sys/vfs/userfs_server.h"
 
 namespace vfs::userfs {
 
@@ -73,7 +73,7 @@ class file_node final : public vnode, public dirty_file {
     // lock, and may wait for the program, lets go of it.
     void bytes_are_old(k::u64 first, k::u64 count) noexcept;
     void forget_old() noexcept override;
-    // The program brings bytes by itself / has back what is cached of them (userfs_store.cc). Waits for nobody.
+    // The program brings bytes by itself / has back what is cached of them (store.cc). Waits for nobody.
     k::status put(k::u64 offset, const xio::source& bytes) noexcept;
     k::result<xio::source> cached(k::u64 offset, k::u64 bytes) noexcept;
 

@@ -1,5 +1,5 @@
 // File systems in programs: each operation that memory does not answer becomes a message to a service (sys/caps), whose
-// server is a process or a thread of the kernel's. userfs_protocol.h says what is asked.
+// server is a process or a thread of the kernel's. protocol.h says what is asked.
 //
 // The kernel is the service's only user and keeps what it was told: names, attributes and pages are asked for once.
 // What changes is changed there first, and here when it was answered. Bytes that come are the pages that the server

@@ -1,9 +1,9 @@
-// A program that speaks FUSE as the server of a file system: what is asked of files (userfs_server.h) becomes requests
+// A program that speaks FUSE as the server of a file system: what is asked of files (server.h) becomes requests
 // on its line (fuse_connection.h).
 #pragma once
 
-#include "sys/vfs/fuse_connection.h"
-#include "sys/vfs/userfs_server.h"
+#include "sys/userfs/fuse_connection.h"
+#include "sys/userfs/server.h"
 
 namespace vfs {
 

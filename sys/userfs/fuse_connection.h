@@ -12,8 +12,8 @@
 #pragma once
 
 #include "kernel/lwkt/spinlock.h"
+#include "sys/userfs/fuse_request.h"
 #include "sys/vfs/file_system.h"
-#include "sys/vfs/fuse_request.h"
 
 namespace vfs::fuse {
 

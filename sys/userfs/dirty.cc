@@ -1,8 +1,8 @@
-#include "sys/vfs/userfs_dirty.h"
+#include "sys/userfs/dirty.h"
 
 #include "kernel/lib/log.h"
+#include "sys/userfs/nodes.h"
 #include "sys/vfs/data.h"
-#include "sys/vfs/userfs_nodes.h"
 
 namespace vfs::userfs {
 

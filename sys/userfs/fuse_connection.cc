@@ -1,7 +1,7 @@
-#include "sys/vfs/fuse_connection.h"
+#include "sys/userfs/fuse_connection.h"
 
 #include "kernel/lwkt/trace.h"
-#include "sys/vfs/userfs_server.h"
+#include "sys/userfs/server.h"
 
 #include <cstring>
 

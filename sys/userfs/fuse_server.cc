@@ -1,4 +1,4 @@
-#include "sys/vfs/fuse_server_priv.h"
+#include "sys/userfs/fuse_server_priv.h"
 
 namespace vfs::userfs {
 

@@ -2,8 +2,8 @@
 // is waited for: a file that somebody writes to, or brings in, is left alone, and what was told of is asked for again
 // when he is done. What is stored is what the program would answer if it were asked, so that forgetting does as well:
 // whole pages are kept, and those of which it brings a part are forgotten. What users stored into mappings stays.
+#include "sys/userfs/instance.h"
 #include "sys/vfs/data.h"
-#include "sys/vfs/userfs_instance.h"
 
 namespace vfs {
 

@@ -1,9 +1,9 @@
 // What a program tells by itself. Its thread must not wait for anybody who waits for the program, so no lock is taken
 // that is held while something is asked: what comes too early or too late for an answer is settled by the count of
 // news.
+#include "sys/userfs/instance.h"
 #include "sys/vfs/data.h"
 #include "sys/vfs/events.h"
-#include "sys/vfs/userfs_instance.h"
 #include "sys/vfs/vop.h"
 
 namespace vfs {

@@ -1,5 +1,5 @@
 // Lists of names in a program that speaks FUSE: alone, or each as if it had been looked up, too.
-#include "sys/vfs/fuse_server_priv.h"
+#include "sys/userfs/fuse_server_priv.h"
 
 namespace vfs::userfs {
 

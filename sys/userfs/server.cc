@@ -1,4 +1,4 @@
-#include "sys/vfs/userfs_server.h"
+#include "sys/userfs/server.h"
 
 #include "kernel/mem/slab.h"
 #include "sys/vfs/vnode.h"

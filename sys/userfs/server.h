@@ -1,6 +1,6 @@
 // Whom a file system in a program asks, and what may be believed of the answers: the seam between what files are
-// (userfs.cc, userfs_nodes.h, userfs_pages.cc) and how their program is spoken to. There are two: messages to a service
-// (here), and Linux's FUSE device (fuse_server.h).
+// (userfs.cc, nodes.h, pages.cc) and how their program is spoken to. There are two: messages to a service (here), and
+// Linux's FUSE device (fuse_server.h).
 //
 // Any thread context; all of it blocks until the answer is there, the mount's time is over, or the server is given up.
 // Errors of the server's come as they may be passed on, EIO in the place of those that mean something else here;
@@ -8,11 +8,11 @@
 #pragma once
 
 #include "sys/caps/caps.h"
+#include "sys/userfs/dirty.h"
+#include "sys/userfs/protocol.h"
+#include "sys/userfs/userfs.h"
 #include "sys/vfs/access.h"
 #include "sys/vfs/file_system.h"
-#include "sys/vfs/userfs.h"
-#include "sys/vfs/userfs_dirty.h"
-#include "sys/vfs/userfs_protocol.h"
 
 namespace vfs::fuse {
 class listener;

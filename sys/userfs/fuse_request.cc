@@ -1,4 +1,4 @@
-#include "sys/vfs/fuse_request.h"
+#include "sys/userfs/fuse_request.h"
 
 #include "kernel/mem/slab.h"
 #include "sys/vm/object.h"

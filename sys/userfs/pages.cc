@@ -1,9 +1,9 @@
 // The bytes of files: what the server gives become the cache's pages as they are, and what is written is lent from
 // there. Everything is written at once, so that any page can be forgotten and asked for again.
 #include "kernel/mem/slab.h"
+#include "sys/userfs/fuse_protocol.h"
+#include "sys/userfs/nodes.h"
 #include "sys/vfs/data.h"
-#include "sys/vfs/fuse_protocol.h"
-#include "sys/vfs/userfs_nodes.h"
 #include "sys/xio/walk.h"
 
 #include <cstring>

@@ -1,6 +1,6 @@
 // The device's side of a line: requests go out, answers come in.
 #include "kernel/lwkt/trace.h"
-#include "sys/vfs/fuse_connection.h"
+#include "sys/userfs/fuse_connection.h"
 
 #include <cstring>
 

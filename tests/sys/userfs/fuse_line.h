@@ -3,7 +3,7 @@
 
 #include "kernel/mem/slab.h"
 #include "kernel/selftest/selftest.h"
-#include "sys/vfs/fuse_connection.h"
+#include "sys/userfs/fuse_connection.h"
 
 #include <cstring>
 
