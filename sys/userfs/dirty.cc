@@ -256,7 +256,7 @@ k::status file_node::write_stored(k::u64 first, k::u64 count, k::u64 end, bool p
                         .offset = offset,
                         .bytes = std::min(count << arch::page_shift, end - offset)},
                .was_stored = true,
-               .deadline = patient ? ktime::forever : ktime::after(server_->patience())};
+               .patience = patient ? ktime::forever : server_->patience()};
     // While they are on their way they count as dirty: whoever wants them kept waits for that.
     server_->dirty.charge(pager_, static_cast<k::i64>(count));
     pages()->clean(first, count);

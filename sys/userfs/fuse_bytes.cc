@@ -57,12 +57,13 @@ k::result<k::u64> fuse_server::write_once(k::u64 node, const handle& by, k::u32 
 }
 
 k::status fuse_server::write(question& q) noexcept {
-    const handle_ref by = TRY(any_handle(q.head.node, true, q.deadline));
+    const handle_ref by = TRY(any_handle(q.head.node, true, ktime::after(q.patience)));
     TRY(start());
     for (k::u64 done = 0; done < q.bytes.size();) {
         const k::u64 part = std::min(q.bytes.size() - done, most_write());
-        const k::u64 wrote = TRY(write_once(q.head.node, of(*by), q.was_stored ? k::u32{fuse::write_was_cached} : 0,
-                                            q.head.offset + done, TRY(q.bytes.slice(done, part)), q.deadline));
+        const k::u64 wrote =
+            TRY(write_once(q.head.node, of(*by), q.was_stored ? k::u32{fuse::write_was_cached} : 0,
+                           q.head.offset + done, TRY(q.bytes.slice(done, part)), ktime::after(q.patience)));
         if (!wrote) return k::error::io;
         done += wrote;
     }

@@ -7,11 +7,12 @@ k::result<request_ref> fuse_server::ask(const fuse::request::form& f, xio::sourc
     const ktime::ns begun = ktime::now();
     request_ref r = TRY(fuse::request::make(f));
     r->payload = std::move(payload);
-    const k::status said = line_->ask(*r, std::min(deadline, ktime::after(options_.timeout)));
+    const ktime::ns last = ktime::after(options_.timeout);
+    const k::status said = line_->ask(*r, std::min(deadline, last));
     if (said) return r;
-    // The deadline may be of the same length, and have begun a little earlier.
-    const ktime::ns about = options_.timeout - options_.timeout / 8;
-    if (said.error() == k::error::timedout && ktime::now() - begun >= about) give_up();
+    // A deadline of the same length may have begun a little earlier.
+    const bool is_as_long = options_.timeout <= patience() && ktime::now() - begun >= options_.timeout / 8 * 7;
+    if (said.error() == k::error::timedout && (last <= deadline || is_as_long)) give_up();
     return said.error();
 }
 

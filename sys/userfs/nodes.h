@@ -87,7 +87,8 @@ class file_node final : public vnode, public dirty_file {
     k::status put_piece(k::u64 offset, const xio::source& bytes) noexcept;
     // Makes it so long here, where the program has it so. The writers' lock is held. ENOMEM.
     k::status reach(k::u64 end) noexcept;
-    k::status reach_there(k::u64 before, k::u64 end) noexcept;
+    void grow(k::u64 before, k::u64 end) noexcept;
+    k::status grown(k::u64 before, k::u64 end, k::status good) noexcept;
     // Is the page that has the file's end in it, and more, newer here?
     bool has_dirty_tail(k::u64 end) noexcept;
     // What the program has behind the old end, in the page that is newer here.

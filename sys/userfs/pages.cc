@@ -169,20 +169,27 @@ k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) no
 k::status file_node::reach(k::u64 end) noexcept {
     const k::u64 before = size.load(std::memory_order_acquire);
     if (end <= before) return {};
-    TRY(reach_there(before, end));
+    grow(before, end);
     // What is behind the old end is zeroes there; here a mapping may have stored something into that page.
-    if (has_dirty_tail(before)) TRY(zero_behind_end(*this, end));
-    size.store(end, std::memory_order_release);
-    pages()->extend_paged(pages_for(end));
-    return {};
+    return grown(before, end, has_dirty_tail(before) ? zero_behind_end(*this, end) : k::status());
 }
 
-// Whoever brings in the page with the old end from now on gets what is behind that, too.
-k::status file_node::reach_there(k::u64 before, k::u64 end) noexcept {
-    TRY(pages()->resize(pages_for(end)));
+// Whoever brings in the page with the old end, or one behind it, from now on gets what is there.
+void file_node::grow(k::u64 before, k::u64 end) noexcept {
     pager_.set_bytes(end);
+    pages()->grow_paged(pages_for(end));
     pages()->forget(before >> arch::page_shift, 1);
-    return {};
+}
+
+// It is as long as that, or else as before.
+k::status file_node::grown(k::u64 before, k::u64 end, k::status good) noexcept {
+    if (good) {
+        size.store(end, std::memory_order_release);
+        return good;
+    }
+    pager_.set_bytes(before);
+    (void)pages()->resize(pages_for(before));
+    return good;
 }
 
 bool file_node::has_dirty_tail(k::u64 end) noexcept {
@@ -204,15 +211,14 @@ k::status file_node::fill_tail(k::u64 bytes) noexcept {
 k::status file_node::became(k::u64 bytes) noexcept {
     const k::u64 before = size.load(std::memory_order_acquire);
     if (bytes == before) return {};
-    if (bytes < before) size.store(bytes, std::memory_order_release); // before the pages go
-    TRY(reach_there(before, bytes));
-    const k::status filled = bytes > before && has_dirty_tail(before) ? fill_tail(bytes) : k::status();
-    if (!filled) {
-        pager_.set_bytes(before);
-        return filled;
+    if (bytes > before) {
+        grow(before, bytes);
+        TRY(grown(before, bytes, has_dirty_tail(before) ? fill_tail(bytes) : k::status()));
+    } else {
+        size.store(bytes, std::memory_order_release); // before the pages go
+        TRY(pages()->resize(pages_for(bytes)));
+        pager_.set_bytes(bytes);
     }
-    size.store(bytes, std::memory_order_release);
-    pages()->extend_paged(pages_for(bytes));
     forget_pages();
     return {};
 }

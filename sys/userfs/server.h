@@ -39,7 +39,7 @@ struct question {
     file_system::opened* with = nullptr; // of a list
     list_hearer* hearer = nullptr;       // of a list, where may_hear()
     bool was_stored = false;             // of a write: into mappings, some time ago, by whomever
-    ktime::ns deadline = ktime::forever; // of what was stored: until then it must be taken. ETIMEDOUT
+    ktime::ns patience = ktime::forever; // of what was stored: how long each question may take. ETIMEDOUT
 };
 
 // Does it change the bytes of a file? If it were done late, after what was asked behind it, they would be wrong.

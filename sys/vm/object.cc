@@ -301,6 +301,12 @@ void object::extend_paged(k::u64 pages) noexcept {
     if (pager_) paged_ = std::max(paged_, std::min(pages, this->pages()));
 }
 
+void object::grow_paged(k::u64 pages) noexcept {
+    lwkt::token_hold hold(token_);
+    if (pages > this->pages()) pages_.store(pages, std::memory_order_relaxed);
+    paged_ = std::max(paged_, pages);
+}
+
 void object::supply(k::u64 first, std::span<page_ref> ahead, k::u64 times) noexcept {
     lwkt::token_hold hold(token_);
     for (std::size_t i = 0; i < ahead.size() && times == times_forgotten(); i++) {

@@ -139,6 +139,8 @@ class object final : public k::counted<object> {
     // So many pages from the start are the pager's from now on, at most all: it has what was written to them. Thread
     // context.
     void extend_paged(k::u64 pages) noexcept;
+    // The same of more than there are, which it has then.
+    void grow_paged(k::u64 pages) noexcept;
     // Takes pages out that the pager can bring back. Thread context.
     void forget(k::u64 first, k::u64 count) noexcept;
     // How often that happened: what was read before, for places that were empty then, may be old now.

@@ -72,6 +72,7 @@ static struct seen {
     _Atomic int refused; // answers that the device did not take, as the server expects
     _Atomic int unexpected;
     _Atomic int may_go_on; // who answers late
+    _Atomic int reads_fail;
     _Atomic unsigned rename_flags;
     _Atomic uint64_t closed; // the handle
     _Atomic uint64_t valid;  // seconds that names last
@@ -407,6 +408,10 @@ static void serve(enum lie lie) {
             break;
         case READ:
             if (lie == says_nothing) break;
+            if (seen->reads_fail) {
+                answer_in_parts(q, EIO, NULL, 0);
+                break;
+            }
             if (lie == stores_when_read) store_while_asked(q->node);
             answer_read(q, more, lie);
             break;

@@ -720,6 +720,37 @@ static void what_a_program_has_behind_the_end_stays(void) {
     end();
 }
 
+// It has grown there, but what is behind the old end cannot be had.
+static void a_file_that_cannot_grow_stays_as_it_is(void) {
+    if (copied() < 0) tap_skip("Linux does not look");
+    begin_sharing(no_lie, "");
+    const int fd = open("out", O_RDWR);
+    CHECK(fd >= 0);
+    CHECK_EQ(pwrite(fd, "mine", 4, 0), 4);
+    volatile char* at = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(at != MAP_FAILED);
+    at[1] = 'M';
+    memset(seen->written + 4, 'p', 2 * page);
+    seen->size = 2 * page + 4;
+    seen->reads_fail = 1;
+    CHECK(tell_inode(6, -1, 0) == 0);
+    struct stat is;
+    CHECK_ERROR(fstat(fd, &is), EIO);
+    catch_faults();
+    CHECK_EQ(TRY_FAULT(at[page] = 's'), SIGBUS);
+    CHECK_ERROR(lseek(fd, 0, SEEK_END), EIO);
+    seen->reads_fail = 0;
+    CHECK(fstat(fd, &is) == 0);
+    CHECK_EQ(is.st_size, 2 * page + 4);
+    CHECK(at[0] == 'm' && at[1] == 'M' && at[4] == 'p' && at[page] == 'p');
+    at[page + 1] = 's';
+    CHECK(msync((void*)at, 3 * page, MS_SYNC) == 0);
+    CHECK(seen->written[1] == 'M' && seen->written[4] == 'p' && seen->written[page] == 'p' &&
+          seen->written[page + 1] == 's' && seen->written[2 * page + 3] == 'p');
+    CHECK(munmap((void*)at, 3 * page) == 0 && close(fd) == 0 && close(line) == 0);
+    end();
+}
+
 static void a_program_may_store_while_it_is_asked(void) {
     if (copied() < 0) tap_skip("Linux may wait for the page");
     begin_with(stores_when_read, "");
@@ -750,4 +781,4 @@ TAP_MAIN(T(room_is_made_and_given_back_there), T(holes_are_where_the_program_say
          T(what_is_being_written_is_not_stored_over), T(what_was_stored_into_a_mapping_is_not_stored_over),
          T(what_lies_behind_the_end_is_not_seen_when_that_moves), T(a_program_that_does_not_look_gets_no_more_back),
          T(news_of_bytes_is_not_forgotten_by_who_is_killed), T(what_a_program_has_behind_the_end_stays),
-         T(a_program_may_store_while_it_is_asked))
+         T(a_file_that_cannot_grow_stays_as_it_is), T(a_program_may_store_while_it_is_asked))
