@@ -273,7 +273,11 @@ k::status change_flags(const place& what, k::u32 flags, bool of_all) noexcept {
 k::status unmount(mount_use use, unmount_how how) noexcept {
     mount& m = *use;
     lwkt::sleep_hold hold(table.lock);
-    if (&m == table.top || !table.has(m)) return k::error::inval;
+    const mount_point* const stands = m.point();
+    if (&m == table.top || !table.has(m) || !stands) return k::error::inval;
+    mount& in = *stands->in;
+    const vnode_ref covered = vnode_ref::to(*stands->covered);
+    const directory& on = covered->as_directory();
     if (how != unmount_how::detach) {
         if (table.carries_others(m)) return k::error::busy;
         if (how == unmount_how::expire) {
@@ -283,21 +287,19 @@ k::status unmount(mount_use use, unmount_how how) noexcept {
                 return k::error::again;
             }
         }
-        for (mount* copy = table.next_copy(m, nullptr); copy; copy = table.next_copy(m, copy))
+        for (mount* copy = table.next_copy(m, in, on, nullptr); copy; copy = table.next_copy(m, in, on, copy))
             if (!table.carries_others(*copy) && table.is_used(*copy, 1)) return k::error::busy;
+        // Before what was passed on, all of which stays if this one does.
+        if (!table.remove_unused(m)) return k::error::busy;
     }
-    // What was passed on goes first, while it is known where this one stands.
-    for (mount* copy = table.next_copy(m, nullptr); copy;) {
-        mount* const next = table.next_copy(m, copy);
+    for (mount* copy = table.next_copy(m, in, on, nullptr); copy;) {
+        mount* const next = table.next_copy(m, in, on, copy);
         const bool goes = how == unmount_how::detach || !table.carries_others(*copy);
         if (goes) table.remove_tree(*copy);
-        copy = goes ? table.next_copy(m, nullptr) : next;
+        copy = goes ? table.next_copy(m, in, on, nullptr) : next;
     }
-    if (how == unmount_how::detach) {
-        table.remove_tree(m);
-        return {};
-    }
-    return table.remove_unused(m) ? k::status() : k::error::busy;
+    if (how == unmount_how::detach) table.remove_tree(m);
+    return {};
 }
 
 k::status move_root(const place& fresh, const place& old_at) noexcept {

@@ -46,8 +46,9 @@ class mount_table {
     // A tree of mounts that stands nowhere yet comes to stand on a place, and copies of it wherever that is passed on.
     // ENOENT, ENOMEM: none does, and the tree stands nowhere.
     k::status attach(mount& tree, mount& in, directory& on) noexcept REQUIRES(lock);
-    // What was passed on when `m` was mounted where it stands.
-    mount* next_copy(const mount& m, const mount* last) const noexcept REQUIRES(lock);
+    // What was passed on when `m` was mounted on a place.
+    mount* next_copy(const mount& m, const mount& in, const directory& on, const mount* last) const noexcept
+        REQUIRES(lock);
     // The group whose slaves the members of a group are; 0: none.
     k::u64 master_of(k::u64 group) const noexcept REQUIRES(lock);
     // It leaves its groups.

@@ -60,13 +60,10 @@ bool mount_table::receives(const mount& m, const mount& from) const noexcept {
     return false;
 }
 
-mount* mount_table::next_copy(const mount& m, const mount* last) const noexcept {
-    const mount_point* p = m.point();
-    if (!p) return nullptr;
+mount* mount_table::next_copy(const mount& m, const mount& in, const directory& on, const mount* last) const noexcept {
     for (mount* at = last ? next_of(*last) : first(); at; at = next_of(*at)) {
         const mount_point* other = at->point();
-        if (at != &m && other && other->covered == p->covered && &at->root() == &m.root() &&
-            receives(*other->in, *p->in))
+        if (at != &m && other && other->covered == &on && &at->root() == &m.root() && receives(*other->in, in))
             return at;
     }
     return nullptr;

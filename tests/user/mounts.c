@@ -406,6 +406,24 @@ static void trees_are_passed_on(void) {
     end();
 }
 
+// Nor does anything go that was passed on.
+static void what_is_busy_stays_with_its_copies(void) {
+    begin();
+    CHECK(mkdir("a/on", 0777) == 0);
+    CHECK(mount("a", "a", NULL, MS_BIND, NULL) == 0 && mount("none", "a", NULL, MS_SHARED, NULL) == 0);
+    CHECK(mount("a", "b", NULL, MS_BIND, NULL) == 0 && mount("x", "a/on", "tmpfs", 0, NULL) == 0);
+    CHECK(*line_of("a/on") && *line_of("b/on"));
+    const int fd = open("b/on/file", O_CREAT | O_RDWR, 0600);
+    CHECK(fd >= 0);
+    CHECK_ERROR(umount2("b/on", 0), EBUSY);
+    CHECK(*line_of("a/on") && *line_of("b/on"));
+    CHECK_ERROR(umount2("a/on", 0), EBUSY); // where it was passed on to, somebody uses it
+    CHECK(*line_of("a/on") && *line_of("b/on"));
+    CHECK(close(fd) == 0 && umount2("b/on", 0) == 0);
+    CHECK(!*line_of("a/on") && !*line_of("b/on"));
+    end();
+}
+
 // --- Many at once
 
 static void mounts_come_and_go_on_all_cpus(void) {
@@ -453,4 +471,4 @@ TAP_MAIN(T(one_is_moved_with_all_that_it_carries), T(what_cannot_be_moved), T(it
          T(an_unused_one_expires_when_asked_twice), T(flags_are_looked_at), T(one_view_is_read_only),
          T(a_whole_file_system_is_read_only), T(one_is_bound_with_all_that_is_below),
          T(peers_see_what_is_mounted_on_each), T(slaves_hear_and_do_not_tell), T(trees_are_passed_on),
-         T(mounts_come_and_go_on_all_cpus))
+         T(what_is_busy_stays_with_its_copies), T(mounts_come_and_go_on_all_cpus))
