@@ -273,11 +273,13 @@ k::status change_flags(const place& what, k::u32 flags, bool of_all) noexcept {
 k::status unmount(mount_use use, unmount_how how) noexcept {
     mount& m = *use;
     lwkt::sleep_hold hold(table.lock);
-    const mount_point* const stands = m.point();
-    if (&m == table.top || !table.has(m) || !stands) return k::error::inval;
-    mount& in = *stands->in;
-    const vnode_ref covered = vnode_ref::to(*stands->covered);
-    const directory& on = covered->as_directory();
+    if (&m == table.top || !table.has(m)) return k::error::inval;
+    const mount_point* const stands = m.point(); // null: nowhere
+    mount* const in = stands ? stands->in : nullptr;
+    const vnode_ref on = stands ? vnode_ref::to(*stands->covered) : vnode_ref();
+    const auto next_copy = [&](const mount* last) NO_THREAD_SAFETY_ANALYSIS {
+        return in ? table.next_copy(m, *in, on->as_directory(), last) : nullptr;
+    };
     if (how != unmount_how::detach) {
         if (table.carries_others(m)) return k::error::busy;
         if (how == unmount_how::expire) {
@@ -287,16 +289,16 @@ k::status unmount(mount_use use, unmount_how how) noexcept {
                 return k::error::again;
             }
         }
-        for (mount* copy = table.next_copy(m, in, on, nullptr); copy; copy = table.next_copy(m, in, on, copy))
+        for (mount* copy = next_copy(nullptr); copy; copy = next_copy(copy))
             if (!table.carries_others(*copy) && table.is_used(*copy, 1)) return k::error::busy;
         // Before what was passed on, all of which stays if this one does.
         if (!table.remove_unused(m)) return k::error::busy;
     }
-    for (mount* copy = table.next_copy(m, in, on, nullptr); copy;) {
-        mount* const next = table.next_copy(m, in, on, copy);
+    for (mount* copy = next_copy(nullptr); copy;) {
+        mount* const next = next_copy(copy);
         const bool goes = how == unmount_how::detach || !table.carries_others(*copy);
         if (goes) table.remove_tree(*copy);
-        copy = goes ? table.next_copy(m, in, on, nullptr) : next;
+        copy = goes ? next_copy(nullptr) : next;
     }
     if (how == unmount_how::detach) table.remove_tree(m);
     return {};
