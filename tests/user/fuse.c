@@ -311,13 +311,13 @@ static void a_forced_unmount_waits_for_nobody(void) {
 // Past the mount's time nobody waits any more, and the program is given up.
 static void a_silent_program_is_given_up_in_time(void) {
     if (copied() < 0) tap_skip("Linux has no time limit here");
-    begin_with(says_nothing, ",timeout=300ms");
+    begin_with(says_nothing, ",timeout=3"); // a program may be late on a busy machine
     char text[100];
     const int fd = open("hello", O_RDONLY);
     CHECK(fd >= 0);
     const long long begun = now_ns();
     CHECK_ERROR(read(fd, text, sizeof text), ETIMEDOUT);
-    CHECK(now_ns() - begun >= 300000000);
+    CHECK(now_ns() - begun >= 2900000000);
     CHECK_EQ(seen->asked[READ], 1);
     CHECK_ERROR(read(fd, text, sizeof text), ENOTCONN);
     struct stat is;
@@ -581,7 +581,7 @@ static void silence_to_stores_ends_in_time(void) {
     if (copied() < 0) tap_skip("Linux has no time limit here");
     for (int by_itself = 0; by_itself < 2; by_itself++) {
         int fd;
-        volatile unsigned char* at = begin_mapping(silent_to_stores, ",timeout=500ms", &fd);
+        volatile unsigned char* at = begin_mapping(silent_to_stores, ",timeout=3", &fd);
         at[1] = 1;
         while (by_itself && !seen->stored)
             sleep_ms(5);

