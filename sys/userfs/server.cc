@@ -109,6 +109,7 @@ class service_server final : public server {
 
   private:
     k::result<caps::message_ref> write_down(question& q) noexcept;
+    k::result<caps::message_id> put(const caps::message_ref& m, const caps::waiting& how) noexcept;
     // Asks, and waits. The answer is the caller's alone.
     k::result<caps::message_ref> ask(question& q) noexcept;
     template <class T> k::result<T> ask_value(question& q) noexcept {
@@ -160,18 +161,23 @@ k::result<caps::message_ref> service_server::write_down(question& q) noexcept {
     return m;
 }
 
+// What is answered of what was left makes room, but only when it is looked at.
+k::result<caps::message_id> service_server::put(const caps::message_ref& m, const caps::waiting& how) noexcept {
+    for (;;) {
+        const ktime::ns until = std::min(how.deadline, ktime::after(glance));
+        auto id = client_->put(m.share(), {until, how.interrupted});
+        if (id || id.error() != k::error::timedout || until == how.deadline) return id;
+        look_at_left();
+    }
+}
+
 k::result<caps::message_ref> service_server::ask(question& q) noexcept {
     look_at_left();
     if (is_given_up()) return k::error::notconn;
     const ktime::ns begun = ktime::now();
     caps::message_ref m = TRY(write_down(q));
     const caps::waiting how{.deadline = ktime::after(timeout_), .interrupted = interrupted_};
-    // What is answered of what was left makes room, but only when it is looked at.
-    auto id = client_->put(m.share(), {std::min(how.deadline, begun + glance), interrupted_});
-    while (!id && id.error() == k::error::timedout && ktime::now() < how.deadline) {
-        look_at_left();
-        id = client_->put(m.share(), {std::min(how.deadline, ktime::after(glance)), interrupted_});
-    }
+    auto id = put(m, how);
     auto answer = id ? client_->get(*id, how) : k::result<caps::message_ref>(id.error());
     if (!answer && answer.error() == k::error::intr && id) {
         if (leave(q, *id, begun)) return k::error::intr;

@@ -16,6 +16,20 @@ struct answers {
     int make_result;
 };
 
+// Replies to what `m` was, unless its id is 0, and waits for the next question. False: there will be none.
+static int next_question(int service, struct caps_message* m, struct userfs_request* q) {
+    for (;; m->id = 0) {
+        m->item_room = CAPS_MOST_ITEMS;
+        if (caps_reply_wait(service, m, m, 0) < 0) return 0;
+        for (unsigned i = 0; i < m->item_count; i++)
+            close(m->items[i].fd);
+        if (m->kind != CAPS_REQUEST) continue;
+        *q = (struct userfs_request){0};
+        memcpy(q, m->text, m->text_bytes < sizeof *q ? m->text_bytes : sizeof *q);
+        return 1;
+    }
+}
+
 static void serve(const struct answers* a) {
     int looked_up = 0;
     struct caps_item items[CAPS_MOST_ITEMS];
@@ -23,16 +37,8 @@ static void serve(const struct answers* a) {
     const int service = caps_service(name, CAPS_USER);
     CHECK(service >= 0);
     for (;;) {
-        m.item_room = CAPS_MOST_ITEMS;
-        if (caps_reply_wait(service, &m, &m, 0) < 0) _exit(1);
-        struct userfs_request q = {0};
-        memcpy(&q, m.text, m.text_bytes < sizeof q ? m.text_bytes : sizeof q);
-        for (unsigned i = 0; i < m.item_count; i++)
-            close(items[i].fd);
-        if (m.kind != CAPS_REQUEST) {
-            m.id = 0;
-            continue;
-        }
+        struct userfs_request q;
+        if (!next_question(service, &m, &q)) _exit(1);
         static const struct userfs_attributes root = {.node = 1, .mode = S_IFDIR | 0755, .links = 2};
         const void* text = NULL;
         size_t bytes = 0;
@@ -206,16 +212,8 @@ static void serve_noise(unsigned seed) {
     CHECK(service >= 0);
     srand(seed);
     for (unsigned turn = 0;; turn++) {
-        m.item_room = CAPS_MOST_ITEMS;
-        if (caps_reply_wait(service, &m, &m, 0) < 0) _exit(0);
-        struct userfs_request q = {0};
-        memcpy(&q, m.text, m.text_bytes < sizeof q ? m.text_bytes : sizeof q);
-        for (unsigned i = 0; i < m.item_count; i++)
-            close(items[i].fd);
-        if (m.kind != CAPS_REQUEST) {
-            m.id = 0;
-            continue;
-        }
+        struct userfs_request q;
+        if (!next_question(service, &m, &q)) _exit(0);
         for (unsigned i = 0; i < 512; i++)
             noise[i] = (char)(rand() >> 7);
         struct userfs_attributes is = {
