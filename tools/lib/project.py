@@ -184,8 +184,11 @@ def build_locked(flavour):
 
 
 def configure(flavour):
+    """The folder of a flavour, which knows the files that are in the tree now."""
     with locked(flavour):
-        return configure_locked(flavour)
+        folder = configure_locked(flavour)
+        logged(["ninja", "-C", str(folder), "build.ninja"], build_root / f"{flavour}-configure.log", "CMake failed; the tool's lines say why")
+        return folder
 
 
 def build(flavour):
