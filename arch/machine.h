@@ -108,6 +108,9 @@ class user_context;
 
 // The kernel's side: functions that a port calls.
 namespace upcall {
+// Will self-tests or benchmarks of the kernel's run? If not, a port may use their memory for something else. Asked
+// once, before memory is shared out, when boot::command_line() and the names of boot::modules() are known.
+bool runs_tests() noexcept;
 // The boot CPU, on its boot stack, critical depth 1, memory::regions() known, one CPU running.
 [[noreturn]] void boot();
 // A CPU started by cpu::start(), on the stack that was given there, critical depth 1.

@@ -100,6 +100,14 @@ void choose_seed(std::string_view line) {
 
 } // namespace
 
+// The monitor, where one ends who has brought no programs, has commands for both.
+bool arch::upcall::runs_tests() noexcept {
+    const std::string_view line = arch::boot::command_line();
+    constexpr std::string_view asking[] = {"selftest", "selftest.wait", "bench"};
+    return !files::has_boot_archive() ||
+           std::ranges::any_of(asking, [&](std::string_view name) { return k::find_option(line, name).has_value(); });
+}
+
 void kernel_main(void*) {
     const std::string_view line = arch::boot::command_line();
     k::log("boot: {} us since the loader's hand-over\n", arch::clock::since_handover_ns() / 1000);

@@ -714,7 +714,7 @@ def shell_scripts(it):
 
 
 most_seconds_to_prompt = 1.0
-most_idle_mib = 12
+most_idle_mib = 11
 
 
 def idle(it):

@@ -42,7 +42,7 @@ extern boot_info loaded;
 // not make sense is left out with a line in the log; without a memory map the kernel cannot go on.
 void read_boot_information(u32 address);
 
-// Makes `loaded.modules` known to arch::boot, once the direct map exists.
+// Makes `loaded.modules` known to arch::boot: names at once, bytes when there is the direct map. After find_memory().
 void publish_modules();
 
 } // namespace arch::x86

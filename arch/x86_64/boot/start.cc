@@ -23,6 +23,7 @@ extern const constructor init_array_start[], init_array_end[];
 namespace arch::x86 {
 
 u64 image_moved_by;
+bool image_has_tests = true;
 
 namespace {
 
@@ -62,8 +63,9 @@ extern "C" [[noreturn]] void arch_start(k::u32 information, k::u32 moved_by, k::
 
     read_boot_information(information);
     find_memory();
-    enter_kernel_address_space();
     publish_modules();
+    if (!arch::upcall::runs_tests()) let_tests_go();
+    enter_kernel_address_space();
     read_acpi();
     start_interrupts();
     start_clock();

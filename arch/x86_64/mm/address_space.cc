@@ -29,12 +29,19 @@ void map_direct(paddr base, paddr end, u64 flags) {
 
 // The image's text and rodata are not writable by this way either.
 void map_direct_run(const region& r) {
-    const paddr end = r.base + r.size;
-    const paddr fixed_start = std::clamp(image_physical(image_text_start), r.base, end);
-    const paddr fixed_end = std::clamp(image_physical(image_rodata_end), r.base, end);
-    map_direct(r.base, fixed_start, flags_data);
-    map_direct(fixed_start, fixed_end, flags_read);
-    map_direct(fixed_end, end, flags_data);
+    paddr base = r.base;
+    const auto map_to = [&](paddr to, u64 flags) {
+        const paddr end = std::clamp(to, base, r.base + r.size);
+        map_direct(base, end, flags);
+        base = end;
+    };
+    map_to(image_physical(image_text_start), flags_data);
+    if (!image_has_tests) {
+        map_to(image_physical(image_tests_start), flags_read);
+        map_to(image_physical(image_tests_end), flags_data);
+    }
+    map_to(image_physical(image_rodata_end), flags_read);
+    map_to(r.base + r.size, flags_data);
 }
 
 void unmap_guard(const char* page) {
@@ -55,8 +62,8 @@ u64 take_window(u64 bytes) {
 
 void enter_kernel_address_space() {
     kernel_top = take_table();
-    map_image_part(image_text_start, image_text_end, flags_text);
-    map_image_part(image_rodata_start, image_rodata_end, flags_read);
+    map_image_part(image_text_start, image_has_tests ? image_text_end : image_tests_start, flags_text);
+    map_image_part(image_has_tests ? image_rodata_start : image_tests_end, image_rodata_end, flags_read);
     map_image_part(image_data_start, image_end, flags_data);
     unmap_guard(arch_boot_stack_guard);
 

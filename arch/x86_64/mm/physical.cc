@@ -91,6 +91,14 @@ void find_memory() {
     if (usable.view().empty()) k::panic("boot: no usable memory");
 }
 
+void let_tests_go() {
+    const paddr base = image_physical(image_tests_start);
+    const u64 size = image_physical(image_tests_end) - base;
+    if (!ram.contains(base, size)) return; // the loader's map does not know where it put the image
+    usable.add(base, size);
+    image_has_tests = false;
+}
+
 paddr take_frames(u64 bytes, u64 limit) {
     const u64 alignment = std::has_single_bit(bytes) ? bytes : page_size;
     if (!early_offset) limit = std::min(limit, early_limit);

@@ -21,6 +21,9 @@ paddr image_physical(const void* symbol);
 // Builds both lists from the loader's map and drops modules that do not lie in RAM.
 void find_memory();
 
+// Makes the memory of self-tests and benchmarks usable: there are none from then on. Before address spaces are made.
+void let_tests_go();
+
 // `bytes` of zeroed memory, contiguous, aligned to its size if that is a power of two, the highest below `limit`.
 // 0 if there is none.
 paddr take_frames(u64 bytes, u64 limit = ~u64{0});
