@@ -30,7 +30,7 @@ void fd_table::last_holder_left() noexcept {
     mem::destroy(this);
 }
 
-k::result<k::ref<fd_table>> fd_table::clone() noexcept {
+k::result<k::ref<fd_table>> fd_table::clone(bool for_child) noexcept {
     k::ref<fd_table> copy = TRY(create());
     lwkt::spin_guard guard(lock_);
     // Nobody else sees the copy yet, but its functions want its lock.
@@ -41,7 +41,8 @@ k::result<k::ref<fd_table>> fd_table::clone() noexcept {
         chunk& to = *copy->chunk_of(first);
         for (k::u64 left = from->used; left; left &= left - 1) {
             const auto slot = static_cast<k::u32>(std::countr_zero(left));
-            to.slots[slot] = file_ref::to(from->slots[slot]->in_child()).release();
+            file& same = *from->slots[slot];
+            to.slots[slot] = file_ref::to(for_child ? same.in_child() : same).release();
         }
         to.used = from->used;
         to.close_on_exec = from->close_on_exec;

@@ -46,9 +46,9 @@ class fd_table final : public k::counted<fd_table> {
 
     // An empty table. ENOMEM.
     static k::result<k::ref<fd_table>> create() noexcept;
-    // Another table that refers to the same files (or what stands for them in a child), each one held once more.
-    // ENOMEM.
-    k::result<k::ref<fd_table>> clone() noexcept;
+    // Another table that refers to the same files, each one held once more; `for_child`: or to what stands for them in
+    // a child. ENOMEM.
+    k::result<k::ref<fd_table>> clone(bool for_child) noexcept;
     void last_holder_left() noexcept; // closes everything. Thread context
 
     // The file of a descriptor, for the length of a system call of a thread that holds this table; empty: EBADF. Any

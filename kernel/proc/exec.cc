@@ -255,7 +255,7 @@ k::status exec(thread& t, const exec_request& request, exec_texts& texts) noexce
         TRY(build(p, request.v, *what, request.path, arguments, environment, fresh));
     }
     TRY(become_only_thread(t));
-    if (t.files->holders() > 1) t.set_files(TRY(t.files->clone()));
+    if (t.files->holders() > 1) t.set_files(TRY(t.files->clone(false)));
     commit(t, fresh, what->file.held.share(), request.path);
     return {};
 }

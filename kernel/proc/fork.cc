@@ -134,7 +134,7 @@ k::result<k::ref<thread>> make_process(thread& maker, const clone_request& what,
         TRY(check_thread_limit(parent)); // before the work
     }
     k::ref<vm::space> space = what.flags & clone_vm ? parent.space.share() : TRY(parent.space->fork());
-    k::ref<files::fd_table> files = what.flags & clone_files ? maker.files.share() : TRY(maker.files->clone());
+    k::ref<files::fd_table> files = what.flags & clone_files ? maker.files.share() : TRY(maker.files->clone(true));
 
     lwkt::token_hold hold(tree);
     TRY(check_thread_limit(parent));

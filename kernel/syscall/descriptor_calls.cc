@@ -60,7 +60,7 @@ k::result<k::u64> sys_close_range(k::u32 first, k::u32 last, bits flags) {
     if (first > last || (flags.value & ~(range_unshare | range_cloexec))) return k::error::inval;
     if (flags.value & range_unshare) {
         proc::thread& t = proc::current();
-        if (t.files->holders() > 1) t.set_files(TRY(t.files->clone()));
+        if (t.files->holders() > 1) t.set_files(TRY(t.files->clone(false)));
     }
     if (flags.value & range_cloexec)
         callers_table().set_close_on_exec_range(first, last);

@@ -73,6 +73,48 @@ static void exec_keeps_them_unless_told_otherwise(void) {
     }
 }
 
+// Their table was shared, and is their own from then on; it is not a child's.
+static void who_leaves_a_shared_table_keeps_its_ends(void) {
+    begin();
+    int service, client;
+    both_ends("leaver", &service, &client);
+    IN_CHILD(sharer) {
+        // A process with the same table, of which this one takes leave.
+        const pid_t other = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+        if (!other)
+            for (;;)
+                pause();
+        const int own = caps_service("leaver-own", CAPS_WORLD);
+        CHECK(own >= 0 && syscall(SYS_close_range, 900, 901, 2) == 0); // CLOSE_RANGE_UNSHARE
+        struct letter l;
+        CHECK_ERROR(caps_get(own, &empty(&l)->m, CAPS_DONTWAIT), EAGAIN);
+        end(other);
+    }
+    CHECK_EQ(EXIT_STATUS(sharer), 0);
+    IN_CHILD(execs) {
+        int input[2], told[2], service_fd;
+        CHECK(pipe(input) == 0 && pipe(told) == 0);
+        const pid_t other = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+        if (!other) {
+            service_fd = caps_service("leaver-execed", CAPS_WORLD);
+            CHECK(service_fd >= 0 && write(told[1], &service_fd, sizeof service_fd) == sizeof service_fd);
+            CHECK(dup2(input[0], 0) == 0);
+            execl("/bin/cat", "cat", NULL);
+        }
+        CHECK(read(told[0], &service_fd, sizeof service_fd) == sizeof service_fd);
+        char path[40], name[8] = "";
+        for (snprintf(path, sizeof path, "/proc/%d/comm", other); strncmp(name, "cat", 3); sleep_ms(5)) {
+            const int file = open(path, O_RDONLY);
+            CHECK(file >= 0 && read(file, name, sizeof name) > 0 && close(file) == 0);
+        }
+        CHECK(close(service_fd) == 0); // it is in both tables
+        CHECK(caps_connect("leaver-execed", 0, 0) >= 0);
+        end(other);
+        CHECK_ERROR(caps_connect("leaver-execed", 0, 0), ENOENT);
+    }
+    CHECK_EQ(EXIT_STATUS(execs), 0);
+}
+
 union control {
     struct cmsghdr head;
     char room[CMSG_SPACE(sizeof(int))];
@@ -439,8 +481,8 @@ static void nobody_takes_an_exclusive_name(void) {
 }
 
 TAP_MAIN(T(a_child_has_no_part_in_its_parents_ends), T(unless_they_are_made_to_be_inherited),
-         T(exec_keeps_them_unless_told_otherwise), T(a_socket_passes_an_end_on), T(a_socket_passes_a_service_on),
-         T(a_vfork_child_is_a_child_like_others), T(who_shares_the_table_shares_the_ends),
-         T(threads_share_a_service_and_a_client), T(two_threads_that_wait_get_one_each),
-         T(exec_ends_a_client_that_is_to_be_closed), T(it_is_the_effective_user_that_counts),
-         T(nobody_takes_an_exclusive_name))
+         T(exec_keeps_them_unless_told_otherwise), T(who_leaves_a_shared_table_keeps_its_ends),
+         T(a_socket_passes_an_end_on), T(a_socket_passes_a_service_on), T(a_vfork_child_is_a_child_like_others),
+         T(who_shares_the_table_shares_the_ends), T(threads_share_a_service_and_a_client),
+         T(two_threads_that_wait_get_one_each), T(exec_ends_a_client_that_is_to_be_closed),
+         T(it_is_the_effective_user_that_counts), T(nobody_takes_an_exclusive_name))

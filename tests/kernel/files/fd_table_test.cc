@@ -180,7 +180,7 @@ SELFTEST(files, a_cloned_table_goes_its_own_way) {
     REQUIRE(parent);
     for (int i = 0; i < 100; i++)
         REQUIRE(parent->install(fresh(i), i % 2, limit));
-    auto cloned = parent->clone();
+    auto cloned = parent->clone(true);
     REQUIRE(cloned);
     k::ref<fd_table> child = *std::move(cloned);
     EXPECT_EQ(open_files.load(), 100);
