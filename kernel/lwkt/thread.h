@@ -52,8 +52,8 @@ constexpr k::u32 attention_turn = 1; // a better thread is ready, or another one
 constexpr k::u64 slice_ns = 10'000'000;
 
 struct thread {
+    char name[24]; // ends with 0; a thread may rename itself: others may read it torn
     // Immutable after create().
-    char name[24];
     mem::stack stack; // none for the boot flows of CPUs, whose stacks the port gave
 
     // Owned by the CPU `home`, in a critical section.

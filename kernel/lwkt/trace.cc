@@ -6,6 +6,7 @@
 #include "kernel/mem/slab.h"
 #include "kernel/time/callout.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace trace {
@@ -76,11 +77,16 @@ void drop_rings() noexcept {
             lwkt::retire(*r, [](lwkt::retirable& gone) { mem::free(&static_cast<ring&>(gone)); });
 }
 
-} // namespace
-
-std::string_view name_of(event e) noexcept {
-    return names[static_cast<unsigned>(e)];
+// A name may be a program's, who can put anything in it.
+void put_line(k::text_sink& to, unsigned cpu, content& e) noexcept {
+    std::span text(e.text, std::char_traits<char>::length(e.text)); // it ends with 0
+    std::ranges::replace_if(
+        text, [](char c) { return static_cast<k::u8>(c) < ' ' || c == 0x7f; }, '?');
+    k::format_to(to, "{} {} {} {:x} {:x} {}\n", cpu, e.at_ns, names[static_cast<unsigned>(e.what)], e.a, e.b,
+                 std::string_view(text.begin(), text.end()));
 }
+
+} // namespace
 
 void write_down(event what, k::u64 a, k::u64 b, std::string_view name) noexcept {
     lwkt::critical section;
@@ -114,8 +120,8 @@ void stop() noexcept {
 }
 
 void clear() noexcept {
-    stop();
     lwkt::sleep_hold hold(changing);
+    is_on.store(false, std::memory_order_relaxed);
     drop_rings();
 }
 
@@ -125,13 +131,12 @@ void put(k::text_sink& to) noexcept {
         ring* r = rings[cpu].load(std::memory_order_acquire);
         if (!r) continue;
         const k::u64 end = r->next.load(std::memory_order_acquire);
-        for (k::u64 i = end > r->size ? end - r->size : 0; i < end; i++) {
+        k::u64 lost = end > r->size ? end - r->size : 0;
+        for (k::u64 i = lost; i < end; i++) {
             content e;
             if (!r->records()[i & (r->size - 1)].read(i, e)) continue; // just being written
-            const auto which = static_cast<unsigned>(e.what);
-            std::string_view text(e.text, sizeof(e.text));
-            text = text.substr(0, text.find('\0'));
-            k::format_to(to, "{} {} {} {:x} {:x} {}\n", cpu, e.at_ns, names[which], e.a, e.b, text);
+            if (lost) k::format_to(to, "{} {} lost {:x} 0x0 \n", cpu, e.at_ns, std::exchange(lost, 0));
+            put_line(to, cpu, e);
         }
     }
 }

@@ -25,7 +25,6 @@ enum class event : k::u16 {
     dma_loaded,  // a: bytes, b: segments
 };
 constexpr unsigned events = 10;
-std::string_view name_of(event e) noexcept;
 
 inline constinit std::atomic<bool> is_on = false;
 
@@ -46,6 +45,7 @@ void stop() noexcept;
 void clear() noexcept;
 
 // A line for each event, each CPU's in the order of time: CPU, nanoseconds, name, a and b (hexadecimal), and the text.
+// The first of a CPU's is `lost`, with their number, if earlier ones were written over.
 void put(k::text_sink& to) noexcept;
 
 } // namespace trace

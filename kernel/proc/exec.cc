@@ -164,12 +164,6 @@ k::status build(process& p, const vfs::view& v, target& what, std::string_view n
     return {};
 }
 
-void set_name(thread& t, std::string_view path) {
-    const std::string_view base = path.substr(path.rfind('/') + 1);
-    const std::size_t length = base.copy(t.name, sizeof(t.name) - 1);
-    std::fill(t.name + length, std::end(t.name), '\0');
-}
-
 // The only thread left has the number of its process from now on, if the main thread was another.
 void take_main_number(thread& t) {
     if (t.tid == t.owner.pid) return;
@@ -210,7 +204,7 @@ void commit(thread& t, built& fresh, k::ref<held_program> program, std::string_v
         c.group = fresh.group;
         return {};
     });
-    set_name(t, name);
+    set_name(t, name.substr(name.rfind('/') + 1));
     t.user.reset(fresh.start.entry, fresh.start.stack);
     lwkt::token_hold hold(tree);
     p.has_run_exec = true;

@@ -192,7 +192,9 @@ k::status start_thread(k::ref<thread> t) noexcept {
     thread& starting = *t;
     const unsigned cpu = choose_cpu(starting.affinity.load(std::memory_order_relaxed) & running_cpus());
     starting.home.store(cpu, std::memory_order_seq_cst);
-    TRY(lwkt::spawn(starting.name, cpu, lwkt::enter_turn(starting), run_user_thread, &starting));
+    char name[sizeof(lwkt::thread::name)];
+    put_kernel_name(starting, name);
+    TRY(lwkt::spawn(name, cpu, lwkt::enter_turn(starting), run_user_thread, &starting));
     (void)t.release(); // it is the thread's own now
     return {};
 }

@@ -2,6 +2,7 @@
 
 #include "kernel/lwkt/ipiq.h"
 #include "kernel/mem/slab.h"
+#include "kernel/proc/current.h"
 #include "kernel/proc/process.h"
 
 namespace proc {
@@ -41,6 +42,18 @@ k::ref<files::fd_table> thread::share_files() const noexcept {
 void thread::set_files(k::ref<files::fd_table> to) noexcept {
     lwkt::spin_guard guard(owner.threads_lock);
     std::swap(files, to); // `to` goes after the lock: it was made before the guard
+}
+
+void set_name(thread& t, std::string_view name) noexcept {
+    const std::size_t length = name.copy(t.name, sizeof(t.name) - 1);
+    std::fill(t.name + length, std::end(t.name), '\0');
+    if (&t == &current()) put_kernel_name(t, t.kernel->name);
+}
+
+void put_kernel_name(const thread& t, std::span<char> to) noexcept {
+    std::ranges::fill(to, '\0');
+    k::buffer_sink text(to.first(to.size() - 1));
+    k::format_to(text, "{}/{}", std::string_view(t.name), t.tid);
 }
 
 void vfork_lease::wait_for_end(thread& waiter) noexcept {

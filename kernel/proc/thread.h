@@ -134,4 +134,8 @@ void kick(k::ref<thread> t) noexcept;
 
 cpu_time cpu_time_of(const thread& t) noexcept;
 
+// Names it, by one of its process. If it names itself, the kernel's own lists have the name, too, with its number.
+void set_name(thread& t, std::string_view name) noexcept;
+void put_kernel_name(const thread& t, std::span<char> to) noexcept; // which ends with 0
+
 } // namespace proc

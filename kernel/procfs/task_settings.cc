@@ -72,9 +72,7 @@ k::status take_name(const task& of, std::string_view text) {
     if (&proc::current_process() != of.process.get()) return k::error::inval;
     const k::ref<proc::thread> t = of.any_thread();
     if (!t) return k::error::srch;
-    char name[sizeof(t->name)] = {};
-    text.copy(name, sizeof(name) - 1);
-    std::ranges::copy(name, t->name);
+    proc::set_name(*t, text);
     return {};
 }
 

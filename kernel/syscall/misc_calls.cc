@@ -169,7 +169,7 @@ k::result<k::u64> set_thread_name(k::u64 from) {
         name[i] = TRY(user_pointer<const char>(from + i).read(current_space()));
         if (!name[i]) break;
     }
-    std::ranges::copy(name, t.name);
+    proc::set_name(t, name);
     return 0;
 }
 

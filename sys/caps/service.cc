@@ -61,9 +61,13 @@ void service::unqueue(message& m) noexcept {
     m->stage_.store(as, std::memory_order_relaxed);
     out.kind = m->asks_to_connect_ ? arrival_kind::connection : arrival_kind::request;
     out.id = m->server_id_ = taken_.put(m.share());
-    if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
-        trace::note(trace::event::message_got, reinterpret_cast<k::u64>(m.get()), 0, name());
     out.what = std::move(m);
+}
+
+// By the server, who may have been handed it on another CPU.
+inline void service::note_got(const arrival& a) const noexcept {
+    if (trace::is_on.load(std::memory_order_relaxed)) [[unlikely]]
+        if (a.what) trace::note(trace::event::message_got, reinterpret_cast<k::u64>(a.what.get()), 0, name());
 }
 
 // True if get() has an answer: something that came, or why nothing will.
@@ -178,7 +182,10 @@ void service::rouse(lwkt::successor& next) noexcept {
     for (;;) {
         if (pending_.load()) {
             next.wake_now(); // the caller has other things to do first
-            if (try_get(as, out, failed)) return failed;
+            if (try_get(as, out, failed)) {
+                note_got(out);
+                return failed;
+            }
         }
         if (how.deadline == at_once) {
             next.wake_now();
@@ -193,7 +200,8 @@ void service::rouse(lwkt::successor& next) noexcept {
                        (interrupted = how.interrupted && how.interrupted());
             },
             how.deadline, next);
-        if (dismiss(here)) [[likely]]
+        if (dismiss(here)) [[likely]] {
+            note_got(out);
             return {};
         if (pending_.load()) continue;
         if (interrupted) return k::error::intr;

@@ -136,6 +136,7 @@ class service : public k::counted<service> {
     // Who hears that there is room, once the lock was let go.
     struct vacancy {
         bool senders = false, hungry = false;
+    void note_got(const arrival& a) const noexcept;
     };
     vacancy vacancy_locked() const noexcept REQUIRES(lock_);
     void tell_of_room(vacancy to) noexcept;

@@ -73,8 +73,37 @@ class traces(unittest.TestCase):
         picture = xml.etree.ElementTree.fromstring(page[page.index("<svg"):page.index("</svg>") + 6])
         self.assertEqual(sum(e.get("class") == "msg" for e in picture.iter()), 2)
 
+    def test_a_message_without_a_reply_is_not_lost_when_its_number_comes_again(self):
+        steps = tracing.journeys(tracing.parse("0 1 put c 0 s\n1 2 got c 0 s\n0 3 put c 0 s\n1 4 got c 0 s\n1 5 reply c 0 s\n"))
+        self.assertEqual(sorted(len(one) for one in steps), [2, 3])
+
+    def test_what_was_written_over_is_told_and_joins_no_message(self):
+        events = tracing.parse("0 1 put c 0 s\n1 10 lost 2a 0 \n1 11 got c 0 s\n1 12 reply c 0 s\n")
+        self.assertEqual(tracing.journeys(events), [])
+        self.assertIn("CPU 1 42 events", tracing.losses(events))
+        self.assertIn("CPU 1 42 events", tracing.to_html(events))
+
+    def test_marks_end_where_the_next_begins(self):
+        said = tracing.to_chrome(tracing.parse("0 0 switch 1 2 a\n0 50 put c 0 s\n0 80 got c 0 s\n0 90 switch 2 1 b\n"))["traceEvents"]
+        self.assertEqual([e["dur"] for e in said if e.get("cat") == "event"], [0.03, 0.01])
+
+    def test_names_are_the_kernels_to_clean_and_break_nothing_here(self):
+        self.assertEqual([e.text for e in tracing.parse("0 1 switch 1 2 a\x0cb\u2028c\r\n")], ["a\x0cb\u2028c"])
+
+    def run_tool(self, *arguments):
+        return subprocess.run([project.root / "tools/trace", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+    def test_what_cannot_be_read_or_written_is_told_in_one_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            good, bad = Path(folder) / "good", Path(folder) / "bad"
+            good.write_text(dump)
+            bad.write_bytes(b"0 1 switch 1 2 \xd0\n0 2 x 1 2 \n")
+            for arguments in [("/nowhere", "--json", good), (good, "--json", "/nowhere/x"), (good, "--html", folder), (bad, "--html", good)]:
+                ran = self.run_tool(*arguments)
+                self.assertEqual((ran.returncode, len(ran.stderr.splitlines())), (1, 1), ran.stderr)
+
     def test_what_is_no_dump_is_refused(self):
-        for bad in ["nonsense", "0 x put 1 2 a", "0 1 dance 1 2 a", "0 1 put zz 2 a"]:
+        for bad in ["nonsense", "0 x put 1 2 a", "0 1 dance 1 2 a", "0 1 put zz 2 a", "\n", f"0 {10 ** 40} put 1 2 a", "-1 1 put 1 2 a"]:
             with self.assertRaises(project.problem):
                 tracing.parse(bad)
 

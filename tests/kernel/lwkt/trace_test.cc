@@ -75,6 +75,15 @@ SELFTEST(trace, the_oldest_are_written_over) {
     EXPECT(lines_with("row") <= 64);
     EXPECT_EQ(lines_with(" lent 0x0 0x0 row"), 0u);
     EXPECT_EQ(lines_with(" lent 0xc7 0x0 row"), 1u);
+    EXPECT(lines_with(" lost 0x") >= 1); // and that is told
+    forget();
+}
+
+SELFTEST(trace, a_name_breaks_no_line) {
+    REQUIRE(trace::start(64));
+    trace::note(trace::event::switched, 1, 2, "a\n0 1 put 1 2 \x7f");
+    trace::stop();
+    EXPECT_EQ(lines_with(" switch 0x1 0x2 a?0 1 put 1 2 ?"), 1u);
     forget();
 }
 
