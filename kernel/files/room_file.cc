@@ -74,14 +74,13 @@ k::result<room_view> room_of(file& f) noexcept {
     return static_cast<room_file&>(f).view();
 }
 
-k::result<xio::source> take_from_room(file& f, k::u64 bytes) noexcept {
-    const room_view room = TRY(room_of(f));
-    if (!room.writable) return k::error::badf;
-    if (!bytes || bytes > room.bytes) return k::error::inval;
-    xio::source taken = TRY(room.memory->lend(0, bytes));
-    // Whoever maps the room sees zeroes from now on; the pages are the source's alone.
-    TRY(room.memory->punch(0, pages_of(bytes)));
-    return taken;
+k::result<xio::source> lend_from_room(const room_view& room, k::u64 offset, k::u64 bytes) noexcept {
+    if (!bytes || offset > room.bytes || bytes > room.bytes - offset) return k::error::inval;
+    return room.memory->lend(offset, bytes);
+}
+
+void empty_room(vm::object& memory, k::u64 bytes) noexcept {
+    (void)memory.punch(0, pages_of(bytes));
 }
 
 } // namespace files

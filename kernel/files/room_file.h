@@ -22,7 +22,10 @@ struct room_view {
 };
 // EINVAL: another file.
 k::result<room_view> room_of(file& f) noexcept;
-// Takes the first `bytes` out, as they are now. EINVAL: there are not so many; EBADF: it can only be read; ENOMEM.
-k::result<xio::source> take_from_room(file& f, k::u64 bytes) noexcept;
+// Bytes of it as they are now. EINVAL: it has not so many; ENOMEM.
+k::result<xio::source> lend_from_room(const room_view& room, k::u64 offset, k::u64 bytes) noexcept;
+// The pages of its first `bytes`, which were lent, leave it: whoever maps it sees zeroes from now on, and they are the
+// borrower's alone. Without memory for that some stay, and are copied when they are written to.
+void empty_room(vm::object& memory, k::u64 bytes) noexcept;
 
 } // namespace files

@@ -104,12 +104,37 @@ static_assert(sizeof(letter) == 128);
 // In user memory.
 using letter_address = user_buffer;
 
-caps::waiting wait_as(const files::file& f, k::u64 flags, k::u64 timeout_ns) noexcept {
-    const ktime::ns deadline = (flags & dont_wait) || f.nonblocking() ? caps::at_once
-                               : timeout_ns                           ? ktime::after(timeout_ns)
-                                                                      : ktime::forever;
-    return {deadline, proc::interrupted};
-}
+// How long a call waits. A time-out counts from its first beginning when it begins anew after a signal without a
+// handler; with one it ends, as calls with time-outs do.
+class call_wait {
+  public:
+    explicit call_wait(k::u64 timeout_ns) noexcept : timed_(timeout_ns != 0), how_{.interrupted = proc::interrupted} {
+        if (timed_) how_.deadline = proc::deadline_of_call(proc::current(), ktime::after(timeout_ns));
+    }
+    call_wait(const files::file& f, k::u64 flags, k::u64 timeout_ns) noexcept : call_wait(timeout_ns) {
+        if ((flags & dont_wait) || f.nonblocking()) how_.deadline = caps::at_once;
+    }
+    // Of a call, which waits for its reply in any case, only not for room.
+    static call_wait for_reply(const files::file& f, k::u64 flags, k::u64 timeout_ns) noexcept {
+        call_wait made(timeout_ns);
+        made.how_.only_if_room = (flags & dont_wait) || f.nonblocking();
+        return made;
+    }
+    operator const caps::waiting&() const noexcept { return how_; }
+
+    // Hands the outcome on.
+    template <class Outcome> Outcome finish(Outcome outcome) const noexcept {
+        if (timed_ && !outcome && outcome.error() == k::error::intr) [[unlikely]] {
+            proc::current().restart_deadline = how_.deadline;
+            proc::current().signals.end_call_after_handler();
+        }
+        return outcome;
+    }
+
+  private:
+    bool timed_;
+    caps::waiting how_;
+};
 
 // --- Sending
 
@@ -134,10 +159,6 @@ bool is_length(k::u64 bytes) {
 }
 
 k::result<xio::source> bytes_of_file(files::file& f, k::u64 offset, k::u64 bytes) {
-    if (f.kind() == files::file_kind::room) {
-        if (offset) return k::error::inval;
-        return files::take_from_room(f, bytes);
-    }
     if (!f.readable()) return k::error::badf;
     auto lent =
         f.kind() == files::file_kind::xio ? files::xio_of(f, offset, bytes) : files::lend_from(f, offset, bytes);
@@ -145,6 +166,28 @@ k::result<xio::source> bytes_of_file(files::file& f, k::u64 offset, k::u64 bytes
     xio::source got = TRY(std::move(lent));
     if (got.empty()) return k::error::inval;
     return got;
+}
+
+// Of a room too. With a reply they leave it (empty_rooms()), so that a client can have the pages for its own; that is
+// done when nothing else can go wrong.
+k::status add_descriptor(message& m, const item_record& r, k::u8 fills, bool is_reply) {
+    files::file_use f = TRY(files::callers_file(r.fd));
+    if (f->kind() != files::file_kind::room) return m.add(TRY(bytes_of_file(*f, r.at, r.bytes)), fills);
+    files::room_view room = TRY(files::room_of(*f));
+    if (is_reply && !room.writable) return k::error::badf;
+    if (is_reply && r.at) return k::error::inval;
+    TRY(m.add(TRY(files::lend_from_room(room, r.at, r.bytes)), fills));
+    if (is_reply) m.at(m.items() - 1).memory = std::move(room.memory);
+    return {};
+}
+
+void empty_rooms(message& reply) noexcept {
+    for (unsigned i = 0; i < reply.items(); i++) {
+        caps::item& it = reply.at(i);
+        if (it.what != caps::right::read || !it.memory) continue;
+        files::empty_room(*it.memory, it.bytes);
+        it.memory = {};
+    }
 }
 
 // Room in the caller's memory, or one that it was given and passes on.
@@ -178,7 +221,7 @@ k::status add_item(message& m, const item_record& r, rooms* where) {
             TRY(vm::bind_source(own_space(), range.source(), xio::stability::stable, arch::page_size + 1, share_from)),
             fills);
     }
-    case item_kind::descriptor: return m.add(TRY(bytes_of_file(*TRY(files::callers_file(r.fd)), r.at, r.bytes)), fills);
+    case item_kind::descriptor: return add_descriptor(m, r, fills, !where);
     case item_kind::room:
         if (!where) return k::error::inval;
         return add_room(m, r, *where);
@@ -209,6 +252,7 @@ k::status load(message& m, const letter& l, xio::user_address at, rooms* where) 
     m.set_bytes(h.text_bytes);
     for (k::u32 i = 0; i < h.item_count; i++)
         TRY(add_item(m, TRY((user_pointer<const item_record>(h.items) + i).read(callers_memory())), where));
+    if (!where) empty_rooms(m);
     say_who(m.from);
     return {};
 }
@@ -436,8 +480,9 @@ k::result<k::u64> sys_caps_connect(user_text name, bits flags, k::u64 timeout_ns
                        .uid = who.user.effective,
                        .gid = who.group.effective,
                        .groups = who.more_groups ? who.more_groups->groups() : std::span<const k::u32>()};
-    const caps::waiting how{timeout_ns ? ktime::after(timeout_ns) : ktime::forever, proc::interrupted};
-    return give(TRY(files::make_caps_client(w, how, file_flags(flags), flags.value & end_inherited)), flags);
+    const call_wait how(timeout_ns);
+    return give(TRY(how.finish(files::make_caps_client(w, how, file_flags(flags), flags.value & end_inherited))),
+                flags);
 }
 
 k::result<k::u64> sys_caps_room(k::u64 bytes, bits flags) {
@@ -456,9 +501,12 @@ k::result<k::u64> sys_caps_put(fd to, letter_address request, bits flags) {
     message_ref m = TRY(files::message_for(c));
     rooms where;
     TRY(load(*m, l, request.at, &where));
-    const message_id id = TRY(c.put(std::move(m), wait_as(*f, flags.value, l.head.timeout_ns)));
-    TRY(user_pointer<message_id>(request.at).write(callers_memory(), id));
-    return 0;
+    const call_wait how(*f, flags.value, l.head.timeout_ns);
+    const message_id id = TRY(how.finish(c.put(std::move(m), how)));
+    const k::status told = user_pointer<message_id>(request.at).write(callers_memory(), id);
+    if (told) return 0;
+    (void)c.dispose(id); // nobody could ask for the reply
+    return told.error();
 }
 
 k::result<k::u64> sys_caps_get(fd from, letter_address to, bits flags) {
@@ -466,11 +514,11 @@ k::result<k::u64> sys_caps_get(fd from, letter_address to, bits flags) {
     file_use f = TRY(files::callers_file(from.number));
     letter l;
     TRY(l.read(to.at));
-    const caps::waiting how = wait_as(*f, flags.value, l.head.timeout_ns);
+    const call_wait how(*f, flags.value, l.head.timeout_ns);
     if (f->kind() == files::file_kind::caps_client)
-        return receive_reply(*TRY(files::caps_client_of(*f)), how, to, l, flags.value);
+        return how.finish(receive_reply(*TRY(files::caps_client_of(*f)), how, to, l, flags.value));
     lwkt::successor nobody;
-    return receive_arrival(*TRY(files::caps_service_of(*f)), how, to, l, flags.value, nobody);
+    return how.finish(receive_arrival(*TRY(files::caps_service_of(*f)), how, to, l, flags.value, nobody));
 }
 
 k::result<k::u64> sys_caps_call(fd to, letter_address request, letter_address reply, bits flags) {
@@ -482,9 +530,9 @@ k::result<k::u64> sys_caps_call(fd to, letter_address request, letter_address re
     message_ref m = TRY(files::message_for(c));
     rooms where;
     TRY(load(*m, l, request.at, &where));
-    const caps::waiting how = wait_as(*f, flags.value, l.head.timeout_ns);
+    const call_wait how = call_wait::for_reply(*f, flags.value, l.head.timeout_ns);
     if (reply.at != request.at) TRY(l.read(reply.at));
-    TRY(c.call(m, how));
+    TRY(how.finish(c.call(m, how)));
     TRY(finish_reply(*m, l, reply, &where, flags.value));
     files::give_back_message(c, std::move(m));
     return 0;
@@ -494,17 +542,16 @@ k::result<k::u64> sys_caps_call(fd to, letter_address request, letter_address re
 k::status reply_with(caps::service& s, const letter& l, xio::user_address at, k::u64 flags, lwkt::successor* next) {
     const int result = l.head.result;
     if (result < 0 || result > 4095) return k::error::inval;
+    mem::box<caps::notice> wanted;
+    if ((flags & receipt) && !(wanted = caps::service::receipt_for(l.head.id))) return k::error::nomem;
     message_ref m = TRY(s.begin_reply(l.head.id));
     if (const k::status good = load(*m, l, at, nullptr); !good) {
         m->clear();
         s.cancel_reply(*m);
         return good;
     }
-    message& here = *m;
     const k::status says = result ? k::status(static_cast<k::error>(result)) : k::status();
-    k::status sent = s.reply(std::move(m), says, flags & receipt, next);
-    if (!sent && sent.error() == k::error::nomem) s.cancel_reply(here);
-    return sent;
+    return s.reply(std::move(m), says, std::move(wanted), next);
 }
 
 k::result<k::u64> sys_caps_reply(fd to, letter_address reply, bits flags) {
@@ -530,10 +577,14 @@ k::result<k::u64> sys_caps_reply_wait(fd at, letter_address reply, letter_addres
         const k::status sent = reply_with(s, l, reply.at, flags.value, sleeps ? &client : nullptr);
         if (!sent && sent.error() != k::error::canceled) return sent.error(); // nobody wanted it: that was told
     }
-    if (next.at != reply.at) TRY(l.read(next.at));
-    auto got = receive_arrival(s, wait_as(*f, flags.value, l.head.timeout_ns), next, l, flags.value, client);
-    // The reply is out: who begins anew must not send it again.
-    if (!got && id) TRY(user_pointer<message_id>(reply.at).write(callers_memory(), 0));
+    const auto get = [&]() -> k::result<k::u64> {
+        if (next.at != reply.at) TRY(l.read(next.at));
+        const call_wait how(*f, flags.value, l.head.timeout_ns);
+        return how.finish(receive_arrival(s, how, next, l, flags.value, client));
+    };
+    auto got = get();
+    // The reply is out: who begins anew must not send it again, nor reply to what could not be received.
+    if (!got && (id || next.at == reply.at)) TRY(user_pointer<message_id>(reply.at).write(callers_memory(), 0));
     return got;
 }
 

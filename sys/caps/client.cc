@@ -87,6 +87,7 @@ inline bool client::is_answered_here(message& m) noexcept {
         return false;
     }
     m.answered_ = true;
+    m.client_id_ = 0;
     m.result_ = {}; // of the call before
     return true;
 }
@@ -121,11 +122,12 @@ bool client::try_get(message_id which, message_ref& out, k::status& failed) noex
     message* m;
     if (which) {
         m = outstanding_.find(which);
-        if (!m || m->at_stage() == stage::fetching) {
+        if (!m) {
             failed = k::error::inval;
             return true;
         }
-        if (m->at_stage() != stage::replied) return false;
+        if (m->at_stage() != stage::replied)
+            return false; // nor is it certain that another thread keeps what it fetches
     } else {
         if (replies_.empty()) {
             if (outstanding_.count() && !closed_) return false;
@@ -187,7 +189,7 @@ void client::done(message& m) noexcept {
         room = service_->vacancy_locked();
         was_last = service_->closed_ && !outstanding_.count();
     }
-    if (was_last) arrivals_.wake_all(); // nothing will come: get() fails from now on
+    if (held || was_last) arrivals_.wake_all(); // for just that reply, or for any, nobody waits any more
     service_->tell_of_room(room);
     changed(change::room);
 }
@@ -196,9 +198,8 @@ client::readiness client::ready() noexcept {
     lwkt::spin_guard guard(service_->lock_);
     const bool room = service_->has_room_locked(this);
     // A full queue becomes less full without this client doing anything.
-    if (!room && !outstanding_.is_full() && !closed_ && !std::exchange(is_hungry_, true))
-        service_->hungry_.push_back(*this);
-    return {!replies_.empty(), room, service_->closed_};
+    if (!room && !closed_) service_->note_hungry_locked(*this);
+    return {!replies_.empty(), room && !is_hungry_, service_->closed_};
 }
 
 // --- Taking requests back, under the service's lock, which the analysis does not know from here
@@ -225,7 +226,7 @@ void client::drop_locked(message& m, message_ref& gone) noexcept NO_THREAD_SAFET
         m.stage_.store(stage::idle, std::memory_order_relaxed);
         service_->tell_receipt(m);
         break;
-    case stage::fetching: // done() will see to it
+    case stage::fetching: // done() or put_back() will see to it
     case stage::idle: break;
     }
     m.owner_ = nullptr;
@@ -238,7 +239,7 @@ k::status client::dispose(message_id which) noexcept {
     {
         lwkt::spin_guard guard(service_->lock_);
         message* m = outstanding_.find(which);
-        if (!m || m->at_stage() == stage::fetching) return k::error::inval;
+        if (!m) return k::error::inval;
         drop_locked(*m, gone);
         then.arrived = service_->first_notice_;
         then.room = service_->vacancy_locked();

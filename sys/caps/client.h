@@ -65,7 +65,7 @@ class client : public k::counted<client> {
     void close() noexcept;
 
     service& at() const noexcept { return *service_; }
-    // What get() and put() would do now.
+    // What get() and put() would do now; a client that found the queue full waits until half of it is free.
     struct readiness {
         bool reply, room, closed;
     };

@@ -122,8 +122,14 @@ void service::tell_of_arrival() noexcept {
     changed(change::request);
 }
 
+// Each once: those that fill the queue again meanwhile are hungry again.
 void service::tell_hungry() noexcept {
-    for (;;) {
+    std::size_t left;
+    {
+        lwkt::spin_guard guard(lock_);
+        left = hungry_.size();
+    }
+    for (; left; left--) {
         k::ref<client> one;
         {
             lwkt::spin_guard guard(lock_);
@@ -203,6 +209,7 @@ void service::rouse(lwkt::successor& next) noexcept {
         if (dismiss(here)) [[likely]] {
             note_got(out);
             return {};
+        }
         if (pending_.load()) continue;
         if (interrupted) return k::error::intr;
         if (!in_time) return k::error::timedout;
@@ -338,11 +345,8 @@ void service::cancel_reply(message& m) noexcept {
     return {};
 }
 
-k::status service::reply(message_ref m, k::status result, bool receipt, lwkt::successor* next) noexcept {
-    if (receipt) [[unlikely]] {
-        m->receipt_ = mem::make<notice>(arrival_kind::fetched, m->server_id_);
-        if (!m->receipt_) return k::error::nomem;
-    }
+k::status service::reply(message_ref m, k::status result, mem::box<notice> receipt, lwkt::successor* next) noexcept {
+    m->receipt_ = receipt.release();
     return send(std::move(m), std::move(result), next);
 }
 
@@ -435,11 +439,18 @@ bool service::has_room_locked(const client* owner) const noexcept {
     return queue_.size() < most_queued_ && !(owner && owner->outstanding_.is_full());
 }
 
+void service::note_hungry_locked(client& c) noexcept {
+    if (!c.outstanding_.is_full() && !std::exchange(c.is_hungry_, true)) hungry_.push_back(c);
+}
+
 k::status service::try_submit(message& m, client* owner, lwkt::successor& next) noexcept {
     kassert(m.at_stage() == stage::idle);
     lwkt::spin_guard guard(lock_);
     if (closed_ || (owner && owner->closed_)) return k::error::notconn;
-    if (!has_room_locked(owner)) return k::error::again;
+    if (!has_room_locked(owner)) {
+        if (owner) note_hungry_locked(*owner);
+        return k::error::again;
+    }
     m.has_sinks_ = false;
     for (unsigned i = 0; i < m.items_; i++)
         m.has_sinks_ |= m.table_[i].what == right::fill;
@@ -447,6 +458,8 @@ k::status service::try_submit(message& m, client* owner, lwkt::successor& next) 
     if (owner) {
         TRY(owner->outstanding_.make_room());
         m.client_id_ = owner->outstanding_.put(message_ref::to(m));
+    } else {
+        m.client_id_ = 0;
     }
     m.owner_ = owner;
     m.unwanted_ = m.answered_ = false;

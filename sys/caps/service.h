@@ -64,10 +64,13 @@ class service : public k::counted<service> {
     k::result<message_ref> begin_reply(message_id id) noexcept;
     // Gives the claim up.
     void cancel_reply(message& m) noexcept;
-    // Replies, and with `receipt` wants to hear when the client has fetched it. ECANCELED: nobody wanted it any more,
-    // and its contents are gone. ENOMEM (only with `receipt`): the claim stays. With `next`: a thread that waits
-    // for it runs when the caller sleeps.
-    k::status reply(message_ref m, k::status result, bool receipt = false, lwkt::successor* next = nullptr) noexcept;
+    // Replies. ECANCELED: nobody wanted it any more, and its contents are gone. With a `receipt` the server hears when
+    // the client has fetched it, or never will. With `next`: a thread that waits for it runs when the caller sleeps.
+    k::status reply(message_ref m, k::status result, mem::box<notice> receipt = {},
+                    lwkt::successor* next = nullptr) noexcept;
+    static mem::box<notice> receipt_for(message_id id) noexcept { // empty: no memory
+        return mem::make_box<notice>(arrival_kind::fetched, id);
+    }
     // All in one for threads of the kernel's that got `a`; the message's contents are the reply.
     k::status reply(arrival& a, k::status result = {}, lwkt::successor* next = nullptr) noexcept;
 
@@ -105,12 +108,14 @@ class service : public k::counted<service> {
         const k::status put = try_submit(m, owner, next);
         if (put) [[likely]]
             changed(change::request);
-        return put || put.error() != k::error::again || how.deadline == at_once ? put
-                                                                                : submit_later(m, owner, how, next);
+        if (put || put.error() != k::error::again || how.deadline == at_once || how.only_if_room) return put;
+        return submit_later(m, owner, how, next);
     }
     k::status submit_later(message& m, client* owner, const waiting& how, lwkt::successor& next) noexcept;
     k::status try_submit(message& m, client* owner, lwkt::successor& next) noexcept;
     bool has_room_locked(const client* owner) const noexcept REQUIRES(lock_);
+    // The queue is full: the client, unless it is in its own way, hears when half of it is free.
+    void note_hungry_locked(client& c) noexcept REQUIRES(lock_);
     k::status abandon(message_ref& m, k::error why) noexcept;
     void tell_receipt(message& m) noexcept REQUIRES(lock_);
 
@@ -131,12 +136,12 @@ class service : public k::counted<service> {
     void take_locked(message_ref m, stage as, arrival& out) noexcept REQUIRES(lock_);
     bool enlist(server& here) noexcept;
     bool dismiss(server& here) noexcept;
+    void note_got(const arrival& a) const noexcept;
     server& unlist_first() noexcept REQUIRES(lock_);
     void rouse(lwkt::successor& next) noexcept REQUIRES(lock_);
     // Who hears that there is room, once the lock was let go.
     struct vacancy {
         bool senders = false, hungry = false;
-    void note_got(const arrival& a) const noexcept;
     };
     vacancy vacancy_locked() const noexcept REQUIRES(lock_);
     void tell_of_room(vacancy to) noexcept;

@@ -26,6 +26,7 @@ constexpr ktime::ns at_once = 0; // a deadline: EAGAIN instead of waiting
 struct waiting {
     ktime::ns deadline = ktime::forever;
     bool (*interrupted)() = nullptr;
+    bool only_if_room = false; // EAGAIN instead of waiting for room in a queue, whatever the deadline
 };
 
 // Runs in the client's context, thread context, and may finish the request there and then: true, and the message holds

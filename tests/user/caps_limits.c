@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sys/epoll.h>
 
 enum { client_limit = 128, queue_limit = 1024, taken_limit = 4096, at_most_ms = 60000 };
 
@@ -125,6 +126,30 @@ static void who_waits_for_room_in_a_queue_gets_it(void) {
         CHECK_EQ(EXIT_STATUS(waiting[i]), 0);
 }
 
+// Of a client whose put was refused, too: nobody asks again in its place.
+static void half_a_queue_is_an_edge_for_who_found_it_full(void) {
+    begin();
+    int service, late, clients[8];
+    both_ends("edge", &service, &late);
+    const int edges = epoll_create1(0);
+    struct epoll_event wanted = {.events = EPOLLOUT | EPOLLET}, got;
+    CHECK(epoll_ctl(edges, EPOLL_CTL_ADD, late, &wanted) == 0);
+    CHECK_EQ(epoll_wait(edges, &got, 1, 0), 1); // there is room
+    fill(service, "edge", clients);
+    struct letter l;
+    CHECK_ERROR(caps_put(late, &saying(&l, "x")->m, CAPS_DONTWAIT), EAGAIN);
+    CHECK_EQ(epoll_wait(edges, &got, 1, 0), 0);
+    for (int i = 0; i < queue_limit / 2; i++) {
+        CHECK(!can_put(late) && epoll_wait(edges, &got, 1, 0) == 0);
+        get_number(service, i);
+    }
+    CHECK(can_put(late));
+    CHECK_EQ(epoll_wait(edges, &got, 1, 0), 1);
+    CHECK(got.events == EPOLLOUT);
+    for (int i = 0; i < client_limit; i++)
+        put_number(late, i);
+}
+
 static void a_service_has_4096_requests_at_a_time(void) {
     begin();
     enum { count = taken_limit / client_limit };
@@ -240,5 +265,5 @@ static void who_waits_to_put_is_woken_by_what_it_fetches(void) {
 }
 
 TAP_MAIN(T(a_full_service_refuses_the_next_client), T(who_waits_for_room_in_a_queue_gets_it),
-         T(a_service_has_4096_requests_at_a_time), T(whoever_sleeps_until_a_put_would_not_wait_is_woken),
-         T(who_waits_to_put_is_woken_by_what_it_fetches))
+         T(half_a_queue_is_an_edge_for_who_found_it_full), T(a_service_has_4096_requests_at_a_time),
+         T(whoever_sleeps_until_a_put_would_not_wait_is_woken), T(who_waits_to_put_is_woken_by_what_it_fetches))

@@ -63,11 +63,15 @@ SELFTEST(caps, what_was_got_can_be_put_back_at_either_side) {
     auto reply = p.c->get(0, no_wait);
     REQUIRE(reply);
     const auto name = (*reply)->client_id();
-    EXPECT(is(p.c->dispose(name), error::inval)); // somebody is at it
+    EXPECT(is(p.c->get(name, no_wait), error::again)); // somebody is at it
     p.c->put_back(std::move(*reply));
     reply = p.c->get(name, no_wait);
     REQUIRE(reply);
-    p.c->done(**reply);
+    EXPECT(p.c->dispose(name));
+    EXPECT(is(p.c->get(name, no_wait), error::inval));
+    p.c->put_back(std::move(*reply)); // in vain
+    EXPECT(is(p.c->get(name, no_wait), error::inval));
+    EXPECT(!p.c->ready().reply);
 }
 
 SELFTEST(caps, a_request_that_is_being_received_is_nobody_elses) {
@@ -297,7 +301,7 @@ SELFTEST(caps, a_server_hears_that_its_reply_was_fetched) {
     for (k::u32 number : {1u, 2u}) {
         EXPECT_EQ(p.take(), number);
         auto claimed = p.s->begin_reply(p.last.id);
-        REQUIRE(claimed && p.s->reply(std::move(*claimed), {}, true));
+        REQUIRE(claimed && p.s->reply(std::move(*claimed), {}, service::receipt_for(p.last.id)));
     }
     EXPECT(is(p.s->get(no_wait), error::again));
     auto reply = p.c->get(0, no_wait);

@@ -162,7 +162,7 @@ SELFTEST(caps, a_request_behind_a_receipt_is_the_next_servers) {
     auto a = s->get(no_wait);
     REQUIRE(a);
     auto claimed = s->begin_reply(a->id);
-    REQUIRE(claimed && s->reply(std::move(*claimed), {}, true));
+    REQUIRE(claimed && s->reply(std::move(*claimed), {}, service::receipt_for(a->id)));
     std::atomic<bool> served = false;
     auto serve = [&](unsigned) {
         auto got = s->get({.interrupted = look});

@@ -66,8 +66,10 @@ class server_life {
         if (random_.below(2)) m.clear(); // or the pages go back
         said->answered = true;
         EXPECT(m.set_value(*said));
-        const bool receipt = random_.below(4) == 0;
-        const k::status sent = s_.reply(std::move(*claimed), random_.below(3) ? k::status() : error::io, receipt);
+        mem::box<caps::notice> receipt;
+        if (random_.below(4) == 0) receipt = service::receipt_for(a.id);
+        const k::status sent =
+            s_.reply(std::move(*claimed), random_.below(3) ? k::status() : error::io, std::move(receipt));
         EXPECT(sent || is(sent, error::canceled));
         EXPECT(!s_.begin_reply(a.id));
         a = {};
