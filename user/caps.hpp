@@ -134,9 +134,10 @@ class message {
         if (came_) let_go();
     }
     bool received(int status, int flags) {
-        if (status < 0 || flags & CAPS_PEEK) m_.item_count = 0; // what is only looked at brings nothing
+        if (status < 0) return false;             // it can be sent again as it is
+        if (flags & CAPS_PEEK) m_.item_count = 0; // what is only looked at brings nothing
         came_ = m_.item_count;
-        return status >= 0;
+        return true;
     }
 
     caps_message m_{};
@@ -194,10 +195,11 @@ class service : public end {
   public:
     // As caps_service; false, and errno.
     static service offer(const char* name, int flags) { return service(caps_service(name, flags)); }
-    // `m` came from here, and became the answer.
+    // `m` came from here, and became the answer. It is no reply to anything any more then.
     bool reply(message& m, int flags = 0) {
         m.drop_what_came();
-        return caps_reply(fd(), &m.m_, flags) == 0;
+        if (caps_reply(fd(), &m.m_, flags) < 0) return false;
+        return m.m_.id = 0, true;
     }
     // Replies, if `m` came from here as something to be replied to, and gets the next.
     bool reply_wait(message& m, int flags = 0) {

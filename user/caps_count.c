@@ -1,5 +1,5 @@
-// An example of CAPS: a service that counts the lines of what it is sent, and a client that sends it files. However long
-// a file is, none of its bytes are copied on the way: the server sees the file's own pages.
+// An example of CAPS: a service that counts the lines of what it is sent, and a client that sends it files. However
+// long a file is, none of its bytes are copied on the way: the server sees the file's own pages.
 //
 //     caps-count serve &
 //     caps-count FILE...

@@ -29,12 +29,19 @@ static struct node* node_of(uint64_t number) {
     return (struct node*)number;
 }
 
+// A file more would leave no descriptors for questions that bring items.
+static int is_last_file(int fd) {
+    struct rlimit most;
+    return getrlimit(RLIMIT_NOFILE, &most) == 0 && (rlim_t)fd + 2 * CAPS_MOST_ITEMS >= most.rlim_cur;
+}
+
 static struct node* make_node(userfs_question q, uint32_t mode, const char* text) {
     struct node* n = calloc(1, sizeof *n);
     if (!n) return NULL;
     n->is = (struct userfs_attributes){
         (uint64_t)n, mode, S_ISDIR(mode) ? 2 : 1, q->uid, q->gid, 0, q->now_ns, q->now_ns, q->now_ns, q->device};
     n->fd = S_ISREG(mode) ? memfd_create("memfs", MFD_CLOEXEC) : -1;
+    if (n->fd >= 0 && is_last_file(n->fd)) close(n->fd), n->fd = -1;
     n->text = S_ISLNK(mode) ? strdup(text) : NULL;
     n->is.size = n->text ? strlen(text) : 0;
     if ((S_ISREG(mode) && n->fd < 0) || (S_ISLNK(mode) && !n->text)) return free(n), NULL;
@@ -130,7 +137,9 @@ static int memfs_make(void* fs, userfs_question q, const char* name, const char*
     struct node* n = make_node(q, q->mode, text);
     if (!n) return ENOSPC;
     const int failed = add(q, q->node, name, n);
-    return failed ? failed : tell(n, out);
+    if (!failed) return tell(n, out);
+    n->is.links = 0;
+    return let_go(n), failed;
 }
 
 static int memfs_link(void* fs, userfs_question q, const char* name) {
@@ -210,8 +219,11 @@ int main(int arguments, char** argument) {
         .read_link = memfs_read_link,
     };
     if (arguments != 2) return fprintf(stderr, "usage: memfs SERVICE\n"), 2;
-    const struct rlimit many = {1 << 20, 1 << 20}; // a descriptor a file
-    (void)setrlimit(RLIMIT_NOFILE, &many);
+    struct rlimit many = {1 << 16, 1 << 16}; // a descriptor a file
+    if (setrlimit(RLIMIT_NOFILE, &many) < 0 && getrlimit(RLIMIT_NOFILE, &many) == 0) {
+        many.rlim_cur = many.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &many);
+    }
     struct node* root = make_node(&(struct userfs_request){0}, S_IFDIR | 01777, "");
     const int service = caps_service(argument[1], CAPS_USER);
     if (!root || service < 0 || userfs_serve(service, &functions, root) < 0) return perror("memfs"), 1;

@@ -112,12 +112,29 @@ static int answer(struct turn* t, const struct userfs_functions* f, void* fs, in
     }
 }
 
+// What came cannot be received, for want of descriptors or memory: it is got as mappings, of which there are more, and
+// refused. 0: it is not there any more.
+static int refuse(int service, struct turn* t) {
+    t->m.item_room = CAPS_MOST_ITEMS;
+    if (caps_get(service, &t->m, CAPS_MAP | CAPS_DONTWAIT) < 0) return errno == EAGAIN ? 0 : -1;
+    for (unsigned i = 0; i < t->m.item_count; i++)
+        caps_unmap(&t->items[i]);
+    t->m.text_bytes = t->m.item_count = 0;
+    t->m.result = ENOMEM;
+    return t->m.kind == CAPS_REQUEST ? caps_reply(service, &t->m, 0) : 0;
+}
+
 static int serve(int service, const struct userfs_functions* functions, void* fs, struct turn* t) {
     t->m = (struct caps_message){.items = t->items, .sender = &t->sender}; // id 0: nothing to reply to yet
     for (;;) {
         t->m.item_room = CAPS_MOST_ITEMS;
         if (caps_reply_wait(service, &t->m, &t->m, 0) < 0) {
-            if (!t->m.id || errno == EINTR || errno == ENOTCONN) return -1;
+            const int is_full = errno == EMFILE || errno == ENOMEM;
+            if (!t->m.id && is_full && (refuse(service, t) == 0 || errno == ECANCELED)) {
+                t->m.id = 0;
+                continue;
+            }
+            if (!t->m.id || errno == EINTR) return -1;
             // An answer that the kernel does not take is the function's fault, and of this question only.
             t->m.result = EIO;
             t->m.text_bytes = t->m.item_count = 0;

@@ -90,7 +90,7 @@ struct userfs_list {
     char* to;
     size_t used, room;
 };
-// One more entry; 0: there is no room, end the list here.
+// One more entry, whose name has 1 to 255 bytes; 0: there is no room, end the list here.
 int userfs_put(struct userfs_list* to, uint64_t next, uint64_t node, uint32_t mode, const char* name);
 
 typedef const struct userfs_request* userfs_question;

@@ -192,6 +192,21 @@ void requests_are_taken_back() {
     CHECK(!s.get(m, CAPS_DONTWAIT) && errno == EAGAIN);
 }
 
+void what_fails_is_sent_again_as_it_is() {
+    begin();
+    caps::service s = caps::service::offer(fresh_name(), CAPS_USER);
+    caps::client c = caps::client::connect(fresh_name());
+    caps::message m, got;
+    m.set_timeout(1000000);
+    CHECK(m.set_text("bytes", 6) && m.add_memory(filled('a'), many));
+    CHECK(!c.call(m) && errno == ETIMEDOUT);
+    CHECK(m.items() == 0 && c.put(m) && s.get(got) && got.items() == 1 && !strcmp(got.text(), "bytes"));
+    // Who has replied is not taken to reply once more.
+    got.answer();
+    CHECK(s.reply(got));
+    CHECK(!s.reply_wait(got, CAPS_DONTWAIT) && errno == EAGAIN);
+}
+
 // A server fills a room and keeps another one with its client.
 void rooms_are_made_shared_and_passed_on() {
     begin();
@@ -275,4 +290,5 @@ void a_file_system_in_cxx_is_mounted() {
 
 TAP_MAIN(T(handles_move_and_close_once), T(a_server_and_a_client_keep_nothing), T(what_came_goes_with_its_message),
          T(what_came_is_not_sent_again), T(room_is_filled_and_stays_ones_own), T(a_put_and_its_reply_by_name),
-         T(requests_are_taken_back), T(rooms_are_made_shared_and_passed_on), T(a_file_system_in_cxx_is_mounted))
+         T(requests_are_taken_back), T(what_fails_is_sent_again_as_it_is), T(rooms_are_made_shared_and_passed_on),
+         T(a_file_system_in_cxx_is_mounted))

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 
@@ -133,6 +134,10 @@ static void end_without_server(void) {
     CHECK(rmdir(there->base) == 0);
 }
 
+static char* filled(size_t bytes) {
+    return memset(anonymous(bytes), 'f', bytes);
+}
+
 static volatile unsigned char* map_f(int* fd, size_t bytes) {
     *fd = open("f", O_RDWR);
     CHECK(*fd >= 0);
@@ -149,6 +154,22 @@ static int arrives(size_t place, unsigned char value) {
     for (int i = 0; i < 3000 && there->bytes[place] != value; i++)
         sleep_ms(10);
     return there->bytes[place] == value;
+}
+
+// What carries bytes takes a descriptor. The server has none: the question is refused, and the server goes on.
+static void a_server_without_descriptors_refuses_what_it_cannot_receive(void) {
+    begin_with(pages * page, NULL);
+    int fd = open("f", O_RDWR);
+    CHECK(fd >= 0);
+    struct rlimit none = {3, 3}, usual;
+    CHECK(prlimit(server, RLIMIT_NOFILE, &none, &usual) == 0);
+    for (int i = 0; i < 3; i++)
+        CHECK_ERROR(pwrite(fd, filled(2 * page), 2 * page, 0), ENOMEM);
+    CHECK(there->writes == 0 && access("f", F_OK) == 0);
+    CHECK(prlimit(server, RLIMIT_NOFILE, &usual, NULL) == 0);
+    CHECK_EQ(pwrite(fd, filled(2 * page), 2 * page, 0), 2 * page);
+    CHECK(there->bytes[page] == 'f' && close(fd) == 0);
+    end();
 }
 
 static void stores_arrive_by_every_way(void) {
@@ -505,7 +526,8 @@ static void a_server_that_waits_for_itself_can_be_killed(void) {
     CHECK(chdir("/") == 0 && umount(there->base) == 0 && rmdir(there->base) == 0);
 }
 
-TAP_MAIN(T(stores_arrive_by_every_way), T(written_and_stored_bytes_share_pages), T(stores_go_on_while_they_are_written),
+TAP_MAIN(T(a_server_without_descriptors_refuses_what_it_cannot_receive), T(stores_arrive_by_every_way),
+         T(written_and_stored_bytes_share_pages), T(stores_go_on_while_they_are_written),
          T(a_refusal_is_told_once_a_descriptor), T(a_death_loses_what_is_stored_and_says_so),
          T(a_silent_server_is_given_up), T(a_write_that_was_left_is_not_overtaken),
          T(a_write_that_was_left_ends_in_time), T(what_was_left_is_done_before_what_comes_after),

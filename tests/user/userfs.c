@@ -1,7 +1,9 @@
 // File systems in programs: the file tests of the VFS on one in memory, an archive, and servers that die or say
 // nothing.
+#define _GNU_SOURCE // prlimit
 #include "tests/user/userfs_mount.h"
 
+#include <sys/resource.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
@@ -287,6 +289,27 @@ static void an_archive_that_was_cut_off_shows_what_is_there(void) {
     CHECK(system("rm /tmp/one /tmp/part /tmp/whole.tar /tmp/cut.tar") == 0);
 }
 
+static void memfs_survives_more_files_than_it_has_descriptors_for(void) {
+    begin();
+    mount_with(NULL);
+    const struct rlimit few = {60, 60}, many = {1000, 1000};
+    CHECK(prlimit(server, RLIMIT_NOFILE, &few, NULL) == 0);
+    char path[20];
+    int made = 0;
+    for (; made < 60; made++) {
+        snprintf(path, sizeof path, "%d", made);
+        const int fd = open(path, O_CREAT | O_WRONLY, 0644);
+        if (fd < 0) break;
+        CHECK(write(fd, path, strlen(path)) == (ssize_t)strlen(path) && close(fd) == 0);
+    }
+    CHECK(made > 20 && made < 60 && errno == ENOSPC);
+    put("0", "still written", 13);
+    CHECK(prlimit(server, RLIMIT_NOFILE, &many, NULL) == 0);
+    put("one-more", "text", 4);
+    CHECK(system("test \"$(cat 0)\" = 'still written' && test \"$(cat 1 one-more)\" = 1text") == 0);
+    end();
+}
+
 // Questions that are not the kernel's.
 static void a_stranger_is_refused(void) {
     begin();
@@ -488,7 +511,8 @@ static void a_silent_server_holds_up_no_unmount(void) {
 TAP_MAIN(T(the_tests_of_trees_pass), T(the_tests_of_removed_directories_pass), T(the_tests_of_paths_pass),
          T(the_tests_of_locks_mappings_and_running_programs_pass), T(a_mount_waits_for_its_service),
          T(what_was_written_is_at_the_server), T(whole_pages_are_not_copied), T(files_are_mapped_and_run),
-         T(an_archive_shows_its_files), T(an_archive_that_was_cut_off_shows_what_is_there), T(a_stranger_is_refused),
+         T(an_archive_shows_its_files), T(an_archive_that_was_cut_off_shows_what_is_there),
+         T(memfs_survives_more_files_than_it_has_descriptors_for), T(a_stranger_is_refused),
          T(a_dead_server_gives_errors), T(a_silent_server_is_given_up), T(who_is_killed_waits_no_longer),
          T(a_forced_unmount_ends_what_waits), T(a_silent_server_holds_up_no_unmount), T(no_mount_gives_rights),
          T(options_are_checked))
