@@ -43,7 +43,7 @@ void describe(const vfs::vnode& n, stat_record& out) noexcept {
     out.device_number = n.device;
     out.size = static_cast<k::i64>(get(n.size));
     out.block_size = arch::page_size;
-    if (n.fs.is_on_disk())
+    if (n.fs.is_on_disk() || n.fs.is_in_program())
         out.blocks = static_cast<k::i64>(n.fs.sectors(n));
     else if (n.pages())
         out.blocks = static_cast<k::i64>(n.pages()->resident_pages() * (arch::page_size / 512));

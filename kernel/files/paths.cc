@@ -166,7 +166,7 @@ k::result<file_ref> open_found(const vfs::subject& who, vfs::found what, k::u32 
         return k::error::loop;
     }
     if (n.is(node_type::directory) && (for_writing(flags) || (flags & open_create))) return k::error::isdir;
-    TRY(vfs::check(n, who, wishes_of(flags) | (flags & open_truncate ? unsigned{vfs::may_write} : 0)));
+    TRY(vfs::check_afresh(n, who, wishes_of(flags) | (flags & open_truncate ? unsigned{vfs::may_write} : 0)));
     const bool changes = for_writing(flags) || (flags & open_truncate);
     const bool is_special = n.is(node_type::character) || n.is(node_type::block);
     if (changes && !is_special && what.in && what.in->is_read_only()) return k::error::rofs;

@@ -112,14 +112,21 @@ class stored_file final : public file, public vfs::mapped {
     [[gnu::noinline]] k::result<k::u64> read_unusual(xio::sink& to, k::u64 offset) noexcept {
         return bypasses_cache() ? read_past_cache(to, offset)
                : is_direct()    ? read_direct(to, offset)
-                                : vfs::read(node(), offset, to);
+                                : read_cached(to, offset);
+    }
+    // Whoever reads up to the end wants to know whether that is still the end.
+    k::result<k::u64> read_cached(xio::sink& to, k::u64 offset) noexcept {
+        if (node().is_told_old() && offset + to.size() > node().size.load(std::memory_order_acquire))
+            TRY(node().fs.ask_again(node()));
+        return vfs::read(node(), offset, to);
     }
     [[gnu::noinline]] k::result<k::u64> write_unusual(const vfs::write_request& what, const xio::source& from,
                                                       k::u64& at) noexcept {
         return bypasses_cache() ? write_past_cache(from, at, what.append)
                : is_direct()    ? write_direct(what, from, at)
-                                : vfs::write(node(), what, from, at);
+                                : write_cached(what, from, at);
     }
+    k::result<k::u64> write_cached(const vfs::write_request& what, const xio::source& from, k::u64& at) noexcept;
     // Do its bytes go past memory? Elsewhere than on disks there is nothing else.
     bool is_direct() const noexcept { return (flags() & open_direct) && node().fs.is_on_disk(); }
     k::result<k::u64> read_direct(xio::sink& to, k::u64 offset) noexcept;
@@ -221,6 +228,20 @@ k::result<k::u64> stored_file::write_past_cache(const xio::source& from, k::u64&
     const k::u64 done = TRY(with_->write(at, part));
     node().told_until_ns.store(0, std::memory_order_relaxed);
     return done;
+}
+
+// Around what is written the page is read, which a program may refuse to who may only write: then it is written past
+// the cache.
+k::result<k::u64> stored_file::write_cached(const vfs::write_request& what, const xio::source& from,
+                                            k::u64& at) noexcept {
+    auto done = vfs::write(node(), what, from, at);
+    if (done || !with_ || readable()) return done;
+    if (done.error() != k::error::acces && done.error() != k::error::perm) return done;
+    const k::u64 wrote = TRY(write_past_cache(from, at, what.append));
+    const vfs::writers_hold hold(node());
+    const k::u64 first = at >> arch::page_shift;
+    node().pages()->forget(first, vm::pages_in(k::align_up<k::u64>(at + wrote, arch::page_size)) - first);
+    return wrote;
 }
 
 k::result<k::u64> stored_file::seek(k::i64 offset, int from) noexcept {

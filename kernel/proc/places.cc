@@ -16,9 +16,9 @@ void places::last_holder_left() noexcept {
     mem::destroy(this);
 }
 
-k::result<k::ref<held_program>> held_program::create(vfs::found file) noexcept {
+k::result<k::ref<held_program>> held_program::create(vfs::found file, opened_ref opened) noexcept {
     vfs::claim running = TRY(vfs::claim::take(*file.node, vfs::claim_kind::running));
-    auto* made = mem::make<held_program>(std::move(file), std::move(running));
+    auto* made = mem::make<held_program>(std::move(file), std::move(running), std::move(opened));
     if (!made) return k::error::nomem;
     return k::ref<held_program>(made);
 }

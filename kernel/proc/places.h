@@ -23,7 +23,8 @@ k::status move_places(const vfs::place& before, const vfs::place& after) noexcep
 // A program's file, which nobody can open for writing while it is held: by those who run it and by its mappings.
 class held_program final : public k::counted<held_program>, public vfs::mapped {
   public:
-    static k::result<k::ref<held_program>> create(vfs::found file) noexcept; // ETXTBSY, ENOMEM
+    using opened_ref = vfs::file_system::opened_ref;
+    static k::result<k::ref<held_program>> create(vfs::found file, opened_ref opened) noexcept; // ETXTBSY, ENOMEM
     void last_holder_left() noexcept;
     // It may be written to again: it is an interpreter, and is loaded. Before anybody else has it.
     void allow_writing() noexcept { (void)vfs::claim(std::move(running_)); }
@@ -34,10 +35,12 @@ class held_program final : public k::counted<held_program>, public vfs::mapped {
 
     const vfs::found file;
 
-    held_program(vfs::found f, vfs::claim running) noexcept : file(std::move(f)), running_(std::move(running)) {}
+    held_program(vfs::found f, vfs::claim running, opened_ref opened) noexcept
+        : file(std::move(f)), running_(std::move(running)), opened_(std::move(opened)) {}
 
   private:
     vfs::claim running_;
+    const opened_ref opened_; // what its program keeps with it, if it is in one
 };
 
 } // namespace proc

@@ -71,11 +71,13 @@ k::status open_program(const vfs::view& v, std::string_view path, program_file& 
 }
 
 k::status open_program(const vfs::subject& who, vfs::found what, program_file& out) noexcept {
-    const vfs::vnode& n = *what.node;
+    vfs::vnode& n = *what.node;
     if (!n.is(vfs::node_type::regular) || !n.pages()) return k::error::acces;
-    TRY(vfs::check(n, who, vfs::may_execute));
+    TRY(vfs::check_afresh(n, who, vfs::may_execute));
     if (what.in && (what.in->flags() & vfs::mount_no_programs)) return k::error::acces;
-    out.held = TRY(held_program::create(std::move(what)));
+    vfs::file_system::opened_ref opened;
+    if (n.fs.is_in_program()) opened = TRY(n.fs.open(n, 0)); // what is cached of it may be old
+    out.held = TRY(held_program::create(std::move(what), std::move(opened)));
     out.head_bytes = std::min<k::u64>(out.size(), program_file::head_room);
     return out.read(0, {out.head, out.head_bytes});
 }

@@ -250,6 +250,7 @@ bool file_node::dirty_is_kept(k::error why) const noexcept {
 
 // Pages are clean before they are lent: who stores into one from then on makes it dirty again.
 k::status file_node::write_stored(k::u64 first, k::u64 count, k::u64 end, bool patient) noexcept {
+    note_sectors(node_told::not_told);
     const k::u64 offset = first << arch::page_shift;
     question q{.head = {.operation = operation::write,
                         .node = number_there,

@@ -208,7 +208,7 @@ void connection::finish(request& r, k::i32 error) noexcept {
     r.stage_.store(request::stage::done, std::memory_order_release);
     r.waiter_.wake_all();
     askers_.wake_one();
-    if (r.next_) say_internally(std::move(r.next_));
+    if (r.next_) post_regardless(std::move(r.next_));
 }
 
 // Who asked waits no longer: what was not taken yet will not be. False: it will be done at once.
@@ -233,8 +233,7 @@ bool connection::abandon(request& r) noexcept {
     return true;
 }
 
-// Beyond what may be posted: there are no more of these than were asked.
-void connection::say_internally(k::result<request_ref> r) noexcept {
+void connection::post_regardless(k::result<request_ref> r) noexcept {
     if (!r) return;
     (*r)->posted_ = true;
     (void)queue(*std::move(r));

@@ -65,6 +65,8 @@ class connection : public k::counted<connection> {
     // is over. Does not block.
     bool post(request_ref r) noexcept;
     bool is_full() noexcept; // would post() refuse?
+    // The same however much is unanswered, of what there is no more of than was asked. Without memory for it (`r`) not.
+    void post_regardless(k::result<request_ref> r) noexcept;
     // Is anything unanswered that was asked about a node? A program may not be told to forget it yet: its threads may
     // hear of that first.
     bool is_asked_about(k::u64 node) noexcept;
@@ -135,7 +137,6 @@ class connection : public k::counted<connection> {
     k::status wait_for_place(ktime::ns deadline) noexcept;
     void undo(request& r) noexcept;
     void forget_listed(request& r) noexcept;
-    void say_internally(k::result<request_ref> r) noexcept;
     void interrupt(request& r) noexcept;
     k::status hear(news what, const xio::source& from) noexcept;
     k::status give_back(listener& of, const retrieve_news& what) noexcept;

@@ -52,10 +52,22 @@ k::result<k::u64> handle::write(k::u64 offset, const xio::source& from) noexcept
     return done;
 }
 
+k::result<request_ref> fuse_server::make_release(bool is_directory) noexcept {
+    constexpr fuse::release_question unknown{};
+    return fuse::request::make(
+        {.opcode = is_directory ? opcode::release_directory : opcode::release, .arguments = bytes_of(unknown)});
+}
+
 k::result<handle_ref> fuse_server::note_open(k::u64 node, k::u32 flags, bool is_directory,
-                                             const fuse::open_answer& said) noexcept {
-    auto* made = mem::make<handle>(server_ref::to(*this), node, flags, is_directory, said);
-    if (!made) return k::error::nomem;
+                                             const fuse::open_answer& said, request_ref release) noexcept {
+    const fuse::release_question how{said.handle, flags, 0, 0};
+    release->set_node(node);
+    release->set_arguments(bytes_of(how));
+    auto* made = mem::make<handle>(server_ref::to(*this), node, flags, is_directory, said, release.share());
+    if (!made) {
+        line_->post_regardless(std::move(release));
+        return k::error::nomem;
+    }
     lwkt::spin_guard guard(lock_);
     handles_.insert(*made);
     return handle_ref(made);
@@ -65,6 +77,7 @@ k::result<handle_ref> fuse_server::open_there(k::u64 node, k::u32 flags, bool is
                                               ktime::ns deadline) noexcept {
     if (line_->is_full()) return k::error::nfile; // who opens must be able to close
     const skill needed = is_directory ? skill::open_directory : skill::open;
+    request_ref release = TRY(make_release(is_directory));
     fuse::open_answer said{.handle = 0, .flags = fuse::keeps_cache, .unused = 0};
     if (has(needed)) {
         const fuse::open_question how{flags, 0};
@@ -78,7 +91,7 @@ k::result<handle_ref> fuse_server::open_there(k::u64 node, k::u32 flags, bool is
         else
             return answer.error();
     }
-    return note_open(node, flags, is_directory, said);
+    return note_open(node, flags, is_directory, said, std::move(release));
 }
 
 void fuse_server::closed(handle& h) noexcept {
@@ -86,12 +99,7 @@ void fuse_server::closed(handle& h) noexcept {
         lwkt::spin_guard guard(lock_);
         handles_.erase(handles_.iterator_to(h));
     }
-    if (!has(h.is_directory() ? skill::open_directory : skill::open)) return;
-    const fuse::release_question how{h.number(), h.flags(), 0, 0};
-    auto r = fuse::request::make({.opcode = h.is_directory() ? opcode::release_directory : opcode::release,
-                                  .node = h.node(),
-                                  .arguments = bytes_of(how)});
-    if (r) (void)line_->post(*std::move(r));
+    if (has(h.is_directory() ? skill::open_directory : skill::open)) line_->post_regardless(h.take_release());
 }
 
 handle_ref fuse_server::find(k::u64 node, bool (handle::*fits)() const noexcept) noexcept {

@@ -7,7 +7,7 @@ namespace {
 
 // An entry as it is here. EIO: it is none.
 k::result<entry> entry_of(const fuse::directory_entry& there) noexcept {
-    if (there.name_bytes > longest_name || there.type > 15) return k::error::io;
+    if (there.name_bytes > longest_told_name || there.type > 15) return k::error::io;
     return entry{.next = there.next, .node = there.inode, .mode = there.type << 12, .text_bytes = there.name_bytes};
 }
 

@@ -140,6 +140,8 @@ enum set_flag : k::u32 {
     set_accessed = 16,
     set_modified = 32,
     set_handle = 64,
+    set_accessed_now = 128,
+    set_modified_now = 256,
 };
 
 struct set_attributes_question {

@@ -40,6 +40,15 @@ class request : public k::counted<request> {
     // ENOMEM.
     static k::result<k::ref<request>> make(const form& f) noexcept;
     void last_holder_left() noexcept;
+    // What it is about, and other arguments, as many bytes as there were. Before it is asked.
+    void set_node(k::u64 to) noexcept {
+        node_ = to;
+        __builtin_memcpy(head_ + offsetof(request_head, node), &to, sizeof(to));
+    }
+    void set_arguments(std::span<const std::byte> to) noexcept {
+        kassert(head_bytes_ >= sizeof(request_head) + to.size());
+        __builtin_memcpy(head_ + sizeof(request_head), to.data(), to.size());
+    }
 
     xio::source payload; // behind the head; set before it is asked
     // When it is done: how many bytes came.

@@ -105,13 +105,14 @@ k::result<node_told> fuse_server::make(question& q) noexcept {
 k::result<node_told> fuse_server::make_file(question& q) noexcept {
     constexpr k::u32 flags = create | exclusive | read_write;
     const fuse::create_question how{flags, q.head.mode, 0, 0};
+    request_ref release = TRY(make_release(false));
     const auto made = TRY(ask_for<fuse::create_answer>({.opcode = opcode::create,
                                                         .node = q.head.node,
                                                         .arguments = bytes_of(how),
                                                         .names = {q.texts[0]},
                                                         .name_count = 1}));
     if (!made.entry.node) return k::error::io;
-    if (auto open = note_open(made.entry.node, read_write, false, made.opened)) {
+    if (auto open = note_open(made.entry.node, read_write, false, made.opened, std::move(release))) {
         const fuse::request_head me = caller();
         lwkt::spin_guard guard(lock_);
         std::swap(fresh_, *open); // the one before goes behind the lock
@@ -153,6 +154,8 @@ k::status fuse_server::change(question& q) noexcept {
     if (asked.what & change_size) how.which |= fuse::set_size;
     if (asked.what & change_accessed) how.which |= fuse::set_accessed;
     if (asked.what & change_modified) how.which |= fuse::set_modified;
+    if (q.accessed_now) how.which |= fuse::set_accessed_now;
+    if (q.modified_now) how.which |= fuse::set_modified_now;
     how.mode = asked.mode;
     how.uid = asked.uid;
     how.gid = asked.gid;

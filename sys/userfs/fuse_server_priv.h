@@ -64,6 +64,7 @@ inline node_told told_of(k::u64 node, const fuse::attributes& a, k::u64 until_ns
                    .changed_ns = nanoseconds(a.changed_s, a.changed_ns),
                    .device = device_from(a.device)},
             .shown = a.inode,
+            .sectors = a.sectors,
             .until_ns = until_ns,
             .name_until_ns = name_until_ns};
 }
@@ -79,8 +80,10 @@ class fuse_server;
 // What an open file or directory is called there.
 class handle final : public file_system::opened {
   public:
-    handle(server_ref server, k::u64 node, k::u32 flags, bool is_directory, const fuse::open_answer& said) noexcept
-        : server_(std::move(server)), node_(node), flags_(flags), said_(said), is_directory_(is_directory) {}
+    handle(server_ref server, k::u64 node, k::u32 flags, bool is_directory, const fuse::open_answer& said,
+           request_ref release) noexcept
+        : server_(std::move(server)), node_(node), flags_(flags), said_(said), is_directory_(is_directory),
+          release_(std::move(release)) {}
     void last_holder_left() noexcept override;
     k::status flush() noexcept override;
     bool bypasses_cache() const noexcept override { return said_.flags & fuse::bypasses_cache; }
@@ -96,6 +99,7 @@ class handle final : public file_system::opened {
     std::atomic<bool> is_looked_in = false;
     bool reads() const noexcept { return !is_directory_ && (flags_ & access_mode) != write_only; }
     bool writes() const noexcept { return !is_directory_ && flags_ & access_mode; }
+    request_ref take_release() noexcept { return std::move(release_); } // once
 
     boost::intrusive::set_member_hook<> by_node;
 
@@ -107,6 +111,7 @@ class handle final : public file_system::opened {
     const k::u32 flags_;
     const fuse::open_answer said_;
     const bool is_directory_;
+    request_ref release_; // what is said at the end, made before it was opened: there must be memory for it
 };
 using handle_ref = k::ref<file_system::opened>; // of none but handles
 
@@ -171,6 +176,7 @@ class fuse_server final : public server {
     k::result<k::u64> find_there(k::u64 node, k::u64 from, bool kept) noexcept override;
     k::status allocate(k::u64 node, k::u32 mode, k::u64 offset, k::u64 bytes) noexcept override;
     bool names_share_nodes() const noexcept override { return false; }
+    bool names_grow_old() const noexcept override { return true; }
     bool syncs_directories() const noexcept override { return true; }
     k::result<k::u64> get_extended(k::u64 node, std::string_view name, std::span<std::byte> to) noexcept override;
     k::status set_extended(k::u64 node, std::string_view name, std::optional<std::span<const std::byte>> value,
@@ -234,8 +240,10 @@ class fuse_server final : public server {
 
     k::result<handle_ref> open_there(k::u64 node, k::u32 flags, bool is_directory,
                                      ktime::ns deadline = ktime::forever) noexcept;
-    k::result<handle_ref> note_open(k::u64 node, k::u32 flags, bool is_directory,
-                                    const fuse::open_answer& said) noexcept;
+    // ENOMEM; and the program has been told that it is closed.
+    k::result<handle_ref> note_open(k::u64 node, k::u32 flags, bool is_directory, const fuse::open_answer& said,
+                                    request_ref release) noexcept;
+    static k::result<request_ref> make_release(bool is_directory) noexcept;
     handle_ref find(k::u64 node, bool (handle::*fits)() const noexcept) noexcept; // writes, reads, is_directory
     // One that somebody has, or one for as long as it is held.
     k::result<handle_ref> any_handle(k::u64 node, bool to_write, ktime::ns deadline = ktime::forever) noexcept;

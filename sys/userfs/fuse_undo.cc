@@ -18,7 +18,7 @@ void connection::undo(request& r) noexcept {
                                    .node = node,
                                    .arguments = std::as_bytes(std::span(&how, 1))});
         if (said) (*said)->next_ = std::move(then);
-        say_internally(std::move(said));
+        post_regardless(std::move(said));
     };
     const auto forgetting = [&](const entry_answer& e) {
         const forget_question how{1};
@@ -26,7 +26,7 @@ void connection::undo(request& r) noexcept {
             {.opcode = opcode::forget, .node = e.node, .arguments = std::as_bytes(std::span(&how, 1))});
     };
     const auto forget = [&](const entry_answer& e) {
-        if (e.node) say_internally(forgetting(e));
+        if (e.node) post_regardless(forgetting(e));
     };
     switch (asked.opcode) {
     case opcode::look_up:
@@ -69,7 +69,7 @@ void connection::forget_listed(request& r) noexcept {
     const forget_many_question how{count, 0};
     std::memcpy(asked, &how, sizeof(how));
     if (count)
-        say_internally(request::make(
+        post_regardless(request::make(
             {.opcode = opcode::forget_many, .arguments = {asked, sizeof(how) + count * sizeof(forgotten)}}));
     mem::free(asked);
 }

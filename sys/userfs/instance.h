@@ -95,6 +95,10 @@ class userfs_instance final : public file_system, fuse::listener {
         return server_->find_there(of.number_there, from, kept);
     }
     k::result<opened_ref> open(vnode& what, k::u32 flags) noexcept override;
+    k::u64 sectors(const vnode& of) const noexcept override {
+        return of.is(node_type::regular) ? static_cast<const userfs::file_node&>(of).sectors() : 0;
+    }
+    bool names_grow_old() const noexcept override { return server_->names_grow_old(); }
     bool names_share_nodes() const noexcept override { return server_->names_share_nodes(); }
     access_rule rule(const subject& who) const noexcept override { return server_->rule(who); }
     bool give_up() noexcept override {

@@ -15,11 +15,11 @@ namespace {
 constexpr k::u64 before_names = 2;
 constexpr k::u64 last_place = (~k::u64{0} >> 1) - before_names; // what a reader is told
 
-// Is it one that a directory may have?
+// Is it one that a directory may have, there or here?
 bool is_good_entry(std::string_view text) noexcept {
     for (char c : text)
         if (c == '/' || c == 0) return false;
-    return !text.empty() && text.size() <= longest_name;
+    return !text.empty();
 }
 
 } // namespace
@@ -30,17 +30,18 @@ k::status userfs_instance::put_entries(std::span<const std::byte> from, progress
         userfs::entry e;
         if (from.size() < sizeof(e)) return k::error::io;
         std::memcpy(&e, from.data(), sizeof(e));
-        if (e.text_bytes > longest_name || sizeof(e) + e.text_bytes > from.size()) return k::error::io;
+        if (e.text_bytes > userfs::longest_told_name || sizeof(e) + e.text_bytes > from.size()) return k::error::io;
         const std::string_view text(reinterpret_cast<const char*>(from.data()) + sizeof(e), e.text_bytes);
         if (!is_good_entry(text) || !server_->may_go_on(at.place, e.next)) return k::error::io;
-        const bool is_dots = text == "." || text == "..";
+        // What has too long a name for here is passed over.
+        const bool is_shown = text != "." && text != ".." && text.size() <= longest_name;
         const auto type = static_cast<node_type>(e.mode & 0170000);
-        if (!is_dots && !to.put(std::min(e.next, last_place) + before_names, text, type, e.node)) {
+        if (is_shown && !to.put(std::min(e.next, last_place) + before_names, text, type, e.node)) {
             at.full = true;
             return {};
         }
         at.place = e.next;
-        at.some = at.some || !is_dots;
+        at.some = at.some || is_shown;
         from = from.subspan(std::min(k::align_up(sizeof(e) + e.text_bytes, std::size_t{8}), from.size()));
     }
     return {};
@@ -76,7 +77,8 @@ void userfs_instance::note_listed(directory& in, std::string_view text, const no
     }
     if (known) note_once_more(*known, told, news);
     const bool is_link = static_cast<node_type>(told.of.mode & 0170000) == node_type::link;
-    if (is_known || is_link || !is_good_entry(text) || !nodes_.has_room(2) || vm::memory_is_short())
+    if (is_known || is_link || !is_good_entry(text) || text.size() > longest_name || !nodes_.has_room(2) ||
+        vm::memory_is_short())
         return nodes_.owe(told.of.node);
     auto node = nodes_.node_for(told, false, {});
     if (!node) return;

@@ -9,16 +9,26 @@ namespace vfs::userfs {
 
 namespace {
 
+k::u64 shown_number(const node_told& told) noexcept {
+    return told.shown ? told.shown : told.of.node;
+}
+
 // The text follows the node in memory.
 class link_node final : public vnode {
   public:
-    link_node(file_system& fs, k::u64 inode, const node_attributes& a, std::string_view text) noexcept
-        : vnode(fs, inode, a), length_(text.size()) {
+    link_node(file_system& fs, const node_told& told, const node_attributes& a, std::string_view text) noexcept
+        : vnode(fs, shown_number(told), a), modified_ns_(told.of.modified_ns), changed_ns_(told.of.changed_ns),
+          length_(text.size()) {
         std::memcpy(static_cast<void*>(this + 1), text.data(), text.size());
     }
     std::string_view link_text() const noexcept override { return {reinterpret_cast<const char*>(this + 1), length_}; }
+    // Has it another text by now, for all one knows?
+    bool differs_from(const attributes& said) const noexcept {
+        return said.modified_ns != modified_ns_ || said.changed_ns != changed_ns_;
+    }
 
   private:
+    const k::u64 modified_ns_, changed_ns_; // of the text
     const std::size_t length_;
 };
 
@@ -37,10 +47,6 @@ bool is_type(k::u32 mode) noexcept {
     return false;
 }
 
-k::u64 shown_number(const node_told& told) noexcept {
-    return told.shown ? told.shown : told.of.node;
-}
-
 // All but the type and the size.
 void note(vnode& in, const node_told& told) noexcept {
     const attributes& said = told.of;
@@ -52,6 +58,7 @@ void note(vnode& in, const node_told& told) noexcept {
     in.modified_ns.store(std::min(said.modified_ns, most_nanoseconds), std::memory_order_relaxed);
     in.changed_ns.store(std::min(said.changed_ns, most_nanoseconds), std::memory_order_relaxed);
     in.told_until_ns.store(told.until_ns, std::memory_order_relaxed);
+    if (in.is(node_type::regular)) static_cast<file_node&>(in).note_sectors(told.sectors);
 }
 
 } // namespace
@@ -65,9 +72,10 @@ node_table::~node_table() {
     }
 }
 
-// A directory that was lost while somebody uses it: its number may come again.
-bool is_lost(vnode& n) noexcept {
-    return n.is(node_type::directory) && n.as_directory().is_dead();
+// A directory that was lost while somebody uses it, whose number may come again; or a link that leads elsewhere now.
+bool node_table::is_another(vnode& n, const attributes& said) const noexcept {
+    if (n.is(node_type::directory)) return n.as_directory().is_dead();
+    return n.is(node_type::link) && server_->names_grow_old() && static_cast<link_node&>(n).differs_from(said);
 }
 
 vnode_ref node_table::find(k::u64 number) noexcept {
@@ -83,7 +91,7 @@ k::result<vnode_ref> node_table::find(const attributes& said, const vnode* known
     there = found != known_.end();
     if (!there) return vnode_ref();
     vnode& n = *found->node;
-    if (is_lost(n)) return vnode_ref();
+    if (is_another(n, said)) return vnode_ref();
     if (n.type != static_cast<node_type>(said.mode & type_bits)) return k::error::io;
     if (n.is(node_type::directory) && &n != known) return k::error::io;
     vnode_ref held = vnode_ref::to_living(n);
@@ -116,7 +124,7 @@ k::result<vnode_ref> node_table::make_link(const node_told& told, const node_att
     void* fitting = mem::allocate(sizeof(link_node) + length);
     vnode* made = nullptr;
     if (fitting) {
-        made = new (fitting) link_node(fs_, shown_number(told), a, {reinterpret_cast<const char*>(room), length});
+        made = new (fitting) link_node(fs_, told, a, {reinterpret_cast<const char*>(room), length});
         made->size.store(length, std::memory_order_relaxed);
     }
     mem::free(at);
@@ -174,7 +182,7 @@ k::result<vnode_ref> node_table::known_or_made(const node_told& told, bool is_ro
         lwkt::spin_guard guard(lock_);
         const auto other = known_.find(said.node);
         if (other != known_.end()) {
-            if (other->node->holders() && !is_lost(*other->node)) continue; // another was quicker: its node
+            if (other->node->holders() && !is_another(*other->node, said)) continue; // another was quicker: its node
             other->node = made.get(); // the other one is going, and finds that it is known no more
             other->answers++;
             return made;

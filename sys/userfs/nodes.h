@@ -57,6 +57,13 @@ class file_node final : public vnode, public dirty_file {
         pager_.set_node(this);
     }
 
+    // 512-byte sectors that it has there; not known since it was written to: as many as it is long.
+    k::u64 sectors() const noexcept {
+        const k::u64 told = sectors_.load(std::memory_order_relaxed);
+        return ~told && !dirty_pages() ? told : (size.load(std::memory_order_relaxed) + 511) / 512;
+    }
+    void note_sectors(k::u64 told) noexcept { sectors_.store(told, std::memory_order_relaxed); }
+
     k::status write_back() noexcept override;
     // The same by a thread that has others to see to: EBUSY if somebody works with the file, ETIMEDOUT if the program
     // does not take the question in time.
@@ -96,6 +103,7 @@ class file_node final : public vnode, public dirty_file {
 
     const server_ref server_;
     file_pages& pager_; // the object's
+    std::atomic<k::u64> sectors_ = node_told::not_told;
 };
 
 // All that are known, each once: a file with two names is one node, and a directory has one.
@@ -152,6 +160,7 @@ class node_table {
     k::result<vnode_ref> find(const attributes& said, const vnode* known, bool& there) noexcept;
     k::result<vnode_ref> make(const node_told& told, std::string_view text) noexcept;
     k::result<vnode_ref> make_link(const node_told& told, const node_attributes& a, std::string_view text) noexcept;
+    bool is_another(vnode& n, const attributes& said) const noexcept;
     vnode_ref next_file(k::u64& number) noexcept;
     void put_gone(record& r) noexcept REQUIRES(lock_) {
         r.next = gone_;

@@ -128,6 +128,7 @@ k::status file_node::store_piece(question& q) noexcept {
 
 // What could not be stored is forgotten here, too.
 k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
+    note_sectors(node_told::not_told);
     k::status stored = server_->wait_for_left(number_there, true);
     for (k::u64 done = 0; done < bytes && stored;) {
         const k::u64 part = std::min(most_moved, bytes - done);
@@ -148,6 +149,7 @@ k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
 }
 
 k::status file_node::resize_there(k::u64 bytes) noexcept {
+    note_sectors(node_told::not_told);
     TRY(server_->wait_for_left(number_there, true));
     question q{.head = {.operation = operation::change, .node = number_there, .bytes = bytes, .what = change_size}};
     const k::status said = server_->tell(q);
@@ -156,6 +158,7 @@ k::status file_node::resize_there(k::u64 bytes) noexcept {
 }
 
 k::status file_node::allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept {
+    note_sectors(node_told::not_told);
     TRY(server_->wait_for_left(number_there, true));
     TRY(write_dirty(true)); // what it takes away would come back
     TRY(server_->allocate(number_there, mode, offset, bytes));

@@ -59,6 +59,8 @@ struct attributes {
 static_assert(sizeof(attributes) == 64);
 
 // A name in an answer to list, followed by its text and padded to eight bytes.
+constexpr k::u32 longest_told_name = 1024; // in a list; what is longer than longest_name is passed over
+
 struct entry {
     k::u64 next; // the place behind it; places grow
     k::u64 node;

@@ -35,11 +35,12 @@ class list_hearer {
 struct question {
     request head{};
     std::string_view texts[2] = {};
-    xio::source bytes = {};              // of a write
-    file_system::opened* with = nullptr; // of a list
-    list_hearer* hearer = nullptr;       // of a list, where may_hear()
-    bool was_stored = false;             // of a write: into mappings, some time ago, by whomever
-    ktime::ns patience = ktime::forever; // of what was stored: how long each question may take. ETIMEDOUT
+    xio::source bytes = {};                          // of a write
+    file_system::opened* with = nullptr;             // of a list
+    list_hearer* hearer = nullptr;                   // of a list, where may_hear()
+    bool accessed_now = false, modified_now = false; // of a change: the times are that of the call
+    bool was_stored = false;                         // of a write: into mappings, some time ago, by whomever
+    ktime::ns patience = ktime::forever;             // of what was stored: how long each question may take. ETIMEDOUT
 };
 
 // Does it change the bytes of a file? If it were done late, after what was asked behind it, they would be wrong.
@@ -49,8 +50,10 @@ inline bool counts(const question& q) noexcept {
 
 // What was told of a node. What only FUSE tells has values that say nothing here.
 struct node_told {
+    static constexpr k::u64 not_told = ~k::u64{0};
     attributes of{};
     k::u64 shown = 0;                  // what stat shows as its number, if that is not of.node
+    k::u64 sectors = not_told;         // of 512 bytes, that it has there
     k::u64 until_ns = ~k::u64{0};      // as ktime::now(): what was told holds until then,
     k::u64 name_until_ns = ~k::u64{0}; // and the name; also of no node, whose number is 0
 };
@@ -146,6 +149,8 @@ class server : public k::counted<server> {
     }
     // Is a directory to be made lasting by itself? (SYNC of a service is about files.)
     virtual bool syncs_directories() const noexcept { return false; }
+    // May what it said of names be wrong by now?
+    virtual bool names_grow_old() const noexcept { return false; }
     // Does a node keep its number when it gets a second name?
     virtual bool names_share_nodes() const noexcept { return true; }
     virtual access_rule rule(const subject& who) const noexcept { return (void)who, access_rule::usual; }

@@ -96,6 +96,8 @@ k::status userfs_instance::change_there(vnode& of, const new_attributes& to) noe
         q.head.what |= userfs::change_modified;
         q.head.modified_ns = *to.modified_ns;
     }
+    q.accessed_now = to.accessed_now;
+    q.modified_now = to.modified_now;
     TRY(tell(std::move(q)));
     // What is answered to others just now may be older; a service's answers do not grow old.
     if (~of.told_until_ns.load(std::memory_order_relaxed)) has_news();

@@ -30,8 +30,17 @@ k::status check(const vnode& node, const subject& who, unsigned wishes) noexcept
     return {};
 }
 
+k::status check_afresh(vnode& node, const subject& who, unsigned wishes) noexcept {
+    if (node.fs.is_in_program() && node.is_told_old()) [[unlikely]] {
+        const access_rule rule = node.fs.rule(who);
+        const bool runs = wishes & may_execute && !node.is(node_type::directory);
+        if (rule == access_rule::usual || (rule == access_rule::programs && runs)) TRY(node.fs.ask_again(node));
+    }
+    return check(node, who, wishes);
+}
+
 k::status check_asking(vnode& node, const subject& who, unsigned wishes) noexcept {
-    TRY(check(node, who, wishes));
+    TRY(check_afresh(node, who, wishes));
     if (!node.fs.is_in_program() || node.fs.rule(who) != access_rule::programs) return {};
     return node.fs.may_there(node, who, wishes);
 }

@@ -23,6 +23,8 @@ enum wish : unsigned { may_execute = 1, may_write = 2, may_read = 4 };
 
 // EACCES. Any context.
 k::status check(const vnode& node, const subject& who, unsigned wishes) noexcept;
+// The same by what its program says now, if what it said is too old. Thread context, may sleep; and its errors.
+k::status check_afresh(vnode& node, const subject& who, unsigned wishes) noexcept;
 // The same, and where the file system leaves it to its program, that is asked. Thread context, may sleep.
 k::status check_asking(vnode& node, const subject& who, unsigned wishes) noexcept;
 // May the name of `what` be taken out of `in`? EACCES; EPERM: the directory is sticky and neither is the subject's.

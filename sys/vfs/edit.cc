@@ -195,10 +195,17 @@ k::status remove(const view& v, const spot& where, bool of_directory) noexcept {
                 if (!there.called) return k::error::nomem; // what was found could not be noted
                 continue;
             }
-            if (is_directory && !there.node->as_directory().has_no_nodes()) return k::error::notempty;
+            const bool has_nodes = is_directory && !there.node->as_directory().has_no_nodes();
+            if (has_nodes && !fs.names_grow_old()) return k::error::notempty;
             vop_make_room room(gone);
             TRY(fs.call(room)); // before anything goes there
             const k::status asked = fs.remove_there(where.dir(), where.name(), *there.node);
+            // It is empty, so what is known below is no more.
+            if (asked && has_nodes) {
+                TRY(lose_directory(there.node->as_directory()));
+                announce(where.dir(), event_delete, where.name(), true);
+                return {};
+            }
             if (!asked) {
                 if (asked.error() == k::error::intr && !is_directory) forget_name(fs, where.dir(), text);
                 return asked;
@@ -291,7 +298,14 @@ k::status rename(const view& v, const spot& from, const spot& to, unsigned flags
                 if (!moved.called || (replaced && !replaced.called)) return k::error::nomem; // as in remove()
                 continue;
             }
+            const bool loses_names = replaced && !exchange && replaced.node->is(node_type::directory) &&
+                                     !replaced.node->as_directory().has_no_nodes();
+            if (loses_names && !fs.names_grow_old()) return k::error::notempty;
             TRY(rename_in_program(fs, change, from, to, moved, replaced, flags));
+            if (loses_names) { // as in remove()
+                TRY(lose_directory(replaced.node->as_directory()));
+                change.replaced = nullptr;
+            }
         }
         const k::status done = fs.call(change);
         const bool has_changed = !done && (done.error() == k::error::noent || done.error() == k::error::exist);
@@ -369,13 +383,16 @@ k::status change_times(const found& of, const subject& who, new_time accessed, n
     if (accessed.what == kind::keep && modified.what == kind::keep) return {};
     if (!who.owns(n)) {
         if (accessed.what == kind::given || modified.what == kind::given) return k::error::perm;
-        TRY(check(n, who, may_write));
+        TRY(check_afresh(n, who, may_write));
     }
     const k::u64 now = now_ns();
     const auto fresh = [now](const new_time& to) {
         return to.what == kind::keep ? std::nullopt : std::optional(to.what == kind::now ? now : to.ns);
     };
-    TRY(n.fs.change_there(n, {.accessed_ns = fresh(accessed), .modified_ns = fresh(modified)}));
+    TRY(n.fs.change_there(n, {.accessed_ns = fresh(accessed),
+                              .modified_ns = fresh(modified),
+                              .accessed_now = accessed.what == kind::now,
+                              .modified_now = modified.what == kind::now}));
     const auto set = [now](std::atomic<k::u64>& at, const new_time& to) {
         if (to.what != kind::keep) at.store(to.what == kind::now ? now : to.ns, std::memory_order_relaxed);
     };
@@ -391,8 +408,8 @@ k::status truncate(const found& of, const subject& who, k::u64 bytes) noexcept {
     if (n.is(node_type::directory)) return k::error::isdir;
     if (!n.pages()) return k::error::inval;
     if (of.in && of.in->is_read_only()) return k::error::rofs;
-    TRY(check(n, who, may_write));
     if (n.is_told_old()) TRY(n.fs.ask_again(n));
+    TRY(check(n, who, may_write));
     const claim writing = TRY(claim::take(n, claim_kind::writing));
     TRY(resize(n, bytes));
     drop_set_id(n, who);

@@ -121,6 +121,8 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
                                    unsigned flags) noexcept {
         return (void)from, (void)from_text, (void)to, (void)to_text, (void)flags, k::status();
     }
+    // May what is known of names be wrong by now, and its program be the one who knows?
+    virtual bool names_grow_old() const noexcept { return false; }
     // What was told of a node is asked for again if it is too old. No lock is held.
     virtual k::status ask_again(vnode& of) noexcept { return (void)of, k::status(); }
     // What a program keeps with a file or directory that is open; null: nothing. Goes without waiting.
@@ -256,6 +258,7 @@ class file_system : public k::counted<file_system>, lwkt::retirable {
 struct file_system::new_attributes {
     std::optional<k::u32> mode = {}, uid = {}, gid = {}; // permission_bits
     std::optional<k::u64> accessed_ns = {}, modified_ns = {};
+    bool accessed_now = false, modified_now = false; // they are the time of this call, and not one that was given
 };
 
 // Held by who asks for names that are kept elsewhere, or changes them; nothing of others.

@@ -83,7 +83,7 @@ struct vop_rename final : vop {
     directory& to() const noexcept { return nodes[1] ? nodes[1]->as_directory() : from(); }
     const name_text& from_text;
     vnode& moved;
-    vnode* const replaced;
+    vnode* replaced; // null: nothing has the name
     name_ref fresh, swapped, last;
     name_ref removed[2]; // the old names, for the caller to let go of
 

@@ -1,8 +1,8 @@
 // /dev/fuse: a small file system, and the same with answers that make no sense, none, and a death in the midst. It runs
 // as it is on Linux.
-#include <sys/uio.h>
-
 #include "tests/user/fuse_server.h"
+
+#include <sys/resource.h>
 
 static void files_are_seen_and_read(void) {
     begin_with(no_lie, "");
@@ -395,6 +395,33 @@ static void what_a_killed_asker_opened_is_closed(void) {
     end();
 }
 
+// However many there are when the program is slow.
+static void whatever_was_open_is_closed(void) {
+    enum { files = 3000 };
+    int ready[2];
+    begin_with(no_lie, "");
+    CHECK(pipe(ready) == 0);
+    IN_CHILD(opener) {
+        const struct rlimit many = {files + 100, files + 100};
+        CHECK(setrlimit(RLIMIT_NOFILE, &many) == 0);
+        for (int i = 0; i < files; i++)
+            CHECK(open("hello", O_RDONLY) >= 0);
+        CHECK(write(ready[1], "x", 1) == 1);
+        for (;;)
+            pause();
+    }
+    char byte;
+    CHECK(read(ready[0], &byte, 1) == 1);
+    CHECK(kill(server, SIGSTOP) == 0);
+    CHECK(kill(opener, SIGKILL) == 0);
+    CHECK_EQ(KILLED_BY(opener), SIGKILL);
+    CHECK(kill(server, SIGCONT) == 0);
+    for (int i = 0; i < 3000 && seen->asked[RELEASE] < files; i++)
+        sleep_ms(10);
+    CHECK_EQ(seen->asked[RELEASE], files);
+    end();
+}
+
 static void bytes_past_the_cache(void) {
     begin_with(bypasses_cache, "");
     static unsigned char bytes[3 * page];
@@ -614,7 +641,7 @@ TAP_MAIN(T(files_are_seen_and_read), T(the_device_keeps_its_rules), T(what_is_wr
          T(who_ends_without_closing_flushes), T(a_death_ends_all_waiting), T(who_waits_can_be_killed),
          T(a_forced_unmount_waits_for_nobody), T(a_silent_program_is_given_up_in_time),
          T(a_program_that_never_begins_is_given_up_in_time), T(killed_askers_are_limited),
-         T(what_a_killed_asker_opened_is_closed), T(bytes_past_the_cache), T(a_block_mount_says_farewell),
-         T(names_change_places), T(extended_attributes), T(others_are_let_in_if_they_may), T(what_is_stored_arrives),
-         T(what_is_stored_may_be_refused), T(a_program_is_silent_to_stores), T(silence_to_stores_ends_in_time),
-         T(a_death_loses_what_is_stored))
+         T(what_a_killed_asker_opened_is_closed), T(whatever_was_open_is_closed), T(bytes_past_the_cache),
+         T(a_block_mount_says_farewell), T(names_change_places), T(extended_attributes),
+         T(others_are_let_in_if_they_may), T(what_is_stored_arrives), T(what_is_stored_may_be_refused),
+         T(a_program_is_silent_to_stores), T(silence_to_stores_ends_in_time), T(a_death_loses_what_is_stored))

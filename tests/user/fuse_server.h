@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 
 enum { mib = 1 << 20, big_bytes = 3 * mib + 1234 };
@@ -62,6 +63,7 @@ enum lie {
     silent_to_stores,
     attributes_late,
     stores_when_read,
+    list_name_of_300,
 };
 
 // What the test and its server both see.
@@ -90,6 +92,13 @@ static struct seen {
     char made[256][64];
     unsigned char written[mib];
     _Atomic uint64_t size; // of "out"
+    // What changes behind the kernel's back.
+    _Atomic unsigned modes[9];  // of nodes; 0: as usual
+    _Atomic int short_lived;    // attributes are believed for no time
+    _Atomic int link_moved;     // "link" leads to "big"
+    _Atomic int drops_cache;    // nothing cached outlives an open
+    _Atomic int lets_none_read; // of "out"
+    _Atomic unsigned set;       // by the last SETATTR
 } * seen;
 
 static char base[64];
@@ -109,13 +118,15 @@ static struct attr attributes_of(uint64_t node) {
     a.mtime = 1000000000 + seen->touched;
     switch (node) {
     case 1:
-    case 4: a.mode = S_IFDIR | 0755, a.nlink = 2; break;
+    case 4:
+    case 8: a.mode = S_IFDIR | 0755, a.nlink = 2; break;
     case 2: a.size = sizeof hello - 1; break;
     case 3: a.size = big_bytes; break;
-    case 5: a.mode = S_IFLNK | 0777, a.size = 5; break;
+    case 5: a.mode = S_IFLNK | 0777, a.size = seen->link_moved ? 3 : 5, a.mtime += seen->link_moved; break;
     case 6: a.size = seen->size; break;
     case 7: a.size = 77; break;
     }
+    if (node < 9 && seen->modes[node]) a.mode = (a.mode & S_IFMT) | seen->modes[node];
     a.blocks = (a.size + 511) / 512;
     return a;
 }
@@ -138,7 +149,10 @@ static void try_answer(const void* bytes, size_t count, int with) {
 }
 
 static struct entry entry_of(uint64_t node) {
-    return (struct entry){.node = node, .entry_valid = seen->valid, .attr_valid = 1000, .attr = attributes_of(node)};
+    return (struct entry){.node = node,
+                          .entry_valid = seen->valid,
+                          .attr_valid = seen->short_lived ? 0 : 1000,
+                          .attr = attributes_of(node)};
 }
 
 static void answer_look_up(const struct in_head* q, const char* name, enum lie lie) {
@@ -219,7 +233,7 @@ static void answer_look_up(const struct in_head* q, const char* name, enum lie l
 // One entry at a time, so that every list has to go on.
 static void answer_list(const struct in_head* q, const struct rw_in* how, enum lie lie) {
     static const char* const listed[] = {".", "..", "hello", "big", "dir", "link", "out"};
-    char room[600] = {0};
+    char room[1200] = {0};
     if (q->node != 1 || how->offset >= sizeof listed / sizeof listed[0]) {
         answer_in_parts(q, 0, NULL, 0);
         return;
@@ -229,8 +243,11 @@ static void answer_list(const struct in_head* q, const struct rw_in* how, enum l
     memcpy(room + sizeof e, name, e.namelen);
     size_t bytes = (sizeof e + e.namelen + 7) & ~7ul;
     if (lie == list_with_slash) memcpy(room + sizeof e, "a/b", e.namelen = 3);
-    if (lie == list_long_name) e.namelen = 300, bytes = 328;
+    if (lie == list_long_name) e.namelen = 1025, bytes = 1056;
+    if (lie == list_name_of_300 && how->offset == 3) e.namelen = 300, bytes = 328;
     if (lie == list_cut_off) bytes = 20;
+    for (size_t i = strlen(name); i < e.namelen; i++)
+        room[sizeof e + i] = 'n';
     memcpy(room, &e, sizeof e);
     if (lie == no_lie && how->offset >= 2) { // and a part of one more, as libfuse 2 does it
         e.namelen = 8;
@@ -248,15 +265,15 @@ static void answer_list_of_nodes(const struct in_head* q, const struct rw_in* ho
         struct direntplus_out e = {.dirent = {node + 100, node, 0, DT_UNKNOWN}};
         const char* name = node == 1 ? "." : node == 7 ? "unknown" : names[node];
         if (node < 7) e.entry = entry_of(lie == lists_nodes_twice && node == 3 ? 2 : node);
-        char text[304];
+        char text[1100];
         memset(text, 'n', sizeof text);
         if (lie == lists_nodes_with_slash && node == 3) name = "a/b";
         if (lie == lists_nodes_of_no_type && node == 3) e.entry.attr.mode = 0644;
         if (lie == lists_nodes_as_root && node == 3) e.entry.node = 1, e.entry.attr = attributes_of(1);
         e.dirent.namelen = strlen(name);
         memcpy(text, name, e.dirent.namelen);
-        if (lie == lists_nodes_long_name && node == 3) e.dirent.namelen = 300;
-        memset(room + bytes, 0, sizeof e + 304);
+        if (lie == lists_nodes_long_name && node == 3) e.dirent.namelen = 1025;
+        memset(room + bytes, 0, sizeof e + sizeof text);
         memcpy(room + bytes, &e, sizeof e);
         memcpy(room + bytes + sizeof e, text, e.dirent.namelen);
         bytes += (sizeof e + e.dirent.namelen + 7) & ~7ul;
@@ -350,12 +367,13 @@ static void serve(enum lie lie) {
         case GETATTR: {
             while (lie == attributes_late && !seen->may_go_on)
                 sleep_ms(5);
-            const struct attr_out out = {.valid = 1000, .attr = attributes_of(q->node)};
+            const struct attr_out out = {.valid = seen->short_lived ? 0 : 1000, .attr = attributes_of(q->node)};
             answer_in_parts(q, 0, &out, sizeof out);
             break;
         }
         case SETATTR: {
             const struct setattr_in* s = more;
+            seen->set = s->valid;
             if (s->valid & 8 && q->node == 6) {
                 if (s->size > sizeof seen->written) {
                     answer_in_parts(q, EFBIG, NULL, 0);
@@ -380,19 +398,29 @@ static void serve(enum lie lie) {
                 const struct iovec parts[] = {{&head, sizeof head}, {text, sizeof text}};
                 if (writev(line, parts, 2) == -1 && errno == EINVAL) seen->refused++;
             } else {
-                answer_in_parts(q, 0, text, 5);
+                answer_in_parts(q, 0, seen->link_moved ? "big" : text, seen->link_moved ? 3 : 5);
             }
             break;
         }
+        case MKDIR: {
+            const struct entry e = entry_of(8);
+            const int is_made = !strcmp((const char*)more + 8, "made");
+            answer_in_parts(q, is_made ? 0 : ENOSYS, &e, is_made ? sizeof e : 0);
+            break;
+        }
+        case RMDIR: answer_in_parts(q, 0, NULL, 0); break;
         case OPENDIR:
         case OPEN: {
-            const struct open_out out = {.fh = q->node * 10, .flags = lie == bypasses_cache ? 1 : 2};
+            const unsigned flags = lie == bypasses_cache ? 1 : seen->drops_cache ? 0 : 2;
+            const struct open_out out = {.fh = q->node * 10, .flags = flags};
             while (lie == opens_late && q->node == 2 && !seen->may_go_on)
                 sleep_ms(5);
             if (lie == no_open)
                 answer_in_parts(q, ENOSYS, NULL, 0);
             else if (lie == no_open_of_one && q->node == 2)
                 answer_in_parts(q, EOPNOTSUPP, NULL, 0);
+            else if (q->node == 6 && seen->lets_none_read && (*(const uint32_t*)more & O_ACCMODE) != O_WRONLY)
+                answer_in_parts(q, EACCES, NULL, 0);
             else
                 answer_in_parts(q, 0, &out, sizeof out);
             break;
