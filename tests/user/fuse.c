@@ -1,5 +1,7 @@
 // /dev/fuse: a small file system, and the same with answers that make no sense, none, and a death in the midst. It runs
 // as it is on Linux.
+#include <sys/uio.h>
+
 #include "tests/user/fuse_server.h"
 
 #include <sys/resource.h>

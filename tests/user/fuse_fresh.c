@@ -1,4 +1,6 @@
 // Files of a FUSE program that others change, too: what the kernel knew is asked for again when it counts.
+#include <sys/uio.h>
+
 #include "tests/user/fuse_server.h"
 
 static void rights_are_those_of_now(void) {

@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 #include <sys/xattr.h>
 
 enum { mib = 1 << 20, big_bytes = 3 * mib + 1234 };

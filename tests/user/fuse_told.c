@@ -1,5 +1,7 @@
 // /dev/fuse: what a program is asked only if it wants to be, how long its answers hold, and what it tells by itself;
 // with what makes no sense, as in fuse.c.
+#include <sys/uio.h>
+
 #include "tests/user/fuse_server.h"
 
 static void room_is_made_and_given_back_there(void) {
