@@ -9,7 +9,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { block = 512, longest_name = 255, longest_extension = 1 << 20 };
+enum { block = 512, longest_name = 255, longest_path = 4095, longest_extension = 1 << 20 };
 
 struct header { // POSIX.1-2017, pax, "ustar Interchange Format"
     char name[100], mode[8], uid[8], gid[8], size[12], time[12], sum[8], type, link[100], magic[6], version[2];
@@ -22,7 +22,7 @@ struct entry {
     struct header h;
     char *path, *link; // on the heap; NULL: not said
     uint64_t size, uid, gid, time_ns;
-    int has_size, has_uid, has_gid, has_time, is_sparse;
+    int has_size, has_uid, has_gid, has_time, is_left_out;
 };
 
 // --- The tree
@@ -131,10 +131,13 @@ static uint64_t number(const char* field, size_t bytes) {
 #define NUMBER(field) number(field, sizeof(field))
 
 static int is_good(const struct header* h) {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < sizeof *h; i++)
-        sum += i - offsetof(struct header, sum) < sizeof h->sum ? ' ' : ((const unsigned char*)h)[i];
-    return NUMBER(h->sum) == sum;
+    uint64_t sum = 0, signed_sum = 0; // as some have it
+    for (size_t i = 0; i < sizeof *h; i++) {
+        const char byte = i - offsetof(struct header, sum) < sizeof h->sum ? ' ' : ((const char*)h)[i];
+        sum += (unsigned char)byte;
+        signed_sum += (signed char)byte;
+    }
+    return NUMBER(h->sum) == sum || NUMBER(h->sum) == signed_sum;
 }
 
 static int is_zero(const struct header* h) {
@@ -182,7 +185,7 @@ static void read_pax(struct entry* e, char* text, uint64_t bytes) {
         if (!strcmp(key, "uid")) e->uid = strtoull(value, NULL, 10), e->has_uid = 1;
         if (!strcmp(key, "gid")) e->gid = strtoull(value, NULL, 10), e->has_gid = 1;
         if (!strcmp(key, "mtime")) e->time_ns = nanoseconds(value), e->has_time = 1;
-        e->is_sparse |= !strncmp(key, "GNU.sparse.", 11);
+        e->is_left_out |= !strncmp(key, "GNU.sparse.", 11);
         text += length;
         bytes -= length;
     }
@@ -190,7 +193,7 @@ static void read_pax(struct entry* e, char* text, uint64_t bytes) {
 
 // Of a name or pax header: what it says of the next entry.
 static int read_extension(struct entry* e, int fd, uint64_t at, uint64_t bytes) {
-    if (bytes > longest_extension) return EINVAL;
+    if (bytes > longest_extension) return e->is_left_out = 1, 0;
     char* text = malloc(bytes + 1);
     if (!text) return ENOMEM;
     const int failed = bytes ? read_all(fd, text, bytes, at) : 0;
@@ -244,9 +247,10 @@ static int add(struct tar_tree* tree, struct entry* e, uint64_t at, uint64_t siz
     // A hard link shows the same; only what is there already has bytes.
     const uint64_t target = e->h.type == '1' ? at_path(tree, e->link, only_look) : 0;
     if (target) type = tar_node_of(tree, target)->is.mode & S_IFMT;
-    if (!type || e->is_sparse || (e->h.type == '1' && (!target || type == S_IFDIR))) return tree->left_out++, 0;
+    if (!type || e->is_left_out || (e->h.type == '1' && (!target || type == S_IFDIR))) return tree->left_out++, 0;
     // Old archives have directories as files whose name ends with a slash.
     const size_t length = strlen(e->path);
+    if (length > longest_path) return tree->left_out++, 0;
     if (type == S_IFREG && !target && length && e->path[length - 1] == '/') type = S_IFDIR;
     errno = 0;
     const uint64_t found = at_path(tree, e->path, type | 0600);
@@ -268,15 +272,11 @@ static int add(struct tar_tree* tree, struct entry* e, uint64_t at, uint64_t siz
 }
 
 // GNU's old sparse files have more headers behind the first, each of which says whether another one follows.
-static int skip_sparse_headers(struct entry* e, int fd, uint64_t* at) {
-    e->is_sparse = 1;
-    for (char more = ((char*)&e->h)[482]; more; *at += block) {
-        char map[block];
-        const int failed = read_all(fd, map, block, *at);
-        if (failed) return failed;
+static void skip_sparse_headers(struct entry* e, int fd, uint64_t* at) {
+    e->is_left_out = 1;
+    char map[block];
+    for (char more = ((char*)&e->h)[482]; more && !read_all(fd, map, block, *at); *at += block)
         more = map[504];
-    }
-    return 0;
 }
 
 static void forget(struct entry* e) {
@@ -295,7 +295,7 @@ static int read_next(struct tar_tree* tree, struct entry* e, int fd, uint64_t* a
     if (!is_good(&e->h)) return tree->damaged = place, place ? 0 : EINVAL;
     uint64_t begin = place + block;
     const int type = e->h.type, is_before = type && strchr("LKxg", type), has_bytes = !type || !strchr("123456", type);
-    if (type == 'S' && (failed = skip_sparse_headers(e, fd, &begin))) return failed;
+    if (type == 'S') skip_sparse_headers(e, fd, &begin);
     const uint64_t said = !has_bytes ? 0 : e->has_size && !is_before ? e->size : NUMBER(e->h.size);
     const uint64_t left = end > begin ? end - begin : 0, size = said < left ? said : left;
     if (!is_before)

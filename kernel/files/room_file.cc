@@ -76,7 +76,11 @@ k::result<room_view> room_of(file& f) noexcept {
 
 k::result<xio::source> lend_from_room(const room_view& room, k::u64 offset, k::u64 bytes) noexcept {
     if (!bytes || offset > room.bytes || bytes > room.bytes - offset) return k::error::inval;
-    return room.memory->lend(offset, bytes);
+    auto lent = room.memory->lend(offset, bytes);
+    if (lent || lent.error() != k::error::again) return lent;
+    xio::sink copy = TRY(xio::sink::fresh(bytes)); // somebody fills a page of it just now
+    TRY(room.memory->read(offset, copy).as_result());
+    return copy.into_source();
 }
 
 void empty_room(vm::object& memory, k::u64 bytes) noexcept {

@@ -114,10 +114,11 @@ class stored_file final : public file, public vfs::mapped {
                : is_direct()    ? read_direct(to, offset)
                                 : read_cached(to, offset);
     }
-    // Whoever reads up to the end wants to know whether that is still the end.
+    // Whoever reads up to the end wants to know whether that is still the end. Who may not ask, or of a file that has
+    // no name any more, reads as far as is known.
     k::result<k::u64> read_cached(xio::sink& to, k::u64 offset) noexcept {
         if (node().is_told_old() && offset + to.size() > node().size.load(std::memory_order_acquire))
-            TRY(node().fs.ask_again(node()));
+            (void)node().fs.ask_again(node());
         return vfs::read(node(), offset, to);
     }
     [[gnu::noinline]] k::result<k::u64> write_unusual(const vfs::write_request& what, const xio::source& from,
@@ -127,6 +128,7 @@ class stored_file final : public file, public vfs::mapped {
                                 : write_cached(what, from, at);
     }
     k::result<k::u64> write_cached(const vfs::write_request& what, const xio::source& from, k::u64& at) noexcept;
+    bool may_not_read_at(k::u64 place) noexcept;
     // Do its bytes go past memory? Elsewhere than on disks there is nothing else.
     bool is_direct() const noexcept { return (flags() & open_direct) && node().fs.is_on_disk(); }
     k::result<k::u64> read_direct(xio::sink& to, k::u64 offset) noexcept;
@@ -230,18 +232,30 @@ k::result<k::u64> stored_file::write_past_cache(const xio::source& from, k::u64&
     return done;
 }
 
-// Around what is written the page is read, which a program may refuse to who may only write: then it is written past
-// the cache.
+// The page around what is written is read, which a program may refuse to who may only write.
+bool stored_file::may_not_read_at(k::u64 place) noexcept {
+    const k::u64 page_start = k::align_down<k::u64>(place, arch::page_size);
+    if (place == page_start || page_start >= node().size.load(std::memory_order_acquire)) return false;
+    auto to = xio::sink::fresh(1);
+    if (!to) return false;
+    const auto read = vfs::read(node(), page_start, *to);
+    return !read && (read.error() == k::error::acces || read.error() == k::error::perm);
+}
+
+// Then it is written past the cache. The program has it before anybody else looks where the end is.
 k::result<k::u64> stored_file::write_cached(const vfs::write_request& what, const xio::source& from,
                                             k::u64& at) noexcept {
-    auto done = vfs::write(node(), what, from, at);
-    if (done || !with_ || readable()) return done;
-    if (done.error() != k::error::acces && done.error() != k::error::perm) return done;
-    const k::u64 wrote = TRY(write_past_cache(from, at, what.append));
+    if (!with_ || readable()) return vfs::write(node(), what, from, at);
+    const k::u64 place = what.append ? node().size.load(std::memory_order_acquire) : what.offset;
+    if (!may_not_read_at(place) && !may_not_read_at(place + from.size())) return vfs::write(node(), what, from, at);
+    TRY(node().write_back());
+    if (what.append) TRY(node().fs.ask_again(node()));
     const vfs::writers_hold hold(node());
-    const k::u64 first = at >> arch::page_shift;
-    node().pages()->forget(first, vm::pages_in(k::align_up<k::u64>(at + wrote, arch::page_size)) - first);
-    return wrote;
+    at = what.append ? node().size.load(std::memory_order_acquire) : what.offset;
+    if (at >= what.limit) return k::error::fbig;
+    const k::u64 done = TRY(with_->write(at, TRY(from.slice(0, std::min(from.size(), what.limit - at)))));
+    TRY(node().written_there(at, done));
+    return done;
 }
 
 k::result<k::u64> stored_file::seek(k::i64 offset, int from) noexcept {

@@ -1,6 +1,7 @@
 #include "kernel/proc/thread.h"
 
 #include "kernel/lwkt/ipiq.h"
+#include "kernel/lwkt/trace.h"
 #include "kernel/mem/slab.h"
 #include "kernel/proc/current.h"
 #include "kernel/proc/process.h"
@@ -47,7 +48,10 @@ void thread::set_files(k::ref<files::fd_table> to) noexcept {
 void set_name(thread& t, std::string_view name) noexcept {
     const std::size_t length = name.copy(t.name, sizeof(t.name) - 1);
     std::fill(t.name + length, std::end(t.name), '\0');
-    if (&t == &current()) put_kernel_name(t, t.kernel->name);
+    if (&t != &current()) return;
+    put_kernel_name(t, t.kernel->name);
+    const auto self = reinterpret_cast<k::u64>(t.kernel);
+    trace::note(trace::event::switched, self, self, t.kernel->name); // it goes on under another name
 }
 
 void put_kernel_name(const thread& t, std::span<char> to) noexcept {

@@ -498,14 +498,15 @@ k::result<k::u64> sys_caps_put(fd to, letter_address request, bits flags) {
     caps::client& c = *TRY(files::caps_client_of(*f));
     letter l;
     TRY(l.read(request.at));
+    const call_wait how(*f, flags.value, l.head.timeout_ns);
     message_ref m = TRY(files::message_for(c));
     rooms where;
     TRY(load(*m, l, request.at, &where));
-    const call_wait how(*f, flags.value, l.head.timeout_ns);
+    TRY(user_pointer<message_id>(request.at).write(callers_memory(), 0)); // can it be written?
     const message_id id = TRY(how.finish(c.put(std::move(m), how)));
     const k::status told = user_pointer<message_id>(request.at).write(callers_memory(), id);
     if (told) return 0;
-    (void)c.dispose(id); // nobody could ask for the reply
+    (void)c.dispose(id); // not any more: nobody could ask for the reply
     return told.error();
 }
 
@@ -527,10 +528,10 @@ k::result<k::u64> sys_caps_call(fd to, letter_address request, letter_address re
     caps::client& c = *TRY(files::caps_client_of(*f));
     letter l;
     TRY(l.read(request.at));
+    const call_wait how = call_wait::for_reply(*f, flags.value, l.head.timeout_ns);
     message_ref m = TRY(files::message_for(c));
     rooms where;
     TRY(load(*m, l, request.at, &where));
-    const call_wait how = call_wait::for_reply(*f, flags.value, l.head.timeout_ns);
     if (reply.at != request.at) TRY(l.read(reply.at));
     TRY(how.finish(c.call(m, how)));
     TRY(finish_reply(*m, l, reply, &where, flags.value));

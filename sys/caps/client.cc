@@ -95,15 +95,28 @@ inline bool client::is_answered_here(message& m) noexcept {
 k::status client::call(message_ref& m, const waiting& how) noexcept {
     if (is_answered_here(*m)) return {};
     lwkt::successor server;
-    TRY(service_->submit(*m, nullptr, how, server));
+    if (const k::status asked = service_->submit(*m, nullptr, how, server); !asked) return refused(asked);
     // A deadline at once is about room in the queue: who calls, waits for the reply.
     return wait_for(m, {how.deadline == at_once ? ktime::forever : how.deadline, how.interrupted}, server);
 }
 
 k::result<message_id> client::put(message_ref m, const waiting& how) noexcept {
     lwkt::successor server;
-    TRY(service_->submit(*m, this, how, server));
+    if (const k::status asked = service_->submit(*m, this, how, server); !asked) return refused(asked).error();
     return m->client_id_;
+}
+
+// Who is told that there is no room hears when there is some, without asking for it.
+[[gnu::noinline]] k::status client::refused(k::status why) noexcept {
+    if (why.error() != k::error::again) return why;
+    bool is_full;
+    {
+        lwkt::spin_guard guard(service_->lock_);
+        is_full = !service_->has_room_locked(this);
+        if (is_full && !closed_) service_->note_hungry_locked(*this);
+    }
+    if (!is_full) changed(change::room); // meanwhile
+    return why;
 }
 
 k::status client::post(message_ref m) noexcept {
@@ -168,6 +181,7 @@ void client::put_back(message_ref m) noexcept {
         lwkt::spin_guard guard(service_->lock_);
         if (outstanding_.find(m->client_id_) != m.get()) { // disposed of meanwhile
             m->stage_.store(stage::idle, std::memory_order_relaxed);
+            service_->tell_receipt(*m);
             return;
         }
         m->stage_.store(stage::replied, std::memory_order_relaxed);

@@ -85,6 +85,7 @@ class client : public k::counted<client> {
     friend class service;
 
     bool is_answered_here(message& m) noexcept;
+    k::status refused(k::status why) noexcept;
     k::status wait_for(message_ref& m, const waiting& how, lwkt::successor& server) noexcept;
     bool try_get(message_id which, message_ref& out, k::status& failed) noexcept;
     // Under the service's lock: a request is of no interest any more / the server that has it is told so.

@@ -447,10 +447,7 @@ k::status service::try_submit(message& m, client* owner, lwkt::successor& next) 
     kassert(m.at_stage() == stage::idle);
     lwkt::spin_guard guard(lock_);
     if (closed_ || (owner && owner->closed_)) return k::error::notconn;
-    if (!has_room_locked(owner)) {
-        if (owner) note_hungry_locked(*owner);
-        return k::error::again;
-    }
+    if (!has_room_locked(owner)) return k::error::again;
     m.has_sinks_ = false;
     for (unsigned i = 0; i < m.items_; i++)
         m.has_sinks_ |= m.table_[i].what == right::fill;

@@ -67,15 +67,19 @@ void userfs_instance::note_listed(directory& in, std::string_view text, const no
     const name_text wanted(text);
     vnode_ref known = nodes_.find(told.of.node);
     if (known && known->is(node_type::directory) && known->as_directory().is_dead()) known.reset(); // it was lost
+    const bool has_changed = known && known->is(node_type::link) && nodes_.is_another(*known, told.of);
     bool is_known = in.is_dead() || known;
     {
         lwkt::critical section;
         if (name* n = in.find(wanted)) {
             is_known = true;
-            if (known && n->node() == known.get()) believe(n->valid_until, {told.name_until_ns, news});
+            if (has_changed)
+                n->valid_until.store(0, std::memory_order_relaxed); // its text is asked for
+            else if (known && n->node() == known.get())
+                believe(n->valid_until, {told.name_until_ns, news});
         }
     }
-    if (known) note_once_more(*known, told, news);
+    if (known && !has_changed) note_once_more(*known, told, news);
     const bool is_link = static_cast<node_type>(told.of.mode & 0170000) == node_type::link;
     if (is_known || is_link || !is_good_entry(text) || text.size() > longest_name || !nodes_.has_room(2) ||
         vm::memory_is_short())

@@ -72,7 +72,6 @@ node_table::~node_table() {
     }
 }
 
-// A directory that was lost while somebody uses it, whose number may come again; or a link that leads elsewhere now.
 bool node_table::is_another(vnode& n, const attributes& said) const noexcept {
     if (n.is(node_type::directory)) return n.as_directory().is_dead();
     return n.is(node_type::link) && server_->names_grow_old() && static_cast<link_node&>(n).differs_from(said);
@@ -81,14 +80,14 @@ bool node_table::is_another(vnode& n, const attributes& said) const noexcept {
 vnode_ref node_table::find(k::u64 number) noexcept {
     lwkt::spin_guard guard(lock_);
     const auto found = known_.find(number);
-    return found == known_.end() ? vnode_ref() : vnode_ref::to_living(*found->node);
+    return found == known_.end() || !found->node ? vnode_ref() : vnode_ref::to_living(*found->node);
 }
 
 // A node that is known. `there` without one: it is just going away.
 k::result<vnode_ref> node_table::find(const attributes& said, const vnode* known, bool& there) noexcept {
     lwkt::spin_guard guard(lock_);
     const auto found = known_.find(said.node);
-    there = found != known_.end();
+    there = found != known_.end() && found->node;
     if (!there) return vnode_ref();
     vnode& n = *found->node;
     if (is_another(n, said)) return vnode_ref();
@@ -182,12 +181,20 @@ k::result<vnode_ref> node_table::known_or_made(const node_told& told, bool is_ro
         lwkt::spin_guard guard(lock_);
         const auto other = known_.find(said.node);
         if (other != known_.end()) {
-            if (other->node->holders() && !is_another(*other->node, said)) continue; // another was quicker: its node
-            other->node = made.get(); // the other one is going, and finds that it is known no more
+            vnode* const before = std::exchange(other->node, made.get());
+            if (before && before->holders() && !is_another(*before, said)) {
+                other->node = before; // another was quicker: its node
+                made->number_there = 0;
+                continue;
+            }
+            other->others += before != nullptr; // it is going, or somebody uses it still
             other->answers++;
             return made;
         }
-        if (count_ >= most_) return k::error::nfile;
+        if (count_ >= most_) {
+            made->number_there = 0; // as if it had never been one of the table's
+            return k::error::nfile;
+        }
         count_++;
         known_.insert(*fresh.release());
         return made;
@@ -210,8 +217,13 @@ bool node_table::has_room(k::u64 parts) noexcept {
 void node_table::gone(const vnode& n) noexcept {
     lwkt::spin_guard guard(lock_);
     const auto found = known_.find(n.number_there);
-    if (found == known_.end() || found->node != &n) return;
+    if (found == known_.end()) return;
     record& r = *found;
+    if (r.node == &n)
+        r.node = nullptr;
+    else
+        r.others--;
+    if (r.node || r.others) return; // the program is not to forget the number yet
     known_.erase(found);
     count_--;
     put_gone(r);
@@ -271,7 +283,7 @@ vnode_ref node_table::next_file(k::u64& number) noexcept {
                 return {};
             }
             number = at->number + 1;
-            if (at->node->is(node_type::regular)) held = vnode_ref::to_living(*at->node);
+            if (at->node && at->node->is(node_type::regular)) held = vnode_ref::to_living(*at->node);
         }
         if (held && held->pages()->resident_pages()) return held;
     }

@@ -70,6 +70,7 @@ class file_node final : public vnode, public dirty_file {
     k::status write_back_in_time() noexcept;
     k::u64 dirty_pages() const noexcept { return pager_.dirty.load(std::memory_order_acquire); }
     void bring_in(k::u64 offset, k::u64 bytes) noexcept override;
+    k::status written_there(k::u64 offset, k::u64 bytes) noexcept override;
     k::status store_there(k::u64 offset, k::u64 bytes) noexcept override;
     k::status resize_there(k::u64 bytes) noexcept override;
     k::status allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept override;
@@ -120,6 +121,9 @@ class node_table {
     // `known`: a directory that has the name already.
     k::result<vnode_ref> node_for(const node_told& told, bool is_root, std::string_view text,
                                   const vnode* known = nullptr) noexcept;
+    // Is that which is known of a number something else: a directory that was lost, whose number may come again, or a
+    // link that leads elsewhere by now?
+    bool is_another(vnode& n, const attributes& said) const noexcept;
     // The node of a number that is known and lives; empty: none.
     vnode_ref find(k::u64 number) noexcept;
     // The same of a node that was asked about again; of a file its writers' lock is held. EIO; ENOMEM.
@@ -144,8 +148,9 @@ class node_table {
     struct record {
         hook by_number;
         k::u64 number = 0;
-        k::u64 answers = 0; // that told of it
-        vnode* node = nullptr;
+        k::u64 answers = 0;     // that told of it
+        vnode* node = nullptr;  // null: it has gone, and others of the number have not
+        k::u64 others = 0;      // whose place that one took, and which are still there
         record* next = nullptr; // of those that are gone
     };
     struct number_of {
@@ -160,7 +165,6 @@ class node_table {
     k::result<vnode_ref> find(const attributes& said, const vnode* known, bool& there) noexcept;
     k::result<vnode_ref> make(const node_told& told, std::string_view text) noexcept;
     k::result<vnode_ref> make_link(const node_told& told, const node_attributes& a, std::string_view text) noexcept;
-    bool is_another(vnode& n, const attributes& said) const noexcept;
     vnode_ref next_file(k::u64& number) noexcept;
     void put_gone(record& r) noexcept REQUIRES(lock_) {
         r.next = gone_;

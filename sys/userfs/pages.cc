@@ -148,6 +148,13 @@ k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
     return stored;
 }
 
+k::status file_node::written_there(k::u64 offset, k::u64 bytes) noexcept {
+    note_sectors(node_told::not_told);
+    const k::u64 first = offset >> arch::page_shift;
+    pages()->forget(first, pages_for(offset + bytes) - first);
+    return reach(offset + bytes);
+}
+
 k::status file_node::resize_there(k::u64 bytes) noexcept {
     note_sectors(node_told::not_told);
     TRY(server_->wait_for_left(number_there, true));

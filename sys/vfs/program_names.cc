@@ -40,6 +40,11 @@ k::status forget_name(directory& in, const name& which) noexcept {
 
 } // namespace
 
+k::result<bool> has_names(directory& in) noexcept {
+    const name_ref first = TRY(first_name(in));
+    return bool(first);
+}
+
 k::status lose_name(directory& in, const name& which) noexcept {
     vnode* const node = which.node();
     if (node && node->is(node_type::directory)) return lose_directory(node->as_directory());

@@ -15,6 +15,9 @@ k::result<found> ask_program(mount& in, directory& at, const name_text& wanted) 
 // directory is lost. The errors of lose_directory(). Thread context, sleeps.
 k::status lose_name(directory& in, const name& which) noexcept;
 
+// Are there names with nodes in a directory? ENOMEM. Thread context, sleeps.
+k::result<bool> has_names(directory& in) noexcept;
+
 // A directory is somewhere else by now, or nowhere, because its program says so: it is as if it had been removed, and
 // so is all that is known below it. EBUSY, ENOMEM: some of that remains. Thread context, sleeps.
 k::status lose_directory(directory& which) noexcept;

@@ -78,6 +78,13 @@ static void a_put_that_cannot_be_named_was_not_sent(void) {
     CHECK_ERROR(caps_get(service, &empty(&l)->m, CAPS_DONTWAIT), EAGAIN);
     for (int i = 0; i < 128; i++)
         CHECK(caps_put(client, &saying(&l, "x")->m, CAPS_DONTWAIT) == 0);
+    // Nor to a server that waits for it.
+    const pid_t server = serve("again-waits", echo);
+    const int other = connect_to("again-waits");
+    CHECK(caps_call(other, &saying(&l, "x")->m, &l.m, 0) == 0);
+    CHECK_ERROR(caps_put(other, read_only_letter(), CAPS_DONTWAIT), EFAULT);
+    CHECK_ERROR(caps_get(other, &empty(&l)->m, CAPS_DONTWAIT), EAGAIN);
+    end(server);
 }
 
 static void a_loop_goes_on_after_what_it_could_not_receive(void) {

@@ -120,8 +120,14 @@ static void what_is_shared_to_be_read_cannot_be_written(void) {
     CHECK_ERROR(caps_put(client, &l.m, 0), EBADF);
     add(saying(&l, "fill"), CAPS_ROOM, fd, 0, many);
     CHECK_ERROR(caps_put(client, &l.m, 0), EBADF);
-    add(saying(&l, "take"), CAPS_DESCRIPTOR, fd, 0, many);
-    CHECK_ERROR(caps_put(client, &l.m, 0), EBADF);
+    add(saying(&l, "take"), CAPS_DESCRIPTOR, fd, 0, many); // out of it, in a reply
+    const int holder = connect_to("reader");
+    struct letter ask;
+    CHECK(caps_put(holder, &saying(&ask, "x")->m, 0) == 0);
+    CHECK(caps_get(service, &empty(&ask)->m, 0) == 0);
+    l.m.id = ask.m.id;
+    CHECK_ERROR(caps_reply(service, &l.m, 0), EBADF);
+    CHECK(caps_reply(service, &(struct caps_message){.id = ask.m.id}, 0) == 0 && close(holder) == 0);
     // Not even by its name, if it can be opened by that.
     char name[32];
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
@@ -163,14 +169,18 @@ static void its_size_stays(void) {
         CHECK_ERROR(pwrite(fd, "x", 1, many), ENOSPC);
         CHECK_EQ(TRY_FAULT(CHECK(all_are(shown, many, 'p'))), 0);
     }
-    // Taken out of it, it is empty, and still there.
+    // Taken out of it, with a reply, it is empty, and still there.
     struct letter l;
+    CHECK(caps_put(client, &saying(&l, "x")->m, 0) == 0);
+    CHECK(caps_get(service, &empty(&l)->m, 0) == 0);
+    const uint64_t id = l.m.id;
     add(saying(&l, "take"), CAPS_DESCRIPTOR, there, 0, many);
-    CHECK(caps_put(client, &l.m, 0) == 0);
+    l.m.id = id;
+    CHECK(caps_reply(service, &l.m, 0) == 0);
     CHECK_EQ(TRY_FAULT(CHECK(all_are(pool, many, 0) && all_are(shown, many, 0))), 0);
     CHECK_EQ(TRY_FAULT(memset(pool, 'q', many)), 0);
     CHECK(all_are(shown, many, 'q'));
-    CHECK(caps_get(service, &empty(&l)->m, 0) == 0);
+    CHECK(caps_get(client, &empty(&l)->m, 0) == 0);
     char* got = anonymous(many);
     CHECK_EQ(read(l.items[0].fd, got, many), many);
     CHECK(all_are(got, many, 'p'));

@@ -111,8 +111,12 @@ static void run_together(unsigned shift) {
     }
 }
 
-static void several_writers_and_readers_of_a_file(void) { run_together(0); }
-static void the_same_with_odd_addresses(void) { run_together(8); }
+static void several_writers_and_readers_of_a_file(void) {
+    run_together(0);
+}
+static void the_same_with_odd_addresses(void) {
+    run_together(8);
+}
 
 // A thread that writes to the buffer while it is written to a file changes what comes after, not what was moved.
 static void a_file_keeps_what_it_was_given(void) {

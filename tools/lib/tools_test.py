@@ -84,8 +84,8 @@ class traces(unittest.TestCase):
         self.assertIn("CPU 1 42 events", tracing.to_html(events))
 
     def test_marks_end_where_the_next_begins(self):
-        said = tracing.to_chrome(tracing.parse("0 0 switch 1 2 a\n0 50 put c 0 s\n0 80 got c 0 s\n0 90 switch 2 1 b\n"))["traceEvents"]
-        self.assertEqual([e["dur"] for e in said if e.get("cat") == "event"], [0.03, 0.01])
+        said = tracing.to_chrome(tracing.parse("0 0 switch 1 2 a\n0 50 put c 0 s\n0 80 got c 0 s\n0 90 switch 2 1 b\n0 95 dma 1 1 \n"))["traceEvents"]
+        self.assertEqual([e["dur"] for e in said if e.get("cat") == "event"], [0.03, 0.01, 0])
 
     def test_names_are_the_kernels_to_clean_and_break_nothing_here(self):
         self.assertEqual([e.text for e in tracing.parse("0 1 switch 1 2 a\x0cb\u2028c\r\n")], ["a\x0cb\u2028c"])

@@ -94,7 +94,7 @@ def with_room(events):
     next_ns, out = {}, []
     for e in reversed(events):
         if e.what != "switch":
-            out.append((e, min(mark_ns, next_ns.get(e.cpu, e.ns + mark_ns) - e.ns)))
+            out.append((e, min(mark_ns, next_ns.get(e.cpu, events[-1].ns) - e.ns)))
         next_ns[e.cpu] = e.ns
     return out[::-1]
 

@@ -59,7 +59,8 @@ SELFTEST(caps, what_was_got_can_be_put_back_at_either_side) {
     p.s->put_back(std::move(p.last));
     EXPECT(is(p.s->begin_reply(id), error::inval));
     EXPECT_EQ(p.take(), 1u);
-    EXPECT(p.s->reply(p.last));
+    auto claimed = p.s->begin_reply(p.last.id);
+    REQUIRE(claimed && p.s->reply(std::move(*claimed), {}, service::receipt_for(p.last.id)));
     auto reply = p.c->get(0, no_wait);
     REQUIRE(reply);
     const auto name = (*reply)->client_id();
@@ -72,6 +73,8 @@ SELFTEST(caps, what_was_got_can_be_put_back_at_either_side) {
     p.c->put_back(std::move(*reply)); // in vain
     EXPECT(is(p.c->get(name, no_wait), error::inval));
     EXPECT(!p.c->ready().reply);
+    auto told = p.s->get(no_wait);
+    EXPECT(told && told->kind == arrival_kind::fetched && told->id == p.last.id);
 }
 
 SELFTEST(caps, a_request_that_is_being_received_is_nobody_elses) {
