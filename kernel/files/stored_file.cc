@@ -245,16 +245,21 @@ bool stored_file::may_not_read_at(k::u64 place) noexcept {
 // Then it is written past the cache. The program has it before anybody else looks where the end is.
 k::result<k::u64> stored_file::write_cached(const vfs::write_request& what, const xio::source& from,
                                             k::u64& at) noexcept {
-    if (!with_ || readable()) return vfs::write(node(), what, from, at);
     const k::u64 place = what.append ? node().size.load(std::memory_order_acquire) : what.offset;
-    if (!may_not_read_at(place) && !may_not_read_at(place + from.size())) return vfs::write(node(), what, from, at);
+    const bool may_be_refused = with_ && !readable() && !from.empty();
+    if (!may_be_refused || (!may_not_read_at(place) && !may_not_read_at(place + from.size()))) {
+        auto done = vfs::write(node(), what, from, at);
+        const bool refused = !done && (done.error() == k::error::acces || done.error() == k::error::perm);
+        if (!may_be_refused || !refused) return done; // else the page went meanwhile
+    }
     TRY(node().write_back());
     if (what.append) TRY(node().fs.ask_again(node()));
     const vfs::writers_hold hold(node());
     at = what.append ? node().size.load(std::memory_order_acquire) : what.offset;
     if (at >= what.limit) return k::error::fbig;
-    const k::u64 done = TRY(with_->write(at, TRY(from.slice(0, std::min(from.size(), what.limit - at)))));
-    TRY(node().written_there(at, done));
+    const xio::source part = TRY(from.slice(0, std::min(from.size(), what.limit - at)));
+    auto done = with_->write(at, part);
+    node().written_there(at, done ? *done : part.size(), bool(done));
     return done;
 }
 

@@ -70,7 +70,7 @@ class file_node final : public vnode, public dirty_file {
     k::status write_back_in_time() noexcept;
     k::u64 dirty_pages() const noexcept { return pager_.dirty.load(std::memory_order_acquire); }
     void bring_in(k::u64 offset, k::u64 bytes) noexcept override;
-    k::status written_there(k::u64 offset, k::u64 bytes) noexcept override;
+    void written_there(k::u64 offset, k::u64 bytes, bool certain) noexcept override;
     k::status store_there(k::u64 offset, k::u64 bytes) noexcept override;
     k::status resize_there(k::u64 bytes) noexcept override;
     k::status allocate_there(k::u32 mode, k::u64 offset, k::u64 bytes) noexcept override;

@@ -148,11 +148,14 @@ k::status file_node::store_there(k::u64 offset, k::u64 bytes) noexcept {
     return stored;
 }
 
-k::status file_node::written_there(k::u64 offset, k::u64 bytes) noexcept {
+void file_node::written_there(k::u64 offset, k::u64 bytes, bool certain) noexcept {
+    if (!bytes) return;
     note_sectors(node_told::not_told);
-    const k::u64 first = offset >> arch::page_shift;
-    pages()->forget(first, pages_for(offset + bytes) - first);
-    return reach(offset + bytes);
+    const k::u64 first = offset >> arch::page_shift, end = offset + bytes;
+    pages()->forget(first, pages_for(end) - first);
+    touch_modified();
+    const bool is_longer = end > size.load(std::memory_order_acquire);
+    if (!certain || (is_longer && !became(end))) told_until_ns.store(0, std::memory_order_relaxed);
 }
 
 k::status file_node::resize_there(k::u64 bytes) noexcept {

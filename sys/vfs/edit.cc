@@ -195,23 +195,20 @@ k::status remove(const view& v, const spot& where, bool of_directory) noexcept {
                 if (!there.called) return k::error::nomem; // what was found could not be noted
                 continue;
             }
-            const bool loses_all = is_directory && fs.names_grow_old();
-            if (is_directory && !loses_all && TRY(has_names(there.node->as_directory()))) return k::error::notempty;
+            if (is_directory && !fs.names_grow_old() && TRY(has_names(there.node->as_directory())))
+                return k::error::notempty;
             vop_make_room room(gone);
             TRY(fs.call(room)); // before anything goes there
             const k::status asked = fs.remove_there(where.dir(), where.name(), *there.node);
-            // It is empty, so what is known below is no more.
-            if (asked && loses_all) {
-                TRY(lose_directory(there.node->as_directory()));
-                announce(where.dir(), event_delete, where.name(), true);
-                return {};
-            }
             if (!asked) {
                 if (asked.error() == k::error::intr && !is_directory) forget_name(fs, where.dir(), text);
                 return asked;
             }
         }
-        const k::status done = fs.call(gone);
+        k::status done = fs.call(gone);
+        // It is empty there, so what is known below is no more.
+        if (!done && done.error() == k::error::notempty && fs.names_grow_old())
+            done = lose_directory(there.node->as_directory());
         // The program was asked, and has told of it already.
         if (!done && done.error() == k::error::noent && fs.is_in_program()) return {};
         if (!done && fs.is_in_program() && is_directory)
@@ -302,10 +299,10 @@ k::status rename(const view& v, const spot& from, const spot& to, unsigned flags
                 continue;
             }
             const bool loses_one = replaced && !exchange && replaced.node->is(node_type::directory);
-            const bool loses_all = loses_one && fs.names_grow_old();
-            if (loses_one && !loses_all && TRY(has_names(replaced.node->as_directory()))) return k::error::notempty;
+            const bool loses_names = loses_one && TRY(has_names(replaced.node->as_directory()));
+            if (loses_names && !fs.names_grow_old()) return k::error::notempty;
             TRY(rename_in_program(fs, change, from, to, moved, replaced, flags));
-            if (loses_all) { // as in remove()
+            if (loses_names) { // as in remove()
                 if (const k::status lost = lose_directory(replaced.node->as_directory()); !lost) {
                     lose_whatever(from.dir(), from_text);
                     lose_whatever(to.dir(), to_text);

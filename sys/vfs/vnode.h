@@ -131,9 +131,9 @@ class vnode : public k::counted<vnode>, lwkt::retirable {
     virtual k::status write_back() noexcept { return {}; }
     // Much will be read: pages that are missing may come together. The writers' lock is not held.
     virtual void bring_in(k::u64 offset, k::u64 bytes) noexcept { (void)offset, (void)bytes; }
-    // Bytes are there by now that were not written here. ENOMEM.
-    virtual k::status written_there(k::u64 offset, k::u64 bytes) noexcept {
-        return (void)offset, (void)bytes, k::status();
+    // Bytes are there by now that were not written here; or (not `certain`) some of them, perhaps.
+    virtual void written_there(k::u64 offset, k::u64 bytes, bool certain) noexcept {
+        (void)offset, (void)bytes, (void)certain;
     }
     // Has bytes kept there that were written here. If that fails they are forgotten here.
     virtual k::status store_there(k::u64 offset, k::u64 bytes) noexcept {
