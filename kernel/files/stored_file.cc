@@ -123,7 +123,7 @@ class stored_file final : public file, public vfs::mapped {
     }
     [[gnu::noinline]] k::result<k::u64> write_unusual(const vfs::write_request& what, const xio::source& from,
                                                       k::u64& at) noexcept {
-        return bypasses_cache() ? write_past_cache(from, at, what.append)
+        return bypasses_cache() ? write_past_cache(what, from, at)
                : is_direct()    ? write_direct(what, from, at)
                                 : write_cached(what, from, at);
     }
@@ -133,7 +133,7 @@ class stored_file final : public file, public vfs::mapped {
     bool is_direct() const noexcept { return (flags() & open_direct) && node().fs.is_on_disk(); }
     k::result<k::u64> read_direct(xio::sink& to, k::u64 offset) noexcept;
     k::result<k::u64> write_direct(const vfs::write_request& what, const xio::source& from, k::u64& at) noexcept;
-    k::result<k::u64> write_past_cache(const xio::source& from, k::u64& at, bool append) noexcept;
+    k::result<k::u64> write_past_cache(const vfs::write_request& what, const xio::source& from, k::u64& at) noexcept;
     // What others have stored into mappings comes first.
     k::result<k::u64> read_past_cache(xio::sink& to, k::u64 offset) noexcept {
         TRY(node().write_back());
@@ -218,17 +218,18 @@ k::result<k::u64> stored_file::write_bytes(const xio::source& from, k::u64& at, 
     return done;
 }
 
-// The program knows best where the end is.
-k::result<k::u64> stored_file::write_past_cache(const xio::source& from, k::u64& at, bool append) noexcept {
+// The program knows best where the end is; and it has what is written before anybody else looks for that.
+k::result<k::u64> stored_file::write_past_cache(const vfs::write_request& what, const xio::source& from,
+                                                k::u64& at) noexcept {
     TRY(node().write_back());
-    if (append) {
-        TRY(node().fs.ask_again(node()));
-        at = node().size.load(std::memory_order_acquire);
-    }
-    if (at >= size_limit()) return k::error::fbig;
-    const xio::source part = TRY(from.slice(0, std::min(from.size(), size_limit() - at)));
-    const k::u64 done = TRY(with_->write(at, part));
-    node().told_until_ns.store(0, std::memory_order_relaxed);
+    if (what.append) TRY(node().fs.ask_again(node()));
+    const vfs::writers_hold hold(node());
+    at = what.append ? node().size.load(std::memory_order_acquire) : what.offset;
+    if (at >= what.limit) return k::error::fbig;
+    const xio::source part = TRY(from.slice(0, std::min(from.size(), what.limit - at)));
+    auto done = with_->write(at, part);
+    node().written_there(at, done ? *done : part.size(), bool(done));
+    if (bypasses_cache()) node().told_until_ns.store(0, std::memory_order_relaxed); // it is asked what became of it
     return done;
 }
 
@@ -242,7 +243,7 @@ bool stored_file::may_not_read_at(k::u64 place) noexcept {
     return !read && (read.error() == k::error::acces || read.error() == k::error::perm);
 }
 
-// Then it is written past the cache. The program has it before anybody else looks where the end is.
+// Then it is written past the cache.
 k::result<k::u64> stored_file::write_cached(const vfs::write_request& what, const xio::source& from,
                                             k::u64& at) noexcept {
     const k::u64 place = what.append ? node().size.load(std::memory_order_acquire) : what.offset;
@@ -252,15 +253,7 @@ k::result<k::u64> stored_file::write_cached(const vfs::write_request& what, cons
         const bool refused = !done && (done.error() == k::error::acces || done.error() == k::error::perm);
         if (!may_be_refused || !refused) return done; // else the page went meanwhile
     }
-    TRY(node().write_back());
-    if (what.append) TRY(node().fs.ask_again(node()));
-    const vfs::writers_hold hold(node());
-    at = what.append ? node().size.load(std::memory_order_acquire) : what.offset;
-    if (at >= what.limit) return k::error::fbig;
-    const xio::source part = TRY(from.slice(0, std::min(from.size(), what.limit - at)));
-    auto done = with_->write(at, part);
-    node().written_there(at, done ? *done : part.size(), bool(done));
-    return done;
+    return write_past_cache(what, from, at);
 }
 
 k::result<k::u64> stored_file::seek(k::i64 offset, int from) noexcept {
